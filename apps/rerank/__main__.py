@@ -1,0 +1,8 @@
+"""`uv run apps/rerank FILE`: rank sampled solutions with a process reward model."""
+
+import sys
+
+from rerank_app.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,62 @@
+"""From the command line to an exit status: check everything, then score chunk by chunk, then join and report.
+
+For: the order of things. Does not know: how any of them is done. What needs torch or polars is imported after the
+settings, the input file and the PRM's place have been found good.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rerank_app.errors import EXIT_STOPPED, EXIT_UNUSABLE, UsageError
+from rerank_app.files import SolutionsFile, open_solutions
+from rerank_app.prm import find_prm
+from rerank_app.settings import Settings, load_settings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the app; returns the exit status."""
+    try:
+        return _run(load_settings(arguments))
+    except UsageError as error:
+        for line in str(error).splitlines():
+            print(f"rerank: {line}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    except KeyboardInterrupt:
+        print("rerank: stopped; the same command goes on from here", file=sys.stderr)
+        return EXIT_STOPPED
+
+
+def output_path(settings: Settings, source: SolutionsFile) -> Path:
+    """Where the ranked rows go.
+
+    Raises:
+        UsageError: onto the input, into a folder, or into another format than the input's.
+    """
+    if settings.output is None:
+        return Path("runs") / "rerank" / f"{settings.file.stem}.ranked{source.suffix}"
+    output = settings.output
+    if output.is_dir():
+        raise UsageError(
+            f"--output: {output} is a folder; name a file in it, as in {output}/ranked{source.suffix}"
+        )
+    if output.exists() and output.samefile(settings.file):
+        raise UsageError(f"--output: {output} is the input itself; name another file")
+    others = {".jsonl": (".parquet", ".pq"), ".parquet": (".jsonl", ".ndjson", ".json")}[source.suffix]
+    if output.suffix in others:
+        named = output.with_suffix(source.suffix)
+        raise UsageError(f"--output: the output has the input's format; got {output}, name it {named}")
+    return output
+
+
+def _run(settings: Settings) -> int:
+    source = open_solutions(settings.file)
+    folder = find_prm(settings.prm)
+    output = output_path(settings, source)
+    from rerank_app.job import Job
+    from rerank_app.writing import WorkFolder
+
+    with WorkFolder(output) as work:
+        return Job(settings=settings, source=source, work=work, prm=folder).run(output)

@@ -1,0 +1,204 @@
+"""The run itself: index the file, score and write chunk by chunk, join, report.
+
+For: the one place that knows all the parts. Does not know: how any of them works. A chunk that an earlier, killed run
+finished is taken up unread, under the same key: content of input and PRM, settings, and versions of what computes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from rerank_app.errors import EXIT_FINE, EXIT_SOME_REJECTED, Rejection, UsageError
+from rerank_app.files import SolutionsFile
+from rerank_app.index import Chunk, Counts, Index
+from rerank_app.prm import file_digest, folder_digest
+from rerank_app.progress import SolutionsProgress, busy
+from rerank_app.ranking import Ranker
+from rerank_app.report import (
+    Accuracies,
+    beside,
+    print_paths,
+    print_rejections,
+    print_table,
+    write_rejected,
+    write_report,
+)
+from rerank_app.rows import Problem, build_problem, read_row
+from rerank_app.settings import Settings
+from rerank_app.writing import WorkFolder, added_columns
+
+if TYPE_CHECKING:
+    from rerank_app.scoring import Scorer
+
+_COMPUTING = (
+    "torch",
+    "transformers",
+    "polars",
+    "pyarrow",
+    "eduprm-prm",
+    "eduprm-bench",
+    "eduprm-label",
+    "eduprm-segment",
+)
+
+
+class Job:
+    """One run over one file.
+
+    Raises:
+        UsageError: on the way, for what makes the run impossible.
+    """
+
+    def __init__(self, *, settings: Settings, source: SolutionsFile, work: WorkFolder, prm: Path) -> None:
+        self.settings = settings
+        self.source = source
+        self.work = work
+        self.prm = prm
+        self.file = str(settings.file)
+        self.index = Index(work.path / "index.sqlite")
+        self.ranker = Ranker(aggregate=settings.aggregate, grader=settings.grader)
+        self.accuracies = Accuracies()
+        self.counts = {"problems": 0, "solutions": 0, "chunks": 0, "chunks_taken_up": 0}
+        self.rate = 0.0
+        self._scorer: Scorer | None = None
+        self._errors = Console(stderr=True)
+
+    def run(self, output: Path) -> int:
+        """Do everything; returns the exit status."""
+        start_s = time.perf_counter()
+        try:
+            with busy(self._errors, f"reading {self.file}"):
+                key = self._key()
+                counts = self._index()
+            self.work.use(key)
+            self._rank(counts)
+            return self._finish(output, key, start_s)
+        finally:
+            self.ranker.close()
+            self.index.close()
+
+    def _key(self) -> dict[str, Any]:
+        return {
+            "input": file_digest(self.settings.file),
+            "prm": folder_digest(self.prm),
+            "settings": self.settings.result_settings,
+            "versions": {name: version(name) for name in _COMPUTING},
+        }
+
+    def _index(self) -> Counts:
+        settings = self.settings
+        counts = self.index.build(
+            self.source, settings.columns, file=self.file, prefix=settings.prefix, limit=settings.limit
+        )
+        self._check_strict()
+        self.source.prepare(self.work.path, in_order=self.index.in_order)
+        return counts
+
+    def _check_strict(self) -> None:
+        first = next(self.index.rejections(), None)
+        if self.settings.strict and first is not None:
+            raise UsageError(f"{first.line(self.file)} (--strict: nothing was ranked)")
+
+    def _rank(self, counts: Counts) -> None:
+        with SolutionsProgress(self._errors, total=counts.solutions) as progress:
+            for number, chunk in enumerate(self.index.chunks(self.settings.chunk_solutions)):
+                notes = self.work.notes(number)
+                taken_up = notes is not None
+                if notes is None:
+                    notes = self._rank_chunk(number, chunk)
+                self._count(notes, taken_up=taken_up)
+                progress.advance(chunk.solutions, scored=not taken_up)
+            self.rate = progress.rate
+
+    def _count(self, notes: dict[str, Any], *, taken_up: bool) -> None:
+        self.index.reject(Rejection(**item) for item in notes["rejected"])
+        self.accuracies.add(notes["outcomes"])
+        self.counts["problems"] += notes["problems"]
+        self.counts["solutions"] += notes["solutions"]
+        self.counts["chunks"] += 1
+        self.counts["chunks_taken_up"] += taken_up
+        self._check_strict()
+
+    def _rank_chunk(self, number: int, chunk: Chunk) -> dict[str, Any]:
+        carriers: dict[int, Any] = {}
+        problems: list[Problem] = []
+        rejected: list[Rejection] = []
+        for rows in chunk.problems:
+            carriers |= {row: self.source.fetch(place) for row, place in rows}
+            problem, faults = self._build(rows, carriers)
+            problems.append(problem)
+            rejected += faults
+        scored, too_long = self._load().score(problems)
+        rankings, outcomes, bad_gold = self.ranker.rank(problems, scored)
+        rejected += [*too_long, *bad_gold]
+        ranked = [(problem, ranking) for problem, ranking in zip(problems, rankings, strict=True) if ranking]
+        layout = self.index.layout
+        if layout == "problem":
+            kept = [carriers[problem.row] for problem, _ in ranked]
+        else:
+            kept = [carriers[one.scored.solution.row] for _, ranking in ranked for one in ranking]
+        notes = {
+            "rejected": [item.as_dict() for item in rejected],
+            "outcomes": [asdict(outcome) for outcome in outcomes],
+            "problems": len(ranked),
+            "solutions": sum(len(ranking) for _, ranking in ranked),
+        }
+        added = added_columns([ranking for _, ranking in ranked], layout, self.settings.prefix)
+        self.work.write(number, self.source, kept, added, notes)
+        return notes
+
+    def _build(
+        self, rows: list[tuple[int, int]], carriers: dict[int, Any]
+    ) -> tuple[Problem, list[Rejection]]:
+        wanted = list(self.settings.columns.model_dump().values())
+        layout = self.index.layout
+        checked = [
+            (row, read_row(self.source.record(carriers[row], wanted), self.settings.columns, layout))
+            for row, _ in rows
+        ]
+        return build_problem(checked, layout)
+
+    def _load(self) -> Scorer:
+        if self._scorer is None:
+            with busy(self._errors, f"loading {self.prm}"):
+                from rerank_app.scoring import Scorer
+
+                self._scorer = Scorer(self.prm, self.settings)
+        return self._scorer
+
+    def _finish(self, output: Path, key: dict[str, Any], start_s: float) -> int:
+        num_rejected = self.index.num_rejected()
+        rejected = beside(output, ".rejected.jsonl")
+        if num_rejected:
+            write_rejected(rejected, self.index.rejections())
+            print_rejections(self._errors, self.index.rejections(), total=num_rejected, file=self.file)
+        else:
+            rejected.unlink(missing_ok=True)  # an earlier run's would speak of this output
+        if self.counts["problems"] == 0:
+            raise UsageError(f"{self.file}: no solution could be ranked; the reasons stand in {rejected}")
+        self.work.assemble(self.source, output, self.counts["chunks"])
+        settings = self.settings
+        frame = self.accuracies.frame(seed=settings.seed, bootstrap=settings.bootstrap)
+        report = {
+            "file": self.file,
+            "prm": settings.prm,
+            "made_from": key,
+            **self.counts,
+            "graded_problems": self.accuracies.problems,
+            "rejected": num_rejected,
+            "solutions_per_s": round(self.rate, 3),
+            "wall_s": round(time.perf_counter() - start_s, 3),
+        }
+        write_report(beside(output, ".report.json"), report, frame)
+        self.work.remove()
+        console = Console()
+        print_table(console, frame)
+        shown = [("ranked rows", output), ("report", beside(output, ".report.json"))]
+        print_paths(console, [*shown, *([("rejected rows", rejected)] if num_rejected else [])])
+        return EXIT_SOME_REJECTED if num_rejected else EXIT_FINE

@@ -1,0 +1,123 @@
+"""What the run says: the table of rules, messages about rejected rows, and the files beside the output.
+
+For: the terminal and OUTPUT.report.json, OUTPUT.rejected.jsonl. Does not know: how rules choose.
+Problems with the same outcome under every rule are only counted, so memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+
+from eduprm.bench.bootstrap import hashed_rng, percentile_interval
+from eduprm.bench.evaluate import EVALUATION_SCHEMA
+from eduprm.bench.table import results_table
+from eduprm.forest import atomic_write, atomic_write_bytes
+from rerank_app.errors import Rejection
+from rerank_app.jsonl import dump_line
+from rerank_app.ranking import BASELINES, RULE_NAMES
+
+NAMES = (*RULE_NAMES[:-1], *BASELINES, RULE_NAMES[-1])
+"""All rows of the table; the oracle last."""
+
+_SHOWN_REJECTIONS = 5
+_CELLS = 500_000  # numbers drawn at once: 4 MB
+
+
+class Accuracies:
+    """Collects outcomes of problems, as notes of chunks give them."""
+
+    def __init__(self) -> None:
+        self._times: Counter[tuple[float, ...]] = Counter()
+        self._ties: Counter[str] = Counter()
+        self._solutions = 0
+        self._most = 0
+
+    @property
+    def problems(self) -> int:
+        """Graded problems so far."""
+        return self._times.total()
+
+    def add(self, outcomes: Iterable[dict[str, Any]]) -> None:
+        """Add the outcomes of a chunk."""
+        for outcome in outcomes:
+            self._times[tuple(outcome["right"][name] for name in NAMES)] += 1
+            self._ties.update(outcome["ties"])
+            self._solutions += outcome["solutions"]
+            self._most = max(self._most, outcome["solutions"])
+
+    def frame(self, *, seed: int, bootstrap: int) -> pl.DataFrame:
+        """Accuracy of every rule with its interval over problems; no rows without graded problems."""
+        if not self.problems:
+            return pl.DataFrame(schema=EVALUATION_SCHEMA)
+        kinds = sorted(self._times)
+        values = np.array(kinds)
+        times = np.array([self._times[kind] for kind in kinds], dtype=np.int64)
+        means = times @ values / self.problems
+        replicates = np.concatenate(list(_replicates(values, times, seed=seed, bootstrap=bootstrap)))
+        rows = []
+        for column, name in enumerate(NAMES):
+            low, high = percentile_interval(replicates[:, column])
+            row = {"rule": name, "n": self._most, "candidates": self._solutions / self.problems}
+            row |= {"accuracy": float(means[column]), "ci_low": low, "ci_high": high}
+            rows.append({**row, "problems": self.problems, "ties": self._ties[name]})
+        return pl.DataFrame(rows).select(list(EVALUATION_SCHEMA)).cast(pl.Schema(EVALUATION_SCHEMA))
+
+
+def _replicates(values: np.ndarray, times: np.ndarray, *, seed: int, bootstrap: int) -> Iterator[np.ndarray]:
+    """Means of resamples [rows, rules], a few at a time.
+
+    Problems with equal outcomes are exchangeable, so how often each kind is drawn is one multinomial draw: the same
+    distribution as drawing every problem, without a number for every problem.
+    """
+    rng = hashed_rng("rerank", seed)
+    total = int(times.sum())
+    step = max(1, _CELLS // len(times))
+    for start in range(0, bootstrap, step):
+        draws = rng.multinomial(total, times / total, size=min(step, bootstrap - start))
+        yield draws @ values / total
+
+
+def print_rejections(console: Console, rejections: Iterable[Rejection], *, total: int, file: str) -> None:
+    """Show the first rejected rows, one line each."""
+    for rejection, _ in zip(rejections, range(_SHOWN_REJECTIONS), strict=False):
+        console.print(rejection.line(file), markup=False, highlight=False, soft_wrap=True)
+    if total > _SHOWN_REJECTIONS:
+        console.print(f"… and {total - _SHOWN_REJECTIONS:,} more", highlight=False)
+
+
+def print_table(console: Console, frame: pl.DataFrame) -> None:
+    """Show accuracies, if there are any."""
+    if frame.height:
+        console.print(results_table(frame, title="accuracy by rule, 95 % intervals over problems"))
+
+
+def write_rejected(path: Path, rejections: Iterable[Rejection]) -> None:
+    """Write one JSON object per rejection: row, id, solution, reason."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        for rejection in rejections:
+            file.write(dump_line(rejection.as_dict()))
+
+
+def write_report(path: Path, report: dict[str, Any], frame: pl.DataFrame) -> None:
+    """Write the report, accuracies included."""
+    data = {**report, "accuracies": frame.to_dicts()}
+    atomic_write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def beside(output: Path, ending: str) -> Path:
+    """The file of this ending beside the output."""
+    return output.with_name(output.name + ending)
+
+
+def print_paths(console: Console, paths: Sequence[tuple[str, Path]]) -> None:
+    """Show what was written, one path a line, never wrapped."""
+    for what, path in paths:
+        console.print(f"{what + ':':<14}{path}", markup=False, highlight=False, soft_wrap=True)

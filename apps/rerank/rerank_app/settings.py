@@ -1,0 +1,110 @@
+"""Settings of the app: one frozen model from which the command line, its help and TOML recipes come.
+
+For: reading and checking settings, with errors that name the flag, what was expected and what came. Does not know:
+files' contents, models. Imports neither torch nor polars, so that --help and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import CliPositionalArg, SettingsConfigDict
+
+from eduprm.bench import command_line
+from eduprm.bench.command_line import CommandSettings
+
+GRADERS = ("number", "math", "none")
+
+# Settings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
+_NOT_IN_ROWS = ("file", "prm", "output", "config", "strict", "bootstrap", "seed")
+
+
+class Columns(BaseModel):
+    """Names of the input's columns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(default="id", min_length=1, description="the problem's id, a text or a whole number")
+    problem: str = Field(default="problem", min_length=1, description="the problem's text")
+    solutions: str = Field(
+        default="solutions", min_length=1, description="list of solutions, where a row is a problem"
+    )
+    solution: str = Field(
+        default="solution", min_length=1, description="the solution, where a row is one solution"
+    )
+    answer: str = Field(
+        default="answer", min_length=1, description="gold answer; a column that need not be there"
+    )
+
+
+class Settings(CommandSettings):
+    """
+    Rank the solutions of each problem in FILE with a process reward model (PRM).
+
+    FILE is JSONL or Parquet. A row is a problem with its list of solutions
+    (id, problem, solutions, optional answer), or one solution (id and problem
+    repeated, solution). Exit status: 0 all ranked, 3 some rows rejected, 2 unusable.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="uv run apps/rerank")
+    command: ClassVar[str] = "uv run apps/rerank"
+
+    file: CliPositionalArg[Path] = Field(description="the solutions: a .jsonl or .parquet file")
+    prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    output: Path | None = Field(
+        None,
+        description="where the ranked rows go, in the format of FILE; none: runs/rerank/<name>.ranked.<jsonl|parquet>",
+    )
+    aggregate: Literal["min", "last", "product", "mean"] = Field(
+        "min", description="how the scores of its steps make the score of a solution"
+    )
+    segment: Literal["auto", "lines", "paragraphs", "fixed", "none"] = Field(
+        "auto",
+        description="what a step is: a line; a paragraph (up to a blank line); fixed: --fixed-words words; none: the "
+        "whole solution; auto: paragraphs where a solution has any, else lines",
+    )
+    fixed_words: int = Field(24, ge=1, description="words in a step with --segment fixed")
+    grader: str = Field(
+        "number",
+        description="how answers are compared with the gold ones: number, math, package.module:function or none",
+    )
+    columns: Columns = Columns()
+    limit: int | None = Field(None, ge=1, description="take only the first so many problems; none: all")
+    strict: bool = Field(False, description="stop at the first row that cannot be used, rank nothing")
+    prefix: str = Field("", description="put before the names of the columns that are added")
+    batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")
+    chunk_solutions: int = Field(
+        128, ge=1, description="solutions scored between two writes; a killed run loses at most these"
+    )
+    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
+    )
+    bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals of the accuracies")
+    seed: int = Field(0, ge=0, description="seeds those resamples")
+    config: Path | None = Field(None, description="TOML file with any of these settings; flags win over it")
+
+    @field_validator("grader")
+    @classmethod
+    def _known_grader(cls, value: str) -> str:
+        if value not in GRADERS and ":" not in value:
+            raise ValueError(f"expected one of {', '.join(GRADERS)} or package.module:function")
+        return value
+
+    @property
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that decide what the ranked rows hold, as plain values."""
+        return self.model_dump(mode="json", exclude=set(_NOT_IN_ROWS))
+
+
+def load_settings(arguments: Sequence[str]) -> Settings:
+    """Read the command line, and the TOML file that it names.
+
+    Raises:
+        UsageError: one line per wrong setting.
+        SystemExit: for --help.
+    """
+    return command_line.load_settings(Settings, arguments)

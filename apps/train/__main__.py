@@ -1,0 +1,8 @@
+"""`uv run apps/train`: grow EDU trees, label them, train a PRM on them and judge it."""
+
+import sys
+
+from train_app.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""Stage `label`: grade the leaves, value the nodes; one file in, one out, shard by shard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from eduprm.bench.command_line import UsageError
+from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
+from eduprm.label import check_gold, get_grader, grade_leaves, label_forest
+from train_app.progress import bar, say
+from train_app.run_folder import RunFolder
+from train_app.settings import TrainSettings
+
+_GRADE_COLUMNS = ("problem_id", "tree", "leaf", "answer", "correct")
+
+
+def grader_name(settings: TrainSettings) -> str:
+    """The grader that "auto" stands for."""
+    if settings.problem.grader != "auto":
+        return settings.problem.grader
+    if settings.problems is not None:
+        return "number"
+    return "reasoning-gym" if settings.problem.dataset is None else "math"
+
+
+def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
+    """Write grades/*.parquet and labels/*.parquet.
+
+    Raises:
+        UsageError: no such grader, or it rejects the gold answers themselves.
+    """
+    problems = pl.read_parquet(folder.path("problems.parquet"))
+    files = sorted(folder.path("forest").glob("*.parquet"))
+    todo = [path for path in files if not folder.path("labels", path.name).is_file()]
+    if todo:
+        _label(settings, folder, problems, todo)
+    return _summary(folder)
+
+
+def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, todo: list[Any]) -> None:
+    try:
+        grader = get_grader(grader_name(settings))
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"--problem.grader: {error}") from None
+    try:
+        _check_gold(problems, grader, grader_name(settings))
+        with bar("label", total=len(todo)) as shown:
+            for path in todo:
+                forest = read_forest(path)
+                graded = grade_leaves(leaf_paths(forest), problems, grader)
+                labelled = label_forest(forest, graded, **settings.label.model_dump())
+                write_table(graded.select(_GRADE_COLUMNS), folder.path("grades", path.name))
+                write_shard(labelled, folder.path("labels"), path.stem)
+                shown.advance()
+    finally:
+        if hasattr(grader, "close"):
+            grader.close()
+
+
+def _check_gold(problems: pl.DataFrame, grader: Any, name: str) -> None:
+    wrong = check_gold(problems, grader)
+    if wrong.height == problems.height:
+        row = wrong.row(0, named=True)
+        raise UsageError(
+            f"--problem.grader: {name} grades every gold answer wrong, the first is {row['gold']!r} of "
+            f"{row['problem_id']}; choose another grader"
+        )
+    if wrong.height:
+        say(
+            f"label: {name} grades {wrong.height} of {problems.height} gold answers wrong, e.g. {wrong.row(0)}"
+        )
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    labelled = pl.scan_parquet(folder.path("labels", "train-*.parquet"))
+    counts = labelled.select(
+        nodes=pl.len(),
+        hard=((pl.col("value") == 0) | (pl.col("value") == 1)).mean(),
+        roots_right=pl.col("value").filter(pl.col("parent_id").is_null()).mean(),
+    ).collect()
+    facts = counts.row(0, named=True)
+    say(
+        f"label: {facts['nodes']} fragments to train on, {facts['hard']:.0%} of them with value 0 or 1; "
+        f"mean value of the roots {facts['roots_right']:.2f}"
+    )
+    return {
+        "train_nodes": facts["nodes"],
+        "hard_share": facts["hard"],
+        "mean_root_value": facts["roots_right"],
+    }

@@ -1,0 +1,175 @@
+"""Settings of the main job: one frozen model, from which the flags, their help and the TOML recipes come.
+
+The defaults are the job of a bare machine: the bundled SmolLM2-135M, small products, two cores, minutes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from eduprm.bench.command_line import CommandSettings
+from eduprm.prm import InputFormat, LoraSettings, TrainConfig
+from eduprm.search import BUNDLED_MODEL, Budget, EduSampling
+
+STAGES = ("problems", "search", "label", "prm", "score", "report")
+Stage = Literal["problems", "search", "label", "prm", "score", "report"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PolicySettings(_Part):
+    """The model whose solutions are grown, and the engine that runs it."""
+
+    model: str = Field(BUNDLED_MODEL, min_length=1, description="bundled model, local folder or hub name")
+    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="precision; auto: the checkpoint's own"
+    )
+    max_rows: int = Field(32, ge=1, description="most paths decoded in one forward pass")
+    cache_tokens: int = Field(
+        65_536, ge=0, description="prefix tokens whose keys and values are kept for forks"
+    )
+    trust_remote_code: bool = Field(False, description="run code that comes with the checkpoint")
+
+
+class ProblemSettings(_Part):
+    """Where problems come from: a generated task, the file given with --problems, or a data set of the hub."""
+
+    task: str = Field(
+        "products",
+        description="products, products12, chain_sum or rg:<reasoning-gym dataset>; unused with a file",
+    )
+    task_config: dict[str, int | float | bool | str] = Field(
+        default_factory=dict, description="settings of the reasoning-gym dataset"
+    )
+    dataset: str | None = Field(
+        None,
+        description="hub name or local folder of a data set with questions and answers, instead of a task",
+    )
+    dataset_config: str | None = Field(None, description="configuration of that data set; none: its only one")
+    dataset_split: str = Field("train", description="its split to train on")
+    test_split: str | None = Field(
+        None,
+        description="its split to hold out, num_test problems of it; none: a quarter of the problems, by a hash of "
+        "the question",
+    )
+    num_train: int = Field(160, ge=1, description="generated problems to train on; unused with a file")
+    num_test: int = Field(
+        72, ge=1, description="problems held out, generated or of test_split; unused with a file"
+    )
+    style: str | None = Field(
+        None,
+        description="worked examples before the question: products, products12, chain_sum, gsm8k or zero_shot; "
+        "none: the task's own, gsm8k for a file, zero_shot for a data set",
+    )
+    grader: str = Field(
+        "auto",
+        description="number, math, reasoning-gym or package.module:function; auto: reasoning-gym for a task, "
+        "number for a file, math for a data set",
+    )
+
+
+class SampleSettings(_Part):
+    """The baseline: independent samples on the held-out problems."""
+
+    temperature: float = Field(0.7, gt=0, description="of the softmax the tokens are drawn from")
+    num_samples: int = Field(8, ge=1, description="samples a held-out problem")
+
+
+class LabelSettings(_Part):
+    """How answers at the leaves become labels of the nodes."""
+
+    leaf_weighting: Literal["uniform", "probability"] = Field(
+        "uniform", description="what a leaf counts for in a node's value: the same, or its probability"
+    )
+    target: Literal["soft", "hard"] = Field(
+        "soft", description="label: the value itself, or value > hard_threshold"
+    )
+    hard_threshold: float = Field(0.0, ge=0, lt=1, description="above this value a hard label is 1")
+    node_weight: Literal["leaves", "one"] = Field(
+        "leaves", description="weight of a node in the loss: the leaves below it (all paths), or 1"
+    )
+
+
+class PrmSettings(_Part):
+    """The process reward model and its training."""
+
+    backbone: str | None = Field(None, description="model to start from; none: the policy")
+    input: InputFormat = Field(
+        InputFormat(kind="plain", template="{problem}\n"), description="how problem and steps become tokens"
+    )
+    train: TrainConfig = Field(
+        # For a model of 135M parameters and minutes: half of the layers, a high rate, many small steps.
+        TrainConfig(
+            learning_rate=1e-3,
+            epochs=3,
+            batch_tokens=512,
+            lora=LoraSettings(rank=16, alpha=32.0),
+            last_layers=15,
+            save_steps=40,
+        ),
+        description="training",
+    )
+
+
+class TrainSettings(CommandSettings):
+    """Grow EDU trees of solutions, label them from their answers, train a PRM on them, and judge it by best-of-N.
+
+    With no flags: SmolLM2-135M on small products, in minutes on two CPU cores. A run that was killed goes on when
+    the same command is given again.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="uv run apps/train")
+    command: ClassVar[str] = "uv run apps/train"
+
+    run: Path = Field(Path("runs/default"), description="folder of the run")
+    config: Path | None = Field(None, description="TOML recipe with any of these settings; flags win over it")
+    problems: Path | None = Field(
+        None,
+        description="JSONL or Parquet file with questions and gold answers, instead of generated problems",
+    )
+    limit: int | None = Field(
+        None, ge=2, description="take only the first so many problems of the file or data set"
+    )
+    seed: int = Field(0, ge=0, description="of problems, samples, training and bootstrap")
+    only: list[Stage] = Field(
+        [],
+        description="run only these stages (problems, search, label, prm, score, report); none: all",
+    )
+    rerun: list[Stage] = Field([], description="do these stages again, with what follows from them")
+    shard_problems: int = Field(
+        32, ge=1, description="problems a shard; a killed search goes on from the last whole shard"
+    )
+    policy: PolicySettings = Field(PolicySettings(), description="the model that solves")
+    problem: ProblemSettings = Field(ProblemSettings(), description="the problems")
+    search: EduSampling = Field(
+        EduSampling(threshold=0.5, budget=Budget(max_leaves=8, max_tokens_per_path=128)),
+        description="EDU sampling",
+    )
+    samples: SampleSettings = Field(SampleSettings(), description="the baseline")
+    label: LabelSettings = Field(LabelSettings(), description="the labels")
+    prm: PrmSettings = Field(PrmSettings(), description="the PRM")
+    bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals")
+
+    @field_validator("problems")
+    @classmethod
+    def _file_exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("expected a file that exists")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrainSettings:
+        if self.problems is not None and self.problem.dataset is not None:
+            raise ValueError("--problems FILE and --problem.dataset NAME: expected one of the two, got both")
+        if self.limit is not None and self.problems is None and self.problem.dataset is None:
+            raise ValueError(
+                "--limit counts the problems of a file or data set: give --problems FILE, or set --problem.num-train"
+            )
+        return self

@@ -1,0 +1,77 @@
+"""Stages `prm` and `score`: train the PRM on the labelled training trees, score the held-out ones with it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import polars as pl
+
+from eduprm.bench.command_line import UsageError
+from eduprm.forest import write_shard
+from eduprm.prm import InputBuilder, ProcessRewardModel, labelled_trees, train_prm
+from eduprm.search import derive_seed, resolve_model
+from train_app.progress import bar, say
+from train_app.run_folder import RunFolder
+from train_app.settings import TrainSettings
+
+
+def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
+    """Write prm/ and training.json."""
+    backbone = resolve_model(settings.prm.backbone or settings.policy.model)
+    # Trees speak the policy's token ids; another backbone reads their texts.
+    same = settings.prm.backbone in (None, settings.policy.model)
+    trust = settings.policy.trust_remote_code
+    builder = InputBuilder.from_pretrained(backbone, settings.prm.input, trust_remote_code=trust)
+    problems = pl.read_parquet(folder.path("problems.parquet"))
+    labelled = pl.read_parquet(folder.path("labels", "train-*.parquet"))
+    try:
+        data = labelled_trees(labelled, problems, builder, tokens="ids" if same else "text")
+        config = settings.prm.train
+        if config.seed == 0:
+            config = config.model_copy(update={"seed": derive_seed(settings.seed, "prm") % 2**31})
+        result = train_prm(
+            backbone,
+            data,
+            builder,
+            folder.path("prm"),
+            config=config,
+            overwrite=True,
+            trust_remote_code=trust,
+        )
+    except ValueError as error:
+        raise UsageError(f"prm: {error}") from None
+    folder.write_json("training.json", {"losses": result.losses, "data": result.data})
+    rate = result.tokens / max(result.seconds, 1e-9)
+    first, last = (
+        statistics.fmean(loss for _, loss in part) for part in (result.losses[:9], result.losses[-9:])
+    )
+    say(
+        f"prm: {result.data['trees']} trees, {result.data['labels']} labels, "
+        f"loss {first:.3f} at first, {last:.3f} at last (means of 9 records), {rate:.0f} tokens/s"
+    )
+    return {"data": result.data, "tokens": result.tokens, "training_s": round(result.seconds, 1)}
+
+
+def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
+    """Write scores/*.parquet: the held-out trees with a column `score`."""
+    problems = pl.read_parquet(folder.path("problems.parquet"))
+    files = sorted(folder.path("labels").glob("test-*.parquet"))
+    todo = [path for path in files if not folder.path("scores", path.name).is_file()]
+    began, nodes = time.monotonic(), 0
+    if todo:
+        prm = ProcessRewardModel.from_pretrained(
+            folder.path("prm"), settings.policy.device, trust_remote_code=settings.policy.trust_remote_code
+        )
+        same = settings.prm.backbone in (None, settings.policy.model)
+        with bar("score", total=len(todo)) as shown:
+            for path in todo:
+                labelled = pl.read_parquet(path)
+                scored = prm.score_forest(labelled, problems, tokens="ids" if same else "text")
+                write_shard(scored, folder.path("scores"), path.stem)
+                nodes += scored.height
+                shown.advance(note=f"{nodes / max(shown.seconds, 1e-9):.0f} fragments/s")
+    seconds = time.monotonic() - began
+    say(f"score: {nodes} fragments in {seconds:.0f} s")
+    return {"nodes": nodes}

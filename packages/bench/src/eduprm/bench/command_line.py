@@ -1,0 +1,147 @@
+"""Command lines from settings models: flags first, then the TOML file that `--config` names, then defaults.
+
+For the apps. A mistake is answered by one line per setting that names the flag, what was expected and what came, never
+by a traceback. Knows pydantic-settings (extra `apps`) and nothing of what is set; imports neither torch nor polars.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+_MAX_QUOTED_CHARS = 60
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as it was given; the text is what the user should read."""
+
+
+class CommandSettings(BaseSettings):
+    """Base of an app's settings: frozen, kebab-case flags, no environment variables.
+
+    A subclass with a field `config: Path | None` can be given a TOML recipe.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        # One flag of a part changes that setting alone, not the rest of the part back to its class's defaults.
+        nested_model_default_partial_update=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+    )
+    command: ClassVar[str] = "uv run apps/train"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags and the TOML file only, so that a command says all there is."""
+        return (init_settings,)
+
+
+S = TypeVar("S", bound=CommandSettings)
+
+
+def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
+    """Read the command line, and the TOML file that it names.
+
+    Raises:
+        UsageError: one line per wrong setting.
+        SystemExit: for --help.
+    """
+    recipe: dict[str, Any] = {}
+    path = _config_path(arguments)
+    try:
+        recipe = {} if path is None else read_toml(path)
+        return CliApp.run(settings, cli_args=list(arguments), **recipe)
+    except ValidationError as error:
+        lines = [_error_line(item, settings, recipe, path) for item in error.errors()]
+        raise UsageError("\n".join(dict.fromkeys(lines))) from None
+    except SettingsError as error:
+        text = first_line(error).removeprefix("error parsing CLI: ")
+        raise UsageError(f"{text}; `{settings.command} --help` lists every flag") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file: dashes in names read as underscores, and "none" (TOML has no null) as None.
+
+    Raises:
+        UsageError: no such file, or not TOML.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config: cannot read {path} ({error.strerror}); name a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config: {path} is not valid TOML: {first_line(error)}") from None
+    return _underscored(values)
+
+
+def quoted(value: object) -> str:
+    r"""A value out of a file, made safe and short: `repr`, cut in the middle.
+
+    Examples:
+        >>> quoted("a\x1b[31m")
+        "'a\\x1b[31m'"
+    """
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    half = _MAX_QUOTED_CHARS // 2
+    return text if len(text) <= _MAX_QUOTED_CHARS else f"{text[:half]}…{text[-half + 1 :]}"
+
+
+def first_line(error: object) -> str:
+    """First line of an error's text, or its type if it has none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _underscored(values: dict[str, Any]) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        read[name] = _underscored(value) if isinstance(value, dict) else None if value == "none" else value
+    return read
+
+
+def _config_path(arguments: Sequence[str]) -> Path | None:
+    for index, argument in enumerate(arguments):
+        if argument == "--config" and index + 1 < len(arguments):
+            return Path(arguments[index + 1])
+        if argument.startswith("--config="):
+            return Path(argument.partition("=")[2])
+    return None
+
+
+def _error_line(item: Any, settings: type[CommandSettings], recipe: dict[str, Any], path: Path | None) -> str:
+    """Turn one of pydantic's errors into "--flag: expected ..., got ..."."""
+    location = [str(part) for part in item["loc"]]
+    positional = location[:1] == ["file"]
+    flag = "FILE" if positional else "--" + ".".join(location).replace("_", "-")
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not location:
+        return message
+    if item["type"] == "missing":
+        return f"{flag}: expected a value, got none; see `{settings.command} --help`"
+    if item["type"] == "extra_forbidden":
+        names = ", ".join(sorted(settings.model_fields)) if len(location) == 1 else "in docs/"
+        message = f"there is no such setting; the settings are {names}"
+    for opening in ("Input should be ", "String should have "):
+        if message.startswith(opening):
+            message = "expected " + message.removeprefix(opening)
+    source = f" in {path}" if location and location[0] in recipe else ""
+    return f"{flag}: {message}, got {quoted(item['input'])}{source}"

@@ -1,0 +1,71 @@
+"""Grade answers, value the nodes of a tree, make labels.
+
+Every name is loaded on first use, so that importing the package costs nothing and the grading worker (a bare
+subprocess) never pulls in polars.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eduprm.label.answers import extract_answer as extract_answer
+    from eduprm.label.derivation import check_derivation as check_derivation
+    from eduprm.label.graders import FunctionGrader as FunctionGrader
+    from eduprm.label.graders import Grader as Grader
+    from eduprm.label.graders import NumberGrader as NumberGrader
+    from eduprm.label.graders import get_grader as get_grader
+    from eduprm.label.grading import check_gold as check_gold
+    from eduprm.label.grading import grade_frame as grade_frame
+    from eduprm.label.grading import grade_leaves as grade_leaves
+    from eduprm.label.math_grader import MathGrader as MathGrader
+    from eduprm.label.numeric import canonical_answer as canonical_answer
+    from eduprm.label.numeric import number_equal as number_equal
+    from eduprm.label.numeric import parse_number as parse_number
+    from eduprm.label.reasoning_gym_grader import ReasoningGymGrader as ReasoningGymGrader
+    from eduprm.label.reasoning_gym_grader import reasoning_gym_problems as reasoning_gym_problems
+    from eduprm.label.step_frames import node_validity as node_validity
+    from eduprm.label.step_frames import step_validity as step_validity
+    from eduprm.label.steps import Equation as Equation
+    from eduprm.label.steps import StepCheck as StepCheck
+    from eduprm.label.steps import check_steps as check_steps
+    from eduprm.label.values import label_forest as label_forest
+    from eduprm.label.worker import BoundedWorker as BoundedWorker
+    from eduprm.label.worker import WorkerCounts as WorkerCounts
+
+_WHERE = {
+    "extract_answer": "answers",
+    "check_derivation": "derivation",
+    "FunctionGrader": "graders",
+    "Grader": "graders",
+    "NumberGrader": "graders",
+    "get_grader": "graders",
+    "check_gold": "grading",
+    "grade_frame": "grading",
+    "grade_leaves": "grading",
+    "MathGrader": "math_grader",
+    "canonical_answer": "numeric",
+    "number_equal": "numeric",
+    "parse_number": "numeric",
+    "ReasoningGymGrader": "reasoning_gym_grader",
+    "reasoning_gym_problems": "reasoning_gym_grader",
+    "node_validity": "step_frames",
+    "step_validity": "step_frames",
+    "Equation": "steps",
+    "StepCheck": "steps",
+    "check_steps": "steps",
+    "label_forest": "values",
+    "BoundedWorker": "worker",
+    "WorkerCounts": "worker",
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_WHERE)

@@ -1,0 +1,136 @@
+"""Grade frames of solutions and of tree leaves, and check that gold answers score 1.
+
+What it is for: a grader's verdict for every row, each distinct (problem, answer) graded once. It does not know how an
+answer is judged (see `graders`). The gold check is taken from PrimeIntellect-ai/verifiers' habit of testing an
+environment with its own answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from eduprm.label.answers import extract_answer
+from eduprm.label.graders import AnswerGrader, Grader, Problem
+from eduprm.label.numeric import canonical_answer
+
+GOLD_TEMPLATE = "#### {answer}"
+
+
+def grade_frame(solutions: pl.DataFrame, problems: pl.DataFrame, grader: Grader) -> pl.DataFrame:
+    """Add `answer` and `correct` to solutions.
+
+    Args:
+        solutions: Columns problem_id, text (null is a missing solution: graded wrong), any others.
+        problems: One row per problem_id, with answer and whatever the grader reads (PROBLEM_SCHEMA).
+        grader: Any `Grader`.
+
+    Returns:
+        The solutions, in their order, with answer String (the extracted answer in one spelling per value, so that
+        votes can count it; null where there is none) and correct Boolean.
+
+    Raises:
+        ValueError: a column is missing, a problem_id is unknown or twice in problems, or a gold answer is missing.
+
+    Examples:
+        >>> from eduprm.label import NumberGrader
+        >>> problems = pl.DataFrame({"problem_id": ["p"], "answer": ["12"]})
+        >>> solutions = pl.DataFrame({"problem_id": ["p", "p"], "text": ["#### 12.0", "no idea"]})
+        >>> grade_frame(solutions, problems, NumberGrader()).select("answer", "correct").rows()
+        [('12', True), (None, False)]
+    """
+    _need(solutions, ("problem_id", "text"), "solutions")
+    by_id = _problems_by_id(problems)
+    ids = solutions["problem_id"].to_list()
+    texts = solutions["text"].to_list()
+    unknown = next((key for key in ids if key not in by_id), None)
+    if unknown is not None or (None in ids):
+        raise ValueError(f"expected every problem_id among the {len(by_id)} problems, got {unknown!r}")
+    extract = grader.extract if isinstance(grader, AnswerGrader) else extract_answer
+    raw = [None if text is None else extract(text) for text in texts]
+    if isinstance(grader, AnswerGrader):
+        correct = _grade_answers(grader, ids, raw, by_id)
+    else:
+        correct = [t is not None and grader.grade(t, by_id[i]) for i, t in zip(ids, texts, strict=True)]
+    answers = [None if answer is None else canonical_answer(answer) for answer in raw]
+    return solutions.with_columns(
+        pl.Series("answer", answers, dtype=pl.String), pl.Series("correct", correct, dtype=pl.Boolean)
+    )
+
+
+def grade_leaves(leaves: pl.DataFrame, problems: pl.DataFrame, grader: Grader) -> pl.DataFrame:
+    """Grade leaves of trees; what `label_forest` reads as its leaf_correct.
+
+    Args:
+        leaves: Columns problem_id, tree, text (of the whole path) and leaf or node_id, as `forest.leaf_paths` gives.
+        problems: As in `grade_frame`.
+        grader: Any `Grader`.
+
+    Returns:
+        The leaves with node_id (copied from leaf where absent), answer and correct.
+
+    Raises:
+        ValueError: as in `grade_frame`.
+
+    Examples:
+        >>> from eduprm.label import NumberGrader
+        >>> leaves = pl.DataFrame({"problem_id": ["p"], "tree": ["edu"], "leaf": [3], "text": ["A: 7"]})
+        >>> problems = pl.DataFrame({"problem_id": ["p"], "answer": ["7"]})
+        >>> grade_leaves(leaves, problems, NumberGrader()).select("node_id", "answer", "correct").row(0)
+        (3, '7', True)
+    """
+    if "node_id" not in leaves.columns:
+        _need(leaves, ("problem_id", "tree", "leaf"), "leaves")
+        leaves = leaves.with_columns(node_id=pl.col("leaf"))
+    _need(leaves, ("problem_id", "tree"), "leaves")
+    return grade_frame(leaves, problems, grader)
+
+
+def check_gold(problems: pl.DataFrame, grader: Grader, *, template: str = GOLD_TEMPLATE) -> pl.DataFrame:
+    """Grade every problem's own gold answer, and return the problems for which it does not score 1.
+
+    Args:
+        problems: PROBLEM_SCHEMA, or any frame with problem_id and answer.
+        grader: Any `Grader`.
+        template: How a solution states its answer; "{answer}" is replaced.
+
+    Returns:
+        problem_id, gold (as given), answer (what was extracted, null for none): empty when all is well.
+
+    Examples:
+        >>> from eduprm.label import NumberGrader
+        >>> problems = pl.DataFrame({"problem_id": ["p", "q"], "answer": ["1,200", "east"]})
+        >>> check_gold(problems, NumberGrader()).rows()
+        [('q', 'east', 'east')]
+    """
+    _need(problems, ("problem_id", "answer"), "problems")
+    texts = [None if gold is None else template.replace("{answer}", gold) for gold in problems["answer"]]
+    gold = problems.select("problem_id", pl.Series("text", texts, dtype=pl.String), gold="answer")
+    return (
+        grade_frame(gold, problems, grader).filter(~pl.col("correct")).select("problem_id", "gold", "answer")
+    )
+
+
+def _grade_answers(
+    grader: AnswerGrader, ids: list[str], answers: list[str | None], by_id: dict[str, Problem]
+) -> list[bool]:
+    """Grade each distinct (problem, answer) once."""
+    pairs = list(dict.fromkeys((i, a) for i, a in zip(ids, answers, strict=True) if a is not None))
+    verdicts = dict(zip(pairs, grader.grade_answers([(a, by_id[i]) for i, a in pairs]), strict=True))
+    return [answer is not None and verdicts[key, answer] for key, answer in zip(ids, answers, strict=True)]
+
+
+def _problems_by_id(problems: pl.DataFrame) -> dict[str, Problem]:
+    _need(problems, ("problem_id", "answer"), "problems")
+    by_id: dict[str, Problem] = {row["problem_id"]: row for row in problems.iter_rows(named=True)}
+    if len(by_id) != problems.height:
+        twice = problems.filter(problems["problem_id"].is_duplicated())["problem_id"][0]
+        raise ValueError(f"expected each problem_id once in problems, got {twice!r} several times")
+    return by_id
+
+
+def _need(frame: pl.DataFrame, columns: Iterable[str], what: str) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ValueError(f"expected {what} to hold {', '.join(columns)}, missing {', '.join(missing)}")

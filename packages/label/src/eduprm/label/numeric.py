@@ -1,0 +1,176 @@
+"""Numbers as they stand in answers, read exactly.
+
+What it is for: turn "$1,000.00", "26 apples", "\\frac{3}{4}" or "2.5 million" into a `Fraction`, so that two answers
+are compared without floats. It does not know where in a solution the answer stands (see `answers`), nor symbols
+(see `math_grader`). Text is hostile: nothing is evaluated, digits and exponents are bounded, every pattern is
+linear. Source: the usual clean-up of GSM8K answers, written anew; the bounds are ours.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+MAX_NUMBER_CHARS = 2000
+MAX_DIGITS = 1000
+MAX_EXPONENT = 1000
+
+PLAIN = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
+_SCI = rf"(?:{PLAIN})(?:[eE][+-]?[0-9]+(?![0-9A-Za-z]))?"
+_MIXED = r"[0-9]+ +[0-9]+ ?/ ?[0-9]+(?![.,]?[0-9])"
+_NUMBER = re.compile(rf"(?P<sign>[+-]? ?)(?:(?P<mixed>{_MIXED})|(?P<top>{_SCI})(?: ?/ ?(?P<bottom>{_SCI}))?)")
+_FRAC = re.compile(r"\\[dt]?frac *(?:\{ *(-?[0-9]+) *\}|([0-9])) *(?:\{ *([0-9]+) *\}|([0-9]))")
+_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf)\{([A-Za-z .'/]*)\}")
+_TRANSLATE = str.maketrans(
+    {"−": "-", "–": "-", "$": " ", "€": " ", "£": " ", "%": " ", "*": " ", "`": " ", "°": " "}
+)
+_LATEX_NOISE = re.compile(
+    r"\\[!,;: ]|\\(?:left|right)(?![A-Za-z])|\^ *\{? *\\circ *\}?|\\(?=[$%])|\\[()\[\]]"
+)
+_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_FORBIDDEN_REST = re.compile(r"[0-9+*/^=_\\(){}\[\]<>|~]")
+_AMBIGUOUS_LETTERS = frozenset("abeikmnpqrtuvwxyzABEIKMNPQRTUVWXYZ") - frozenset("mM")
+
+
+def parse_number(text: str, *, units: bool = True) -> Fraction | None:
+    """Read the one number in `text` exactly, or return None.
+
+    Args:
+        text: An answer. Longer than 2,000 characters, more than 1,000 digits or an exponent beyond ±1,000 gives None.
+        units: True strips words around the number ("26 apples", "about 3 km", scale words such as "million"
+            multiply) and takes the right-hand side of "x = 5". False wants nothing but the number.
+
+    Examples:
+        >>> parse_number("$1,000.50")
+        Fraction(2001, 2)
+        >>> parse_number("26 apples"), parse_number("2.5 million"), parse_number("3 1/2")
+        (Fraction(26, 1), Fraction(2500000, 1), Fraction(7, 2))
+        >>> parse_number("1, 2") is None, parse_number("5x") is None, parse_number("1e999999999") is None
+        (True, True, True)
+    """
+    if len(text) > MAX_NUMBER_CHARS:
+        return None
+    cleaned = _clean(text)
+    if units and "=" in cleaned:
+        cleaned = cleaned.rpartition("=")[2]
+    found = _NUMBER.search(cleaned)
+    if found is None:
+        return None
+    before, after = cleaned[: found.start()], cleaned[found.end() :]
+    if not units and (before.strip() or after.strip().rstrip(".")):
+        return None
+    if _FORBIDDEN_REST.search(before) or _FORBIDDEN_REST.search(after) or not _are_units(before, after):
+        return None
+    if before and found["sign"].endswith(" "):
+        return None  # "x - 1": a term, not a sign
+    value = _value(found)
+    return None if value is None else value * _scale(after)
+
+
+def _clean(text: str) -> str:
+    text = _LATEX_NOISE.sub(_spaces_or_nothing, text)
+    text = _TEXT.sub(r" \1 ", text)
+    text = _FRAC.sub(lambda m: f"{m[1] or m[2]}/{m[3] or m[4]}", text)
+    return " ".join(text.translate(_TRANSLATE).split())
+
+
+def _spaces_or_nothing(match: re.Match[str]) -> str:
+    # "10,\!080" must close up, "5\ apples" must not run together.
+    return " " if match[0] in ("\\ ", "\\;", "\\:") else ""
+
+
+def _are_units(before: str, after: str) -> bool:
+    """Whether what stands around the number reads as words, not as a variable or another term."""
+    if before and (before[-1].isalnum() or before.rstrip()[-1:] in "-,"):
+        return False
+    if _AMBIGUOUS_LETTERS.intersection(before.split()[-1:] + after.split()[:1]):
+        return False  # "5x", "5 x", "x -5": a variable, not a unit
+    return not after.lstrip().startswith((",-", "-,", "!", ":"))
+
+
+def _scale(after: str) -> int:
+    words = after.split()
+    return _SCALES.get(words[0].strip(".,").lower(), 1) if words else 1
+
+
+def _value(found: re.Match[str]) -> Fraction | None:
+    sign = -1 if "-" in found["sign"] else 1
+    if found["mixed"]:
+        whole, _, rest = found["mixed"].partition(" ")
+        top, _, bottom = rest.partition("/")
+        parts = [_literal(whole), _literal(top.strip()), _literal(bottom.strip())]
+        if None in parts or not parts[2]:
+            return None
+        return sign * (parts[0] + parts[1] / parts[2])  # type: ignore[operator]
+    number = _literal(found["top"])
+    if number is None or found["bottom"] is None:
+        return None if number is None else sign * number
+    divisor = _literal(found["bottom"])
+    return sign * number / divisor if divisor else None
+
+
+def _literal(text: str) -> Fraction | None:
+    """Read digits with optional commas, decimals and exponent, within the bounds."""
+    mantissa, _, exponent = text.replace(",", "").lower().partition("e")
+    if len(mantissa) > MAX_DIGITS or len(exponent) > 6:
+        return None
+    power = int(exponent) if exponent else 0
+    if abs(power) > MAX_EXPONENT:
+        return None
+    whole, _, decimals = mantissa.partition(".")
+    digits = Fraction(int((whole + decimals) or "0"), 10 ** len(decimals))
+    return digits * Fraction(10) ** power
+
+
+def number_equal(a: str | None, b: str | None) -> bool:
+    """Whether both texts hold one number each and the two are exactly equal.
+
+    Commas, currency signs, per cent signs and units are ignored; nothing is rounded.
+
+    Examples:
+        >>> number_equal("$1,200.00", "1200"), number_equal("0.5", "1/2"), number_equal("0.33", "1/3")
+        (True, True, False)
+        >>> number_equal(None, "3"), number_equal("none", "none")
+        (False, False)
+    """
+    if a is None or b is None:
+        return False
+    left = parse_number(a)
+    return left is not None and left == parse_number(b)
+
+
+def canonical_answer(answer: str) -> str:
+    """One spelling per answer, so that votes count equal answers together.
+
+    Numbers become plain digits (or "p/q" where decimals do not end); other text has its white space collapsed.
+
+    Examples:
+        >>> canonical_answer("$1,200.00"), canonical_answer("26 apples"), canonical_answer("2/6")
+        ('1200', '26', '1/3')
+        >>> canonical_answer("x +  1")
+        'x + 1'
+    """
+    value = parse_number(answer)
+    return " ".join(answer.split()) if value is None else format_number(value)
+
+
+def format_number(value: Fraction) -> str:
+    """Write a fraction as an integer, a finite decimal, or "p/q".
+
+    Examples:
+        >>> format_number(Fraction(5, 2)), format_number(Fraction(-1, 3)), format_number(Fraction(12))
+        ('2.5', '-1/3', '12')
+    """
+    rest, decimals = value.denominator, 0
+    for prime in (2, 5):
+        count = 0
+        while rest % prime == 0:
+            rest //= prime
+            count += 1
+        decimals = max(decimals, count)
+    if rest != 1:
+        return f"{value.numerator}/{value.denominator}"
+    if decimals == 0:
+        return str(value.numerator)
+    digits = str(abs(value.numerator) * 10**decimals // value.denominator).rjust(decimals + 1, "0")
+    return f"{'-' if value < 0 else ''}{digits[:-decimals]}.{digits[-decimals:]}"

@@ -1,0 +1,76 @@
+"""A grader whose checks run in a few bounded worker processes.
+
+What it is for: what `math_grader` and `reasoning_gym_grader` share. It does not know what is checked. Work is spread by
+threads that only wait on pipes; verdicts do not depend on how many workers there are.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from eduprm.label.graders import AnswerGrader, Problem
+from eduprm.label.worker import BoundedWorker, WorkerCounts
+
+
+class PooledGrader(AnswerGrader):
+    """Base of graders with worker processes; subclasses say what is sent and what a score means."""
+
+    task = "drill"
+
+    def __init__(self, *, timeout_s: float, memory_mib: int | None, num_workers: int) -> None:
+        if num_workers < 1:
+            raise ValueError(f"expected num_workers of at least 1, got {num_workers}")
+        self._workers = [
+            BoundedWorker(self.task, timeout_s=timeout_s, memory_mib=memory_mib) for _ in range(num_workers)
+        ]
+        self._free: queue.SimpleQueue[BoundedWorker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._free.put(worker)
+        self._here = WorkerCounts()
+
+    @property
+    def counts(self) -> WorkerCounts:
+        """How the checks ended, over all workers; answers settled without a worker are not counted."""
+        total = WorkerCounts()
+        for counts in (self._here, *(worker.counts for worker in self._workers)):
+            total.add(counts)
+        return total
+
+    def grade_answer(self, answer: str, problem: Problem) -> bool:
+        """Whether one extracted answer is right."""
+        settled = self._settled(answer, problem)
+        if settled is not None:
+            return settled
+        item = self._item(answer, problem)
+        worker = self._free.get()
+        try:
+            return self._is_right(worker.check(item))
+        finally:
+            self._free.put(worker)
+
+    def grade_answers(self, pairs: Sequence[tuple[str, Problem]]) -> list[bool]:
+        """Grade many (answer, problem) pairs, in order, over all workers."""
+        if len(self._workers) == 1:
+            return super().grade_answers(pairs)
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            return list(pool.map(lambda pair: self.grade_answer(*pair), pairs))
+
+    def close(self) -> None:
+        """Kill the worker processes; grading again starts them anew."""
+        for worker in self._workers:
+            worker.close()
+
+    def _refuse(self) -> None:
+        self._here.refused += 1
+
+    def _settled(self, answer: str, problem: Problem) -> bool | None:
+        """A verdict that needs no worker, or None."""
+        return None
+
+    def _item(self, answer: str, problem: Problem) -> dict[str, object]:
+        raise NotImplementedError
+
+    def _is_right(self, score: float) -> bool:
+        raise NotImplementedError

@@ -1,0 +1,206 @@
+"""Packed trees against path by path: training (forward and backward) and scoring of the leaves.
+
+Both run in one process on the same model and trees, in turn; the ratio of interest is
+    (path-by-path seconds / packed seconds) / (path tokens / unique tokens),
+prompts counted on both sides. 1 means that packing saves as much time as it saves tokens.
+
+The baseline batches paths of like length into right-padded causal rows (no mask needed), with the same token budget.
+
+    python packages/prm/benchmarks/bench_packed.py --model smollm2-135m-instruct --trees 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from eduprm.prm.model import load_classifier, packed_logits
+from eduprm.prm.packing import choose_rows, group_by_length, pack_rows
+from eduprm.prm.trainer import to_tensors, weighted_loss_sum
+from eduprm.prm.tree import TokenTree, build_tree
+from eduprm.prm.unpacked import leaf_chains
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def edu_tree(
+    rng: np.random.Generator, *, leaves: int, num_prompt: int, segment: float, depth: int
+) -> TokenTree:
+    """Make a tree shaped as entropy-driven sampling makes them: paths fork at random anchors.
+
+    Every path has `depth` segments of about `segment` tokens.
+    """
+    paths = [[int(x) for x in rng.integers(0, 1 << 30, size=depth)]]
+    while len(paths) < leaves:
+        parent = paths[rng.integers(len(paths))]
+        fork = int(rng.integers(0, depth))
+        paths.append(parent[:fork] + [int(x) for x in rng.integers(0, 1 << 30, size=depth - fork)])
+    nodes, parents = [], []
+
+    def grow(branch: list[list[int]], level: int, parent: int) -> None:
+        for key in dict.fromkeys(path[level] for path in branch):
+            parents.append(parent)
+            nodes.append(rng.integers(0, 40_000, size=1 + rng.poisson(segment - 1)))
+            if level + 1 < depth:
+                grow([path for path in branch if path[level] == key], level + 1, len(nodes) - 1)
+
+    grow(paths, 0, -1)
+    return build_tree(
+        rng.integers(0, 40_000, size=num_prompt),
+        nodes,
+        parents,
+        targets=rng.random(len(nodes)),
+        weights=[1.0] * len(nodes),
+    )
+
+
+def batches_of(trees: Sequence[TokenTree], batch_tokens: int, scale: int) -> list[dict[str, torch.Tensor]]:
+    """Batch trees (or chains) of like length and pack each batch into rows."""
+    batches = []
+    for items in group_by_length([tree.num_tokens for tree in trees], batch_tokens=batch_tokens):
+        chosen = [trees[item] for item in items]
+        rows = choose_rows([tree.num_tokens for tree in chosen], attention_scale=scale)
+        batches.append(to_tensors(pack_rows(chosen, rows, pad_id=0)))
+    return batches
+
+
+def causal_batches(chains: Sequence[TokenTree], batch_tokens: int) -> list[dict[str, torch.Tensor]]:
+    """Batch chains of like length, one chain a row, padded on the right: plain causal attention without a mask."""
+    batches = []
+    for items in group_by_length([chain.num_tokens for chain in chains], batch_tokens=batch_tokens):
+        chosen = [chains[item] for item in items]
+        batches.append(to_tensors(pack_rows(chosen, [[index] for index in range(len(items))], pad_id=0)))
+        assert bool((batches[-1]["stops"] == batches[-1]["stops"].shape[1]).all())  # hence no mask
+    return batches
+
+
+def train_pass(model: torch.nn.Module, batches: Sequence[dict[str, torch.Tensor]], total: float) -> float:
+    model.train()
+    model.zero_grad()
+    loss = 0.0
+    for batch in batches:
+        part = weighted_loss_sum(packed_logits(model, batch), batch["targets"], batch["weights"]) / total
+        part.backward()
+        loss += part.item()
+    return loss
+
+
+@torch.inference_mode()
+def score_pass(model: torch.nn.Module, batches: Sequence[dict[str, torch.Tensor]], total: float) -> float:
+    model.eval()
+    scores = 0.0
+    for batch in batches:
+        right = packed_logits(model, batch).softmax(-1)[..., 1]
+        scores += (right * batch["weights"]).sum().item()
+    return scores / total
+
+
+def alternate(
+    runs: dict[str, Callable[[], float]], rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Time each run once per round, after one warm-up round whose results must agree."""
+    results = [run() for run in runs.values()]
+    assert max(results) - min(results) < 1e-3 * max(1.0, abs(results[0])), results
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds):
+        for name in sorted(runs, reverse=bool(number % 2)):
+            began = clock()
+            runs[name]()
+            seconds[name].append(clock() - began)
+    return seconds
+
+
+def load(name: str, device: str) -> torch.nn.Module:
+    if name == "random":
+        from transformers import LlamaConfig, LlamaForTokenClassification
+
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=9,
+            num_key_value_heads=3, classifier_dropout=0.0,
+        )  # fmt: skip
+        return LlamaForTokenClassification(config).to(device)
+    if name == "smollm2-135m-instruct":
+        from eduprm.search.models import resolve_model
+
+        name = str(resolve_model(name))
+    model = load_classifier(name)
+    torch.nn.init.normal_(model.score.weight, std=0.02, generator=torch.Generator().manual_seed(0))
+    return model.to(device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="random", help="'random' (6 layers of SmolLM2's size), a path or a name"
+    )
+    parser.add_argument("--trees", type=int, default=8)
+    parser.add_argument("--leaves", type=int, default=8)
+    parser.add_argument("--prompt", type=int, default=40, help="prompt tokens")
+    parser.add_argument("--segment", type=float, default=4.0, help="mean tokens of a node")
+    parser.add_argument("--depth", type=int, default=5, help="nodes on a path")
+    parser.add_argument("--batch-tokens", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: on a busy machine, with --threads 1"
+    )
+    parser.add_argument("--threads", type=int, default=None)
+    options = parser.parse_args()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    rng = np.random.default_rng(0)
+    trees = [
+        edu_tree(
+            rng,
+            leaves=options.leaves,
+            num_prompt=options.prompt,
+            segment=options.segment,
+            depth=options.depth,
+        )
+        for _ in range(options.trees)
+    ]
+    chains = [chain for tree in trees for chain in leaf_chains(tree)]
+    unique, path = sum(tree.num_tokens for tree in trees), sum(chain.num_tokens for chain in chains)
+    total = float(sum(tree.weights.sum() for tree in trees))
+    print(
+        f"{len(trees)} trees, {len(chains)} leaves, {unique} unique and {path} path tokens: x{path / unique:.2f}"
+    )
+    model = load(options.model, options.device)
+    packed = batches_of(trees, options.batch_tokens, 4 * model.config.hidden_size)
+    paths = causal_batches(chains, options.batch_tokens)
+    for name, batches in (("packed", packed), ("paths", paths)):
+        slots = sum(batch["input_ids"].numel() for batch in batches)
+        padding = 1 - (unique if name == "packed" else path) / slots
+        print(f"{name}: {len(batches)} batches, {slots} slots, {padding:.1%} padding")
+    for work, run in (("training", train_pass), ("scoring", score_pass)):
+        seconds = alternate(
+            {
+                "packed": lambda run=run: run(model, packed, total),
+                "paths": lambda run=run: run(model, paths, total),
+            },
+            options.rounds,
+            CLOCKS[options.clock],
+        )
+        ours, theirs = (statistics.median(seconds[name]) for name in ("packed", "paths"))
+        ratios = sorted(
+            b / a / (path / unique) for a, b in zip(seconds["packed"], seconds["paths"], strict=True)
+        )
+        fastest = min(seconds["paths"]) / min(seconds["packed"]) / (path / unique)
+        print(
+            f"{work}: packed {ours:.2f} s ({unique / ours:.0f} unique tokens/s), paths {theirs:.2f} s "
+            f"({path / theirs:.0f} tokens/s), speedup x{theirs / ours:.2f}, ratio to tokens saved: "
+            f"medians {theirs / ours / (path / unique):.2f}, rounds {ratios[0]:.2f} to {ratios[-1]:.2f}, "
+            f"fastest rounds {fastest:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

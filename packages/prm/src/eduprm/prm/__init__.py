@@ -1,0 +1,57 @@
+"""Process reward models: heads, training on packed trees, scoring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eduprm.prm.config import InputFormat, LoraSettings, TrainConfig
+
+if TYPE_CHECKING:
+    from eduprm.prm.data import Refusal, TrainingData, fit_to_length, forest_trees, labelled_trees
+    from eduprm.prm.inputs import InputBuilder
+    from eduprm.prm.score import ProcessRewardModel
+    from eduprm.prm.stepwise import stepwise_trees
+    from eduprm.prm.train import TrainResult, train_prm
+    from eduprm.prm.tree import TokenTree, build_tree
+
+__all__ = [
+    "InputBuilder",
+    "InputFormat",
+    "LoraSettings",
+    "ProcessRewardModel",
+    "Refusal",
+    "TokenTree",
+    "TrainConfig",
+    "TrainResult",
+    "TrainingData",
+    "build_tree",
+    "fit_to_length",
+    "forest_trees",
+    "labelled_trees",
+    "stepwise_trees",
+    "train_prm",
+]
+
+# Loaded on first use: settings must import without torch.
+_HOMES = {
+    "InputBuilder": "inputs",
+    "ProcessRewardModel": "score",
+    "Refusal": "data",
+    "TokenTree": "tree",
+    "TrainResult": "train",
+    "TrainingData": "data",
+    "build_tree": "tree",
+    "fit_to_length": "data",
+    "forest_trees": "data",
+    "labelled_trees": "data",
+    "stepwise_trees": "stepwise",
+    "train_prm": "train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,144 @@
+"""Settings of inputs and training: frozen pydantic models that import without torch.
+
+For: everything that must be written in a recipe or saved beside a model. Does not know: models, tokenizers, data.
+Source: the training settings reported for EDU-PRM (arXiv 2503.22233: cosine schedule, cross-entropy at step ends).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+__all__ = ["InputFormat", "LoraSettings", "TrainConfig"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputFormat(_Frozen):
+    r"""How a problem and its steps become token ids; saved in the model's config so that scoring matches training.
+
+    A step is its own token ids, then (last step of a complete solution, if `append_eos`) the end-of-solution id,
+    then the separator's ids. Its score stands at the last of these tokens. Parts are joined as ids, never as text.
+
+    Examples:
+        >>> InputFormat(kind="plain", template="Q: {problem}\nA: ").render("1 + 1?")
+        'Q: 1 + 1?\nA: '
+    """
+
+    kind: Literal["chat", "plain"] = Field(
+        default="chat", description="chat: the tokenizer's chat template; plain: the template's text alone"
+    )
+    template: str = Field(
+        default="{problem}", description="text of the user's turn, or of the whole prompt if plain"
+    )
+    system: str | None = Field(
+        default=None, description="system turn of a chat; None leaves it to the chat template's own default"
+    )
+    separator: str = Field(
+        default="", description="text, usually one special token, whose ids close every step"
+    )
+    append_eos: bool = Field(
+        default=True, description="put the end-of-solution id at the end of a complete solution's last step"
+    )
+    add_bos: bool | None = Field(
+        default=None,
+        description="begin a plain prompt with the BOS id; None does what the tokenizer does by itself",
+    )
+
+    @field_validator("template")
+    @classmethod
+    def _has_place_for_problem(cls, value: str) -> str:
+        if "{problem}" not in value:
+            raise ValueError(f"template must hold '{{problem}}', got {value!r}")
+        return value
+
+    @classmethod
+    def stepwise(cls, *, separator: str = "\n") -> InputFormat:
+        """Return the plain format of stepwise-supervision data: prompt, then each step closed by `separator`.
+
+        Examples:
+            >>> InputFormat.stepwise().append_eos
+            False
+        """
+        return cls(kind="plain", separator=separator, append_eos=False)
+
+    def render(self, problem: str) -> str:
+        """Return the template's text with `problem` in it; braces in the problem stay as they are."""
+        return self.template.replace("{problem}", problem)
+
+
+class LoraSettings(_Frozen):
+    """Low-rank adapters; the head is always trained in full."""
+
+    rank: int = Field(default=16, ge=1, description="rank of each adapter")
+    alpha: float = Field(default=32.0, gt=0, description="adapters are scaled by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout before the adapters")
+    targets: tuple[str, ...] | None = Field(
+        default=None,
+        description="names of the linear layers that get adapters; None means all in the decoder layers",
+    )
+
+
+class TrainConfig(_Frozen):
+    """How to train a PRM. The loss of an optimiser step is the weighted mean over all its labelled nodes.
+
+    Examples:
+        >>> TrainConfig(epochs=2, lora=None).learning_rate
+        0.0003
+    """
+
+    learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of AdamW")
+    epochs: int = Field(default=1, ge=1, description="passes over the trees")
+    batch_tokens: int = Field(
+        default=4096,
+        ge=1,
+        description="most tokens (padding not counted) in a micro-batch; larger trees are split",
+    )
+    batch_trees: int | None = Field(
+        default=None, ge=1, description="most trees in a micro-batch; None: no such bound"
+    )
+    accumulation: int = Field(default=1, ge=1, description="micro-batches per optimiser step and process")
+    scheduler: str = Field(default="cosine", description="a learning-rate schedule of transformers")
+    warmup: float = Field(
+        default=0.03, ge=0, lt=1, description="share of the optimiser steps spent on warm-up"
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay")
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, description="clip the gradient's norm here; 0: no clipping"
+    )
+    lora: LoraSettings | None = Field(
+        default=LoraSettings(), description="adapters; None trains the full weights"
+    )
+    last_layers: int | None = Field(
+        default=None,
+        ge=1,
+        description="train (or adapt) only this many last decoder layers; None: all, and embeddings",
+    )
+    max_length: int | None = Field(
+        default=None, ge=1, description="most tokens from the prompt to a leaf; None: the backbone's context"
+    )
+    seed: int = Field(default=0, ge=0, description="seeds the order of the trees, the head and the adapters")
+    gradient_checkpointing: bool = Field(default=False, description="recompute activations to save memory")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="compute dtype; bfloat16 is mixed precision with float32 master weights, saved as bfloat16",
+    )
+    attn_implementation: Literal["sdpa", "flex_attention", "eager"] = Field(
+        default="sdpa", description="sdpa and eager take a dense mask; flex_attention (CUDA) a block mask"
+    )
+    save_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="optimiser steps between checkpoints to resume from; None: no checkpoints",
+    )
+    keep_checkpoints: int = Field(default=1, ge=1, description="checkpoints kept while training")
+    on_refused: Literal["raise", "skip"] = Field(
+        default="raise",
+        description="what to do with rows without a usable label: stop, or leave out and report them",
+    )
+    trainer_arguments: dict[str, Any] = Field(
+        default_factory=dict, description="further TrainingArguments (FSDP, dataloader workers, reports, ...)"
+    )

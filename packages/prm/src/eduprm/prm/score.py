@@ -1,0 +1,238 @@
+"""Score steps with a trained PRM: one solution, many, or a whole forest with shared prefixes computed once.
+
+For: everything that asks "how good is this step?". Does not know: training, aggregation of steps into one number.
+A score is P(right) in [0, 1] at the step's last token: the model's estimate of its training label (for Monte Carlo
+labels: the share of correct answers below the step), not a judgement of the step's wording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from eduprm.prm.attention import check_backbone
+from eduprm.prm.config import InputFormat
+from eduprm.prm.data import TokenSource, forest_trees
+from eduprm.prm.inputs import InputBuilder
+from eduprm.prm.model import load_classifier, packed_logits, read_input_format, to_tensors
+from eduprm.prm.packing import choose_rows, group_by_length, pack_rows
+from eduprm.prm.tree import TokenTree, build_tree, split_tree
+
+__all__ = ["ProcessRewardModel"]
+
+
+class ProcessRewardModel:
+    """A token-classification model with its tokenizer and input format.
+
+    Attributes: `model`, `builder` (the `InputBuilder`), `max_tokens` (context, None if unbounded), `batch_tokens`
+    (most padded tokens per forward pass; a larger tree is scored in pieces).
+    """
+
+    def __init__(self, model: Any, builder: InputBuilder, *, batch_tokens: int = 8192) -> None:
+        self.model = model.eval()
+        self.builder = builder
+        self.batch_tokens = batch_tokens
+        text = model.config.get_text_config()
+        self.max_tokens: int | None = getattr(text, "max_position_embeddings", None)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_name: str | Path,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        *,
+        input_format: InputFormat | None = None,
+        attn_implementation: str = "sdpa",
+        batch_tokens: int = 8192,
+        trust_remote_code: bool = False,
+    ) -> ProcessRewardModel:
+        """Load a PRM folder or hub name (safetensors only).
+
+        `device` None: CUDA if there is one. `dtype` None: bfloat16 on CUDA, float32 elsewhere. A checkpoint without a
+        saved format (no `eduprm` entry in its config) gets `input_format`, or by default `InputFormat()` if its
+        tokenizer has a chat template and `InputFormat.stepwise()` if not; a given `input_format` always wins.
+
+        Raises:
+            ValueError: a model without a trained two-label head.
+        """
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if dtype is None:
+            dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        model: Any = load_classifier(
+            path_or_name,
+            dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype,
+            attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
+            need_head=True,
+        )
+        chosen = input_format or read_input_format(model.config)
+        builder = InputBuilder.from_pretrained(
+            path_or_name, chosen or InputFormat.stepwise(), trust_remote_code=trust_remote_code
+        )
+        if chosen is None and getattr(builder.tokenizer, "chat_template", None):
+            builder = InputBuilder(builder.tokenizer, InputFormat())
+        return cls(model.to(device), builder, batch_tokens=batch_tokens)
+
+    def score(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> list[float]:
+        """Return exactly one score per step.
+
+        `complete` says that the last step ends the solution (its end-of-solution id is added where the format has one).
+
+        Raises:
+            ValueError: no steps, an empty step, or more tokens than the context holds.
+
+        Examples:
+            >>> import tempfile
+            >>> from eduprm.prm.testing import tiny_prm
+            >>> prm = ProcessRewardModel.from_pretrained(tiny_prm(tempfile.mkdtemp() + "/prm"))
+            >>> scores = prm.score("2 * 3 * 4?", ["2 * 3 = 6", "6 * 4 = 24"])
+            >>> len(scores), all(0 <= score <= 1 for score in scores)
+            (2, True)
+        """
+        return self.score_many([(problem, steps)], complete=complete)[0]
+
+    def score_many(
+        self, solutions: Sequence[tuple[str, Sequence[str]]], *, complete: bool = True
+    ) -> list[list[float]]:
+        """Score (problem, steps) pairs in batches; equal beginnings under one problem are computed once.
+
+        Raises:
+            ValueError: as `score`, naming the solution's index.
+        """
+        items = []
+        for index, (problem, steps) in enumerate(solutions):
+            try:
+                items.append(
+                    (self.builder.prompt_ids(problem), self.builder.solution_ids(steps, complete=complete))
+                )
+            except ValueError as error:
+                raise ValueError(f"solution {index}: {error}") from error
+        return self.score_ids(items)
+
+    def num_tokens(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> int:
+        """Return how many tokens `score` would read, to compare with `max_tokens`."""
+        return self.builder.solution_tree(problem, steps, complete=complete).num_tokens
+
+    def score_ids(
+        self, solutions: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]
+    ) -> list[list[float]]:
+        """Score (prompt ids, ids of each step) pairs as they are: the caller placed separators and ends.
+
+        Raises:
+            ValueError: a step without ids, or a solution longer than the context, with both counts.
+        """
+        for index, (prompt, steps) in enumerate(solutions):
+            if any(len(step) == 0 for step in steps) or len(steps) == 0:
+                raise ValueError(
+                    f"solution {index}: expected ids in every step, got {[len(s) for s in steps]}"
+                )
+            total = len(prompt) + sum(len(step) for step in steps)
+            if self.max_tokens is not None and total > self.max_tokens:
+                raise ValueError(f"solution {index}: expected at most {self.max_tokens} tokens, got {total}")
+        trees, places = _merge_prefixes(solutions)
+        scores = self.score_trees(trees)
+        return [[float(scores[tree][node]) for node in nodes] for tree, nodes in places]
+
+    def score_forest(
+        self, forest: pl.DataFrame, problems: pl.DataFrame, *, tokens: TokenSource = "ids"
+    ) -> pl.DataFrame:
+        """Return the forest with a column `score` Float64: each node's score at its last token.
+
+        Every shared prefix is computed once. A node without a token of its own has its parent's score; an empty root
+        has null. `tokens` as in `forest_trees`.
+
+        Raises:
+            ValueError: a broken forest, ids of another tokenizer, or a path longer than the context.
+        """
+        trees = list(forest_trees(forest, problems, self.builder, tokens=tokens))
+        for tree in trees:
+            longest = int(tree.end_positions.max())
+            if self.max_tokens is not None and longest > self.max_tokens:
+                leaf = int(tree.end_positions.argmax())
+                raise ValueError(
+                    f"tree {tree.name}, node {leaf}: expected at most {self.max_tokens} tokens from the prompt to a "
+                    f"leaf, got {longest}"
+                )
+        column = np.full(forest.height, np.nan)
+        for tree, scores in zip(trees, self.score_trees(trees), strict=True):
+            column[tree.rows] = scores
+        return forest.with_columns(pl.Series("score", column, dtype=pl.Float64).fill_nan(None))
+
+    def score_trees(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
+        """Return float64 [N] per tree; NaN for nodes that stand on the prompt alone."""
+        results = [np.full(len(tree.parents), np.nan) for tree in trees]
+        pieces: list[tuple[int, TokenTree]] = []
+        for index, tree in enumerate(trees):
+            # Inside a tree, rows are renumbered to its own nodes so that pieces can write their scores back.
+            local = build_local(tree)
+            pieces += [(index, piece) for piece in split_tree(local, self.batch_tokens)]
+        if not pieces:
+            return results
+        longest = max(int(piece.positions.max()) + 1 for _, piece in pieces)
+        check_backbone(self.model.config, longest=longest)
+        lengths = [piece.num_tokens for _, piece in pieces]
+        for batch in group_by_length(lengths, batch_tokens=self.batch_tokens):
+            chosen = [pieces[item] for item in batch]
+            for (index, piece), scores in zip(
+                chosen, self._forward([piece for _, piece in chosen]), strict=True
+            ):
+                results[index][piece.rows[piece.owned]] = scores[piece.owned]
+        return results
+
+    @torch.inference_mode()
+    def _forward(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
+        scale = 4 * self.model.config.get_text_config().hidden_size
+        rows = choose_rows([tree.num_tokens for tree in trees], attention_scale=scale)
+        packed = pack_rows(trees, rows, pad_id=self.builder.tokenizer.pad_token_id or 0)
+        batch = {name: tensor.to(self.model.device) for name, tensor in to_tensors(packed).items()}
+        logits = packed_logits(self.model, batch).double()
+        right = torch.softmax(logits, dim=-1)[..., 1].cpu().numpy()
+        scores = []
+        for tree, (row, offset) in zip(trees, packed.slots, strict=True):
+            last = tree.last_tokens
+            values = right[row, np.maximum(last, 0) + offset]
+            scores.append(np.where(last >= tree.num_prompt_tokens, values, np.nan))
+        return scores
+
+
+def build_local(tree: TokenTree) -> TokenTree:
+    """Return the tree with `rows` numbering its own nodes."""
+    import dataclasses
+
+    return dataclasses.replace(tree, rows=np.arange(len(tree.parents)))
+
+
+def _merge_prefixes(
+    solutions: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]],
+) -> tuple[list[TokenTree], list[tuple[int, list[int]]]]:
+    """Join solutions of one prompt into a trie of steps; return the trees and each solution's (tree, its nodes)."""
+    tries: dict[tuple[int, ...], dict[tuple[tuple[int, ...], ...], None]] = {}
+    keyed = [(tuple(prompt), tuple(tuple(step) for step in steps)) for prompt, steps in solutions]
+    for prompt, steps in keyed:
+        tries.setdefault(prompt, {})[steps] = None
+    trees: list[TokenTree] = []
+    found: dict[tuple[Any, Any], tuple[int, list[int]]] = {}
+    for prompt, unique in tries.items():
+        nodes: list[tuple[int, ...]] = []
+        parents: list[int] = []
+        path: list[int] = []
+        before: tuple[tuple[int, ...], ...] = ()
+        for steps in sorted(unique):  # sorted, equal beginnings are neighbours and nodes come out in preorder
+            shared = 0
+            while shared < min(len(steps), len(before)) and steps[shared] == before[shared]:
+                shared += 1
+            path = path[:shared]
+            for step in steps[shared:]:
+                parents.append(path[-1] if path else -1)
+                path.append(len(nodes))
+                nodes.append(step)
+            before = steps
+            found[prompt, steps] = (len(trees), list(path))
+        trees.append(build_tree(prompt, nodes, parents))
+    return trees, [found[key] for key in keyed]

@@ -1,0 +1,239 @@
+"""Train a PRM from token trees to a finished folder, resuming where a killed run stopped.
+
+For: one call that a recipe or a script makes. Does not know: how forests were grown or labelled.
+Checkpoints are transformers' own; they lie beside the output under a name that follows from everything that decides
+the result, so that a changed setting never resumes from another run's state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
+
+from eduprm.prm.attention import check_backbone
+from eduprm.prm.config import TrainConfig
+from eduprm.prm.data import TrainingData, fit_to_length, settle_refusals
+from eduprm.prm.inputs import InputBuilder
+from eduprm.prm.model import prepare_model, quiet_transformers, save_prm
+from eduprm.prm.packing import plan_batches
+from eduprm.prm.trainer import PackedTreeCollator, PrmTrainer, RichProgress, TreeBatches
+from eduprm.prm.tree import TokenTree, split_tree
+
+__all__ = ["TrainResult", "train_prm"]
+
+
+class TrainResult(NamedTuple):
+    """Where the PRM is and what training it took.
+
+    `losses`: (optimiser step, mean loss since the last logged step); `data`: counts of `TrainingData.summary`;
+    `tokens`: tokens computed over all epochs, padding not counted; `seconds`: wall-clock of this call's training loop.
+    """
+
+    folder: Path
+    losses: list[tuple[int, float]]
+    data: dict[str, int]
+    tokens: int
+    seconds: float
+    resumed_from_step: int
+
+
+def fingerprint(
+    backbone: str | Path, pieces: Sequence[TokenTree], config: TrainConfig, builder: InputBuilder
+) -> str:
+    """Return a hash of all that decides the trained weights."""
+    free = {"save_steps", "keep_checkpoints", "on_refused"}
+    settings = [
+        _backbone_mark(backbone),
+        config.model_dump(mode="json", exclude=free),
+        builder.format.model_dump(),
+    ]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for tree in pieces:
+        for array in (tree.token_ids, tree.parents, tree.starts, tree.targets, tree.weights):
+            digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _backbone_mark(backbone: str | Path) -> Any:
+    """Return a hub name as it is; of a local folder, a hash of what its weight files hold, wherever it lies."""
+    if not Path(backbone).is_dir():
+        return str(backbone)
+    digest = hashlib.sha256()
+    for path in sorted([*Path(backbone).glob("*.safetensors"), Path(backbone) / "config.json"]):
+        digest.update(f"{path.name}:{path.stat().st_size}".encode())
+        with path.open("rb") as handle:  # the ends of large files are enough to tell one model from another
+            digest.update(handle.read(1 << 20))
+            handle.seek(max(0, path.stat().st_size - (1 << 20)))
+            digest.update(handle.read())
+    return digest.hexdigest()
+
+
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that was written to its end (its state file comes last), None if there is none."""
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            found.append((json.loads((path / "trainer_state.json").read_text())["global_step"], path))
+        except (OSError, ValueError, KeyError):
+            continue
+    return max(found)[1] if found else None
+
+
+def _arguments(config: TrainConfig, folder: Path, num_batches: int) -> TrainingArguments:
+    steps = -(-num_batches // config.accumulation)
+    options: dict[str, Any] = {
+        "output_dir": str(folder),
+        "num_train_epochs": 1,  # the plan of batches spans all epochs
+        "per_device_train_batch_size": 1,  # one planned micro-batch
+        "gradient_accumulation_steps": config.accumulation,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.scheduler,
+        "warmup_steps": round(config.warmup * steps),
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "seed": config.seed,
+        "bf16": config.dtype == "bfloat16",
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
+        "save_strategy": "no" if config.save_steps is None else "steps",
+        "save_steps": config.save_steps or 500,
+        "save_total_limit": config.keep_checkpoints
+        + 1,  # the newest may be half-written when the run is killed
+        "logging_steps": max(1, steps // 200),
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    return TrainingArguments(**{**options, **config.trainer_arguments})
+
+
+def _make_trainer(
+    model: Any,
+    trees: Sequence[TokenTree],
+    plan: list[list[int]],
+    config: TrainConfig,
+    folder: Path,
+    pad_id: int,
+) -> PrmTrainer:
+    collator = PackedTreeCollator(
+        pad_id=pad_id, attention_scale=4 * model.config.get_text_config().hidden_size
+    )
+    trainer = PrmTrainer(
+        model=model,
+        args=_arguments(config, folder, len(plan)),
+        train_dataset=TreeBatches(trees, plan),
+        data_collator=collator,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _lay_out(
+    data: TrainingData, model_config: Any, config: TrainConfig
+) -> tuple[TrainingData, list[TokenTree], list[list[int]]]:
+    """Cut to length, split what is larger than a micro-batch, and plan the micro-batches of all epochs."""
+    context = getattr(model_config.get_text_config(), "max_position_embeddings", None)
+    limits = [limit for limit in (config.max_length, context) if limit is not None]
+    data = fit_to_length(data, min(limits)) if limits else data
+    settle_refusals(data, config.on_refused)
+    check_backbone(model_config, longest=max(int(tree.end_positions.max()) for tree in data.trees))
+    pieces = [piece for tree in data.trees for piece in split_tree(tree, config.batch_tokens)]
+    pieces = [piece for piece in pieces if (piece.weights > 0).any()]
+    plan = plan_batches(
+        [piece.num_tokens for piece in pieces],
+        batch_tokens=config.batch_tokens,
+        batch_trees=config.batch_trees,
+        epochs=config.epochs,
+        seed=config.seed,
+    )
+    return data, pieces, plan
+
+
+def train_prm(
+    backbone: str | Path,
+    data: TrainingData,
+    builder: InputBuilder,
+    output: str | Path,
+    *,
+    config: TrainConfig | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
+    trust_remote_code: bool = False,
+) -> TrainResult:
+    """Train on packed trees and write a folder that stands alone (safetensors, tokenizer, input format).
+
+    `builder` must be the one that made `data`. A killed call with `config.save_steps` goes on from its last checkpoint
+    when called again with the same arguments, and ends with the same weights.
+
+    Raises:
+        ValueError: rows that cannot be trained on (unless skipped), or a backbone that cannot take tree masks.
+        FileExistsError: `output` exists and `overwrite` is False.
+    """
+    config = TrainConfig() if config is None else config
+    output = Path(output)
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"expected no folder at {output}, pass overwrite=True to replace it")
+    set_seed(config.seed)
+    model = prepare_model(backbone, config, trust_remote_code=trust_remote_code)
+    data, pieces, plan = _lay_out(data, model.config, config)
+    mark = fingerprint(backbone, pieces, config, builder)
+    work = output.with_name(f".{output.name}.train-{mark}")
+    pad_id = builder.tokenizer.pad_token_id or 0
+    with quiet_transformers():
+        trainer = _make_trainer(model, pieces, plan, config, work, pad_id)
+        seconds, resumed = _run(trainer, work, progress=progress)
+    losses = [(int(entry["step"]), entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    trained = _whole_model(trainer, backbone, config, trust_remote_code=trust_remote_code)
+    if trainer.is_world_process_zero():
+        dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+        notes = {
+            "training": {
+                "fingerprint": mark,
+                "config": config.model_dump(mode="json"),
+                "data": data.summary(),
+            }
+        }
+        save_prm(trained, builder.tokenizer, builder.format, output, dtype=dtype, notes=notes)
+        shutil.rmtree(work, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    tokens = sum(piece.num_tokens for piece in pieces) * config.epochs
+    return TrainResult(output, losses, data.summary(), tokens, seconds, resumed)
+
+
+def _whole_model(
+    trainer: PrmTrainer, backbone: str | Path, config: TrainConfig, *, trust_remote_code: bool
+) -> Any:
+    """Return the trained model; weights sharded over processes are gathered into a fresh copy on the first."""
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        return trainer.accelerator.unwrap_model(trainer.model)
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
+    if not trainer.is_world_process_zero():
+        return None
+    whole = prepare_model(backbone, config, trust_remote_code=trust_remote_code)
+    whole.load_state_dict(state)
+    return whole
+
+
+def _run(trainer: PrmTrainer, work: Path, *, progress: bool) -> tuple[float, int]:
+    bar = RichProgress() if progress else None
+    if bar is not None:
+        trainer.add_callback(bar)
+    checkpoint = last_complete_checkpoint(work)
+    began = time.perf_counter()
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    finally:
+        if bar is not None and bar.progress is not None:
+            bar.progress.stop()
+    return time.perf_counter() - began, 0 if checkpoint is None else int(checkpoint.name.rsplit("-", 1)[-1])

@@ -1,0 +1,152 @@
+"""transformers' Trainer for packed trees: the weighted loss, its normalisation, progress.
+
+For: one optimiser step over accumulated, packed micro-batches on any number of processes. Does not know: where trees
+come from, checkpoints' folders. Source: cross-entropy against [1 - v, v] at step ends (arXiv 2503.22233); rows packed
+as in arXiv 2511.00413.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.nn import functional
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainerCallback
+
+from eduprm.prm.model import packed_logits, to_tensors
+from eduprm.prm.packing import choose_rows, pack_rows
+from eduprm.prm.tree import TokenTree
+
+__all__ = [
+    "PackedTreeCollator",
+    "PrmTrainer",
+    "RichProgress",
+    "TreeBatches",
+    "weighted_loss_sum",
+]
+
+
+def weighted_loss_sum(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the sum of weight * cross-entropy(logits, [1 - target, target]) over positions with weight > 0.
+
+    `logits` [B, L, 2]; `targets`, `weights` [B, L]. Computed in float32.
+
+    Examples:
+        >>> logits = torch.zeros(1, 2, 2)
+        >>> round(weighted_loss_sum(logits, torch.tensor([[0.3, 1.0]]), torch.tensor([[2.0, 0.0]])).item(), 4)
+        1.3863
+    """
+    labelled = weights > 0
+    log_probs = functional.log_softmax(logits[labelled].float(), dim=-1)
+    value = targets[labelled]
+    return -(weights[labelled] * ((1 - value) * log_probs[:, 0] + value * log_probs[:, 1])).sum()
+
+
+class TreeBatches(Dataset):
+    """The micro-batches of the whole training, in order: item i is a list of trees."""
+
+    def __init__(self, trees: Sequence[TokenTree], batches: Sequence[Sequence[int]]) -> None:
+        self.trees = trees
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> list[TokenTree]:
+        return [self.trees[item] for item in self.batches[index]]
+
+
+class PackedTreeCollator:
+    """Turn lists of trees into one batch of packed rows."""
+
+    def __init__(self, *, pad_id: int, attention_scale: int) -> None:
+        self.pad_id = pad_id
+        self.attention_scale = attention_scale
+
+    def __call__(self, items: Sequence[Sequence[TokenTree]]) -> dict[str, torch.Tensor]:
+        """Pack the trees of all `items`."""
+        trees = [tree for item in items for tree in item]
+        rows = choose_rows([tree.num_tokens for tree in trees], attention_scale=self.attention_scale)
+        return to_tensors(pack_rows(trees, rows, pad_id=self.pad_id))
+
+
+class PrmTrainer(Trainer):
+    """Trainer whose loss is the weighted mean over every labelled node of an optimiser step.
+
+    Micro-batches hold different weights, so a mean of their means would be wrong: the sum of each is divided by the
+    total weight of the step, over all accumulated micro-batches and all processes.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """Take the step's micro-batches and add up their weights (float32 scalar)."""
+        samples = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        if not samples:
+            return samples, None
+        total = torch.stack([batch["weights"].sum() for batch in samples]).sum().to(device)
+        if self.args.world_size > 1:
+            total = self.accelerator.gather(total).sum()
+        return samples, total
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Return this micro-batch's share of the step's weighted mean."""
+        logits = packed_logits(model, inputs)
+        loss_sum = weighted_loss_sum(logits, inputs["targets"], inputs["weights"])
+        total = inputs["weights"].sum() if num_items_in_batch is None else num_items_in_batch
+        # Gradients are averaged over processes, the sum was divided by the weight of all of them.
+        processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
+        loss = loss_sum * processes / total
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        # The plan of batches is already in its final, seeded order.
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        return SequentialSampler(dataset)
+
+
+class RichProgress(TrainerCallback):
+    """A bar with the running loss; quiet on all processes but the first."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self.task: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar at the step to resume from."""
+        if not state.is_world_process_zero:
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, TextColumn("{task.fields[loss]}"))
+        self.progress.start()
+        self.task = self.progress.add_task(
+            "training", total=state.max_steps, completed=state.global_step, loss=""
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move on by one optimiser step."""
+        if self.progress is not None:
+            self.progress.update(self.task, completed=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Show the loss."""
+        logs = kwargs.get("logs") or {}
+        if self.progress is not None and "loss" in logs:
+            self.progress.update(self.task, loss=f"loss {logs['loss']:.4f}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None

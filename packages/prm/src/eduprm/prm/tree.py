@@ -1,0 +1,225 @@
+"""A tree of tokens: one prompt, nodes in preorder, and what each token may see.
+
+For: the one structure that training, scoring and benchmarks share; a single solution is a tree without forks.
+Does not know: tokenizers, tensors, masks. Source: the Euler-tour mask of ../shared/methods.md, "Training on trees".
+
+With tokens laid out in preorder, the tour's entry time of a token is its index, so "k's node is an ancestor-or-self of
+q's node and k is not later on q's path" (tin[k] <= tin[q] < tout[k] and k <= q) becomes k <= q < stops[k], where
+stops[k] is the index at which the subtree of k's node ends. One integer per token carries the whole mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["TokenTree", "build_tree", "keep_nodes", "split_tree", "truncate_tree"]
+
+IntArray = np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenTree:
+    """T tokens and N nodes, both in preorder; the prompt's tokens come first and belong to no node.
+
+    Attributes: `name` for messages; `token_ids`, `positions` (along the path, from 0), `stops` int32 [T]; `parents`
+    int32 [N], -1 for children of the prompt; `starts` int32 [N + 1], node i holding tokens starts[i]:starts[i + 1];
+    `targets` float32 [N] in [0, 1]; `weights` float32 [N], 0 meaning no loss; `rows` int64 [N], the nodes' places in
+    the caller's table; `owned` bool [N], False for ancestors that another piece of a split tree answers for.
+    """
+
+    name: str
+    token_ids: IntArray
+    positions: IntArray
+    stops: IntArray
+    parents: IntArray
+    starts: IntArray
+    targets: np.ndarray
+    weights: np.ndarray
+    rows: IntArray
+    owned: np.ndarray
+
+    @property
+    def num_tokens(self) -> int:
+        """Distinct tokens, the prompt included."""
+        return len(self.token_ids)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens of the prompt."""
+        return int(self.starts[0])
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens of each node itself, [N]."""
+        return np.diff(self.starts)
+
+    @property
+    def last_tokens(self) -> IntArray:
+        """Index of each node's last token, [N]; an empty node stands where its parent stands, -1 if on the prompt."""
+        last = self.starts[1:] - 1
+        lengths = self.lengths
+        if (lengths == 0).any():
+            for node in np.flatnonzero(lengths == 0):
+                last[node] = last[self.parents[node]] if self.parents[node] >= 0 else -1
+        return last
+
+    @property
+    def end_positions(self) -> IntArray:
+        """Tokens from the prompt's start to each node's end, [N]."""
+        return _end_positions(self.num_prompt_tokens, self.lengths, self.parents)
+
+    @property
+    def leaves(self) -> IntArray:
+        """Nodes without children."""
+        has_child = np.zeros(len(self.parents), dtype=bool)
+        has_child[self.parents[self.parents >= 0]] = True
+        return np.flatnonzero(~has_child)
+
+    @property
+    def path_tokens(self) -> int:
+        """Tokens if every root-to-leaf path were kept apart, each with its own prompt."""
+        return int(self.end_positions[self.leaves].sum())
+
+
+def _end_positions(num_prompt: int, lengths: IntArray, parents: IntArray) -> IntArray:
+    ends = np.empty(len(parents), dtype=np.int32)
+    for node, (length, parent) in enumerate(zip(lengths.tolist(), parents.tolist(), strict=True)):
+        ends[node] = length + (ends[parent] if parent >= 0 else num_prompt)
+    return ends
+
+
+def _subtree_ends(parents: IntArray, name: str) -> IntArray:
+    """Return the exclusive last node of each subtree; refuse an order that is not preorder."""
+    count = len(parents)
+    ends = list(range(1, count + 1))
+    sizes = [1] * count
+    for node in range(count - 1, -1, -1):
+        parent = int(parents[node])
+        if not -1 <= parent < node:
+            raise ValueError(f"tree {name}: expected a parent before node {node}, got {parent}")
+        if parent >= 0:
+            ends[parent] = max(ends[parent], ends[node])
+            sizes[parent] += sizes[node]
+    for node in range(count):
+        if ends[node] != node + sizes[node]:
+            raise ValueError(
+                f"tree {name}: nodes must be in preorder, the subtree of node {node} is not contiguous"
+            )
+    return np.asarray(ends, dtype=np.int64)
+
+
+def build_tree(
+    prompt_ids: Sequence[int] | np.ndarray,
+    node_ids: Sequence[Sequence[int] | np.ndarray],
+    parents: Sequence[int] | np.ndarray,
+    *,
+    name: str = "tree",
+    targets: Sequence[float] | np.ndarray | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
+    rows: Sequence[int] | np.ndarray | None = None,
+    owned: np.ndarray | None = None,
+) -> TokenTree:
+    """Lay out nodes given in preorder.
+
+    Without `targets` every target and weight is 0; without `weights` every target weighs 1.
+
+    Raises:
+        ValueError: no token at all, lists of unequal length, or nodes not in preorder.
+
+    Examples:
+        >>> tree = build_tree([7], [[1, 2], [3], [4]], [-1, 0, 0])
+        >>> tree.positions.tolist(), tree.stops.tolist()
+        ([0, 1, 2, 3, 3], [5, 5, 5, 4, 5])
+    """
+    count = len(node_ids)
+    parent_array = np.asarray(parents, dtype=np.int32)
+    lengths = np.fromiter((len(ids) for ids in node_ids), dtype=np.int32, count=count)
+    starts = np.concatenate([[len(prompt_ids)], len(prompt_ids) + np.cumsum(lengths)]).astype(np.int32)
+    if starts[-1] == 0 or parent_array.shape != (count,):
+        raise ValueError(
+            f"tree {name}: expected tokens and {count} parents, got {starts[-1]}, {len(parents)}"
+        )
+    start_positions = _end_positions(len(prompt_ids), lengths, parent_array) - lengths
+    owner_shift = np.repeat(start_positions - starts[:-1], lengths)
+    body = np.arange(starts[0], starts[-1], dtype=np.int32)
+    stops = np.repeat(starts[_subtree_ends(parent_array, name)], lengths) if count else body
+    prompt = np.arange(len(prompt_ids), dtype=np.int32)
+    flat = [np.asarray(ids, dtype=np.int32) for ids in [prompt_ids, *node_ids]]
+    target_array = np.zeros(count) if targets is None else np.asarray(targets, dtype=np.float64)
+    default_weight = 0.0 if targets is None else 1.0
+    return TokenTree(
+        name=name,
+        token_ids=np.concatenate(flat),
+        positions=np.concatenate([prompt, (body + owner_shift).astype(np.int32)]),
+        stops=np.concatenate([np.full(len(prompt), starts[-1], dtype=np.int32), stops.astype(np.int32)]),
+        parents=parent_array,
+        starts=starts,
+        targets=target_array.astype(np.float32),
+        weights=np.full(count, default_weight, np.float32)
+        if weights is None
+        else np.asarray(weights, np.float32),
+        rows=np.arange(count) if rows is None else np.asarray(rows, dtype=np.int64),
+        owned=np.ones(count, dtype=bool) if owned is None else owned,
+    )
+
+
+def keep_nodes(tree: TokenTree, nodes: IntArray, *, owned: np.ndarray | None = None) -> TokenTree:
+    """Return the tree of the given nodes (sorted, with every node's ancestors); un-owned nodes lose their weight."""
+    renumber = np.full(len(tree.parents) + 1, -1, dtype=np.int32)
+    renumber[nodes] = np.arange(len(nodes), dtype=np.int32)
+    keeps = tree.owned[nodes] if owned is None else tree.owned[nodes] & owned
+    return build_tree(
+        tree.token_ids[: tree.starts[0]],
+        [tree.token_ids[tree.starts[node] : tree.starts[node + 1]] for node in nodes],
+        renumber[tree.parents[nodes]],  # parent -1 reads the extra last entry, which stays -1
+        name=tree.name,
+        targets=tree.targets[nodes],
+        weights=np.where(keeps, tree.weights[nodes], 0.0),
+        rows=tree.rows[nodes],
+        owned=keeps,
+    )
+
+
+def truncate_tree(tree: TokenTree, max_length: int) -> TokenTree:
+    """Drop every node whose last token would stand at or beyond `max_length`, hence everything below it too."""
+    fits = tree.end_positions <= max_length
+    return tree if fits.all() else keep_nodes(tree, np.flatnonzero(fits))
+
+
+def split_tree(tree: TokenTree, max_tokens: int) -> list[TokenTree]:
+    """Cut a tree into pieces of at most `max_tokens` tokens, each with all ancestors of its nodes.
+
+    Every node is owned (weighed, scored) by the first piece that holds it. A piece whose single path is longer than
+    `max_tokens` is kept whole.
+
+    Examples:
+        >>> tree = build_tree([7], [[1, 2], [3], [4]], [-1, 0, 0])
+        >>> [piece.token_ids.tolist() for piece in split_tree(tree, 4)]
+        [[7, 1, 2, 3], [7, 1, 2, 4]]
+    """
+    if tree.num_tokens <= max_tokens:
+        return [tree]
+    lengths, parents = tree.lengths.tolist(), tree.parents.tolist()
+    groups: list[set[int]] = []
+    size = 0
+    for leaf in tree.leaves.tolist():
+        path = []
+        node = leaf
+        while node >= 0:
+            path.append(node)
+            node = parents[node]
+        added = sum(lengths[node] for node in path if not groups or node not in groups[-1])
+        if not groups or size + added > max_tokens:
+            groups.append(set())
+            size, added = tree.num_prompt_tokens, sum(lengths[node] for node in path)
+        groups[-1].update(path)
+        size += added
+    pieces, seen = [], np.zeros(len(parents), dtype=bool)
+    for group in groups:
+        members = np.asarray(sorted(group), dtype=np.int64)
+        pieces.append(keep_nodes(tree, members, owned=~seen[members]))
+        seen[members] = True
+    return pieces

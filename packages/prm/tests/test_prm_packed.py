@@ -1,0 +1,131 @@
+"""Packed trees must compute what path-by-path training computes: loss, gradients and scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from eduprm.prm.model import packed_logits, to_tensors
+from eduprm.prm.packing import choose_rows, fit_rows, pack_rows
+from eduprm.prm.trainer import weighted_loss_sum
+from eduprm.prm.tree import build_tree, split_tree
+from eduprm.prm.unpacked import leaf_chains
+
+TOLERANCE = 1e-5
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def packed_loss(model, trees, rows):
+    batch = to_tensors(pack_rows(trees, rows, pad_id=0))
+    total = sum(float(tree.weights.sum()) for tree in trees)
+    return weighted_loss_sum(packed_logits(model, batch), batch["targets"], batch["weights"]) / total
+
+
+def unpacked_loss(model, trees):
+    """The plain reference: each root-to-leaf path is one ordinary causal row, read by transformers itself."""
+    total = sum(float(tree.weights.sum()) for tree in trees)
+    loss = torch.zeros(())
+    for tree in trees:
+        for chain in leaf_chains(tree):
+            logits = model(input_ids=torch.from_numpy(chain.token_ids.astype(np.int64))[None]).logits[0]
+            log_probs = logits.log_softmax(-1)
+            for node in range(len(chain.parents)):
+                wrong, right = log_probs[chain.starts[node + 1] - 1]
+                value, weight = float(chain.targets[node]), float(chain.weights[node])
+                loss = loss - weight * ((1 - value) * wrong + value * right)
+    return loss / total
+
+
+def assert_same(model, ours, reference):
+    assert abs(ours.item() - reference.item()) < TOLERANCE
+    theirs = gradients(model, reference)
+    for name, gradient in gradients(model, ours).items():
+        assert (gradient - theirs[name]).abs().max() < TOLERANCE, name
+    assert max(gradient.abs().max() for gradient in theirs.values()) > 1e-3  # the comparison is not of zeros
+
+
+CASES = {
+    "one ragged tree": [(1, 9, False)],
+    "single chain": [(2, 6, True)],
+    "one node": [(3, 1, True)],
+    "ragged trees of many sizes": [(4, 3, False), (5, 14, False), (6, 7, False), (7, 2, True)],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("layout", ["row each", "one row", "chosen"])
+def test_loss_and_gradients_equal_every_path_on_its_own(classifier, make_tree, case, layout):
+    trees = [make_tree(seed, num_nodes=nodes, chain=chain) for seed, nodes, chain in CASES[case]]
+    lengths = [tree.num_tokens for tree in trees]
+    rows = {
+        "row each": [[index] for index in range(len(trees))],  # padded to the longest
+        "one row": [list(range(len(trees)))],
+        "chosen": choose_rows(lengths),
+    }[layout]
+    assert_same(classifier, packed_loss(classifier, trees, rows), unpacked_loss(classifier, trees))
+
+
+def test_node_weight_one_equals_each_node_once(classifier, make_tree):
+    tree = make_tree(11, num_nodes=10)
+    tree.weights[:] = 1.0
+    assert_same(classifier, packed_loss(classifier, [tree], [[0]]), unpacked_loss(classifier, [tree]))
+
+
+def test_leaf_weights_equal_training_on_all_paths(classifier, make_tree):
+    """Leaf-count weights: every path is a row, every step on it weighs 1."""
+    tree = make_tree(12, num_nodes=10)
+    chains = leaf_chains(tree)
+    for chain in chains:
+        assert np.allclose(chain.weights, 1.0)
+    every_path = packed_loss(classifier, chains, [[index] for index in range(len(chains))])
+    assert_same(classifier, packed_loss(classifier, [tree], [[0]]), every_path)
+
+
+def test_a_split_tree_has_the_loss_of_the_whole(classifier, make_tree):
+    tree = make_tree(13, num_nodes=16)
+    pieces = split_tree(tree, 30)
+    assert len(pieces) > 2
+    assert sum(piece.weights.sum() for piece in pieces) == pytest.approx(tree.weights.sum())
+    rows = fit_rows([piece.num_tokens for piece in pieces], 64)
+    assert_same(classifier, packed_loss(classifier, pieces, rows), packed_loss(classifier, [tree], [[0]]))
+
+
+def test_eager_attention_equals_sdpa(classifier, make_tree):
+    trees = [make_tree(14, num_nodes=8), make_tree(15, num_nodes=4)]
+    sdpa = packed_loss(classifier, trees, [[0, 1]])
+    classifier.set_attn_implementation("eager")
+    try:
+        eager = packed_loss(classifier, trees, [[0, 1]])
+    finally:
+        classifier.set_attn_implementation("sdpa")
+    assert_same(classifier, eager, sdpa)
+
+
+def test_a_wrong_mask_is_noticed(classifier, make_tree, monkeypatch):
+    """The comparison can fail: plain causal attention over the packed row gives another loss."""
+    tree = make_tree(1, num_nodes=9)
+    monkeypatch.setattr("eduprm.prm.model.tree_mask", lambda stops, **_: None)
+    difference = packed_loss(classifier, [tree], [[0]]) - unpacked_loss(classifier, [tree])
+    assert abs(difference.item()) > 100 * TOLERANCE
+
+
+def test_soft_targets_are_cross_entropy():
+    logits = torch.tensor([[[0.3, -0.7], [1.0, 2.0]]])
+    targets, weights = torch.tensor([[0.25, 1.0]]), torch.tensor([[2.0, 3.0]])
+    expected = torch.nn.functional.cross_entropy(
+        logits[0], torch.stack([1 - targets[0], targets[0]], -1), reduction="none"
+    )
+    assert weighted_loss_sum(logits, targets, weights).item() == pytest.approx(
+        (expected * weights[0]).sum().item()
+    )
+
+
+def test_two_roots_under_one_prompt(classifier):
+    tree = build_tree([1, 2], [[3], [4, 5], [6]], [-1, 0, -1], targets=[1, 0, 0.5])
+    assert_same(classifier, packed_loss(classifier, [tree], [[0]]), unpacked_loss(classifier, [tree]))

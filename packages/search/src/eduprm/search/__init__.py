@@ -1,0 +1,58 @@
+"""Grow trees of solutions from a policy: the engine contract, EDU sampling and its baselines.
+
+`TransformersEngine` and `score_tokens` need the extra `transformers` and are imported only when asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from eduprm.search.branches import Branch, CutRule, to_rows
+from eduprm.search.budget import Budget
+from eduprm.search.contract import Continuation, Engine, Request, RequestError, TokenDecoder
+from eduprm.search.edu import EduSampling
+from eduprm.search.grow import Growth, grow_forest, grow_forest_async
+from eduprm.search.models import BUNDLED_MODEL, resolve_model
+from eduprm.search.order import leaf_order
+from eduprm.search.seeds import derive_seed
+from eduprm.search.strategies import Greedy, HighTemperature, Strategy
+from eduprm.search.tokenizer import PolicyTokenizer
+
+if TYPE_CHECKING:
+    from eduprm.search.embedded import TransformersEngine, score_tokens
+
+__all__ = [
+    "BUNDLED_MODEL",
+    "Branch",
+    "Budget",
+    "Continuation",
+    "CutRule",
+    "EduSampling",
+    "Engine",
+    "Greedy",
+    "Growth",
+    "HighTemperature",
+    "PolicyTokenizer",
+    "Request",
+    "RequestError",
+    "Strategy",
+    "TokenDecoder",
+    "TransformersEngine",
+    "derive_seed",
+    "grow_forest",
+    "grow_forest_async",
+    "leaf_order",
+    "resolve_model",
+    "score_tokens",
+    "to_rows",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("TransformersEngine", "score_tokens"):
+        try:
+            from eduprm.search import embedded
+        except ImportError as error:
+            raise ImportError(
+                f"eduprm.search.{name} needs torch and transformers: install eduprm-search[transformers] ({error})"
+            ) from error
+        return getattr(embedded, name)
+    raise AttributeError(f"module 'eduprm.search' has no attribute {name!r}")

@@ -1,0 +1,177 @@
+"""A tree under construction, as branches, and its turning into forest rows.
+
+A branch is one continuation: the tokens it adds to the branch it left, and where it left it. Branches are what a search
+makes; nodes are what the rest of the system reads. `to_rows` cuts each branch at its anchors and at the forks taken
+from it, and numbers the nodes in preorder, so the rows depend on the tree alone and not on the order of growth.
+
+Positions count generated tokens from the start of the solution (0 is the first token after the prompt).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from eduprm.forest import NODE_SCHEMA
+from eduprm.search.contract import Finish, TokenDecoder
+from eduprm.segment import entropy_anchors
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """Tokens `start`, `start + 1`, ... of a path; those before `start` are the parent's.
+
+    Attributes:
+        parent: branch this one left; None for a path from the prompt.
+        start: position of its first token.
+        token_ids: int32 [n].
+        logprobs: float32 [n].
+        entropies: float32 [n], nats.
+        runner_up_ids: int32 [n].
+        runner_up_logprobs: float32 [n].
+        finish: why it ended.
+        forks: positions at which other branches left it.
+    """
+
+    parent: Branch | None
+    start: int
+    token_ids: NDArray[np.int32]
+    logprobs: NDArray[np.float32]
+    entropies: NDArray[np.float32]
+    runner_up_ids: NDArray[np.int32]
+    runner_up_logprobs: NDArray[np.float32]
+    finish: Finish
+    forks: list[int] = field(default_factory=list)
+
+    @property
+    def stop(self) -> int:
+        """Position after its last token: the length of its path."""
+        return self.start + len(self.token_ids)
+
+    def path_ids(self, stop: int | None = None) -> tuple[int, ...]:
+        """Token ids of the whole path, up to position `stop` if given."""
+        stop = self.stop if stop is None else stop
+        own = tuple(self.token_ids[: max(stop - self.start, 0)].tolist())
+        return own if self.parent is None else self.parent.path_ids(min(self.start, stop)) + own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutRule:
+    """Where a path is cut into nodes: at positions above a threshold whose greedy token is no bare symbol.
+
+    Attributes:
+        threshold: nats.
+        skip_symbols: leave out positions whose most probable token is white space or punctuation alone.
+    """
+
+    threshold: float = 1.0
+    skip_symbols: bool = True
+
+    def anchors(self, branch: Branch, decoder: TokenDecoder) -> list[int]:
+        """Anchor positions among the branch's own tokens."""
+        # Only texts above the threshold matter; decoding the others would be the cost of this function.
+        above = branch.entropies > self.threshold
+        greedy = np.where(
+            branch.logprobs >= branch.runner_up_logprobs, branch.token_ids, branch.runner_up_ids
+        )
+        texts = [decoder.decode([int(t)]) if up else "" for t, up in zip(greedy, above, strict=True)]
+        found = entropy_anchors(
+            branch.entropies, texts, threshold=self.threshold, skip_symbols=self.skip_symbols
+        )
+        return [branch.start + int(index) for index in found]
+
+
+def to_rows(
+    branches: Sequence[Branch], *, problem_id: str, tree: str, cut: CutRule, decoder: TokenDecoder
+) -> pl.DataFrame:
+    """Forest rows of one tree.
+
+    Args:
+        branches: parents before children; at least one.
+        problem_id: of the rows.
+        tree: name of the tree within its problem.
+        cut: where to cut between forks.
+        decoder: gives the nodes their text.
+    """
+    rows: list[dict[str, Any]] = []
+    roots = [branch for branch in branches if branch.parent is None]
+    left_at: dict[tuple[int, int], list[Branch]] = {}
+    for branch in branches:
+        if branch.parent is not None:
+            left_at.setdefault((id(branch.parent), branch.start), []).append(branch)
+    cuts: dict[int, list[int]] = {}
+    for branch in branches:
+        at = {position for position in cut.anchors(branch, decoder) if position > branch.start}
+        at.update(branch.forks)
+        cuts[id(branch)] = sorted(at)
+
+    def add(parent: int | None, branch: Branch | None, start: int, stop: int, finish: str | None) -> int:
+        rows.append(_row(problem_id, tree, len(rows), parent, branch, start, stop, finish))
+        return len(rows) - 1
+
+    # Several paths from the prompt, or a fork at the very first token, hang below an empty root.
+    bare_root = len(roots) > 1 or roots[0].start in roots[0].forks
+    root_id = add(None, None, 0, 0, None) if bare_root else None
+    # Depth first by an explicit stack: (parent node, branch, position to go on from).
+    waiting: list[tuple[int | None, Branch, int]] = [(root_id, b, b.start) for b in reversed(roots)]
+    if bare_root and len(roots) == 1:
+        leavers = left_at.get((id(roots[0]), roots[0].start), [])
+        waiting = [(root_id, b, b.start) for b in reversed(leavers)] + waiting
+    while waiting:
+        parent, branch, start = waiting.pop()
+        stop = next((c for c in cuts[id(branch)] if c > start), branch.stop)
+        ends = stop == branch.stop
+        node = add(parent, branch, start, stop, branch.finish if ends else None)
+        if not ends:
+            waiting.extend((node, b, b.start) for b in reversed(left_at.get((id(branch), stop), [])))
+            waiting.append((node, branch, stop))
+    _add_texts(rows, decoder)
+    return pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
+
+
+def _row(
+    problem_id: str,
+    tree: str,
+    node: int,
+    parent: int | None,
+    branch: Branch | None,
+    start: int,
+    stop: int,
+    finish: str | None,
+) -> dict[str, Any]:
+    own = slice(start - branch.start, stop - branch.start) if branch else slice(0)
+    return {
+        "problem_id": problem_id,
+        "tree": tree,
+        "node_id": node,
+        "parent_id": parent,
+        "token_ids": branch.token_ids[own].tolist() if branch else [],
+        "logprobs": branch.logprobs[own].tolist() if branch else [],
+        "entropies": branch.entropies[own].tolist() if branch else [],
+        "text": "",
+        "finish": finish,
+    }
+
+
+def _add_texts(rows: list[dict[str, Any]], decoder: TokenDecoder) -> None:
+    """Give each node what decoding its path adds to its parent's text, so that texts join to the path's.
+
+    A character whose bytes are spread over two nodes belongs to the one that completes it.
+    """
+    # Per node: ids whose text is not settled yet (an unfinished character), carried to the children.
+    carried: list[list[int]] = []
+    for row in rows:
+        before = carried[row["parent_id"]] if row["parent_id"] is not None else []
+        ids = before + row["token_ids"]
+        text = decoder.decode(ids) if ids else ""
+        if row["finish"] is None and text.endswith("\ufffd"):
+            carried.append(ids)
+            row["text"] = ""
+        else:
+            carried.append([])
+            row["text"] = text

@@ -1,0 +1,137 @@
+"""Keys and values of prefixes that may come again, in a radix tree over token ids.
+
+The idea is SGLang's radix cache (arXiv 2312.07104), in one process: an edge holds a run of tokens with their keys and
+values; a prefix that leaves a run half-way splits it. All forks of a tree, and all problems behind the same worked
+examples, find what they share. Knows nothing of models; a block is [layers, 2, heads, tokens, dim].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A run of tokens below a parent, with their keys and values."""
+
+    tokens: tuple[int, ...]
+    block: torch.Tensor | None
+    parent: _Run | None
+    used: int = 0
+    children: dict[int, _Run] = field(default_factory=dict)
+
+
+class PrefixCache:
+    """Longest-prefix store with a bound in tokens; the least recently used ends go first.
+
+    Args:
+        max_tokens: most tokens held; above it the runs used longest ago are dropped, ends first.
+
+    Examples:
+        >>> import torch
+        >>> cache = PrefixCache(max_tokens=100)
+        >>> cache.insert((1, 2, 3), torch.zeros(1, 2, 1, 3, 4))
+        >>> cache.match((1, 2, 9))[0]
+        2
+    """
+
+    def __init__(self, *, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._clock = 0
+        self.num_tokens = 0
+        self._root = _Run(tokens=(), block=None, parent=None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._clock = 0
+        self.num_tokens = 0
+        self._root = _Run(tokens=(), block=None, parent=None)
+
+    def match(self, tokens: tuple[int, ...]) -> tuple[int, list[torch.Tensor]]:
+        """The longest prefix of `tokens` that is held: its length, and its blocks in order."""
+        self._clock += 1
+        length, blocks = 0, []
+        for run, shared in self._walk(tokens):
+            run.used = self._clock
+            assert run.block is not None
+            blocks.append(run.block[:, :, :, :shared])
+            length += shared
+        return length, blocks
+
+    def insert(self, tokens: tuple[int, ...], block: torch.Tensor) -> None:
+        """Hold `tokens`; `block` has the keys and values of the last `block.shape[3]` of them.
+
+        Raises:
+            ValueError: the tokens before those are not held (any more), so the block hangs in the air.
+        """
+        self._clock += 1
+        first = len(tokens) - block.shape[3]
+        node, length = self._root, 0
+        for run, shared in self._walk(tokens):
+            run.used = self._clock
+            node, length = run, length + shared
+            if shared < len(run.tokens):
+                node = self._split(run, shared)
+        if length == len(tokens):
+            return
+        if length < first:
+            raise ValueError(f"expected a held prefix of at least {first} tokens, got {length}")
+        # A copy, so that a view of a long path does not keep all of it alive.
+        own = block[:, :, :, length - first :].clone()
+        run = _Run(tokens=tokens[length:], block=own, parent=node, used=self._clock)
+        node.children[tokens[length]] = run
+        self.num_tokens += len(run.tokens)
+        self._evict()
+
+    def _walk(self, tokens: tuple[int, ...]) -> Iterator[tuple[_Run, int]]:
+        """Runs along `tokens`, each with how many of its tokens are shared; ends at a partly shared one."""
+        node, start = self._root, 0
+        while start < len(tokens):
+            run = node.children.get(tokens[start])
+            if run is None:
+                return
+            shared = _common_length(run.tokens, tokens[start : start + len(run.tokens)])
+            yield run, shared
+            start += shared
+            if shared < len(run.tokens):
+                return
+            node = run
+
+    def _split(self, run: _Run, at: int) -> _Run:
+        """Cut a run in two; returns the upper part, which takes the run's place."""
+        assert run.block is not None
+        assert run.parent is not None
+        upper = _Run(
+            tokens=run.tokens[:at], block=run.block[:, :, :, :at].clone(), parent=run.parent, used=run.used
+        )
+        run.parent.children[run.tokens[0]] = upper
+        run.tokens, run.block, run.parent = run.tokens[at:], run.block[:, :, :, at:].clone(), upper
+        upper.children[run.tokens[0]] = run
+        return upper
+
+    def _evict(self) -> None:
+        while self.num_tokens > self._max_tokens:
+            ends = [run for run in self._runs() if not run.children and run.used < self._clock]
+            if not ends:
+                return
+            oldest = min(ends, key=lambda run: run.used)
+            assert oldest.parent is not None
+            del oldest.parent.children[oldest.tokens[0]]
+            self.num_tokens -= len(oldest.tokens)
+
+    def _runs(self) -> Iterator[_Run]:
+        waiting = list(self._root.children.values())
+        while waiting:
+            run = waiting.pop()
+            waiting.extend(run.children.values())
+            yield run
+
+
+def _common_length(left: tuple[int, ...], right: tuple[int, ...]) -> int:
+    for index, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return index
+    return min(len(left), len(right))

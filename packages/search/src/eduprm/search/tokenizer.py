@@ -1,0 +1,62 @@
+"""The policy's tokenizer as search uses it: prompts in, texts out.
+
+A thin layer over transformers' AutoTokenizer (which does not need torch). Prompts are rendered once, here, and travel
+as token ids from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from eduprm.search.models import resolve_model
+
+
+class PolicyTokenizer:
+    """Tokenizer of a policy: `encode_chat`, `encode`, `decode`.
+
+    Args:
+        name: bundled model, local folder or hub name, as for the engine.
+        trust_remote_code: run code that comes with the checkpoint; only if you trust it.
+    """
+
+    def __init__(self, name: str, *, trust_remote_code: bool = False) -> None:
+        from transformers import AutoTokenizer
+
+        self._tokenizer = AutoTokenizer.from_pretrained(
+            resolve_model(name), trust_remote_code=trust_remote_code
+        )
+        self._decode_one = lru_cache(maxsize=65_536)(self._decode_ids)
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of a conversation, ready for the assistant's turn.
+
+        Raises:
+            ValueError: the tokenizer has no chat template.
+        """
+        if not self._tokenizer.chat_template:
+            raise ValueError("the policy's tokenizer has no chat template; use a plain prompt")
+        ids: Any = self._tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=False,
+        )
+        return [int(token) for token in ids]
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, no special tokens added."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Text of a token sequence, special tokens left out, nothing tidied."""
+        return (
+            self._decode_one(tuple(token_ids)) if len(token_ids) == 1 else self._decode_ids(tuple(token_ids))
+        )
+
+    def _decode_ids(self, token_ids: tuple[int, ...]) -> str:
+        text: Any = self._tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(text)

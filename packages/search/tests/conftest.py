@@ -1,0 +1,111 @@
+"""Small real models, and a plain decoder without any cache to hold the engine against."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+class PlainDecoder:
+    """Full forward over the whole sequence for every token: slow, and nothing to get wrong."""
+
+    def __init__(self, model: torch.nn.Module, stop_ids: frozenset[int]) -> None:
+        self.model = model
+        self.stop_ids = stop_ids
+
+    @torch.inference_mode()
+    def distribution(self, ids: tuple[int, ...]) -> torch.Tensor:
+        """Log-probs of the next token, float64, [vocab]."""
+        return torch.log_softmax(self.model(torch.tensor([ids])).logits[0, -1].double(), dim=-1)
+
+    def greedy(self, prompt: tuple[int, ...], max_new: int) -> list[tuple[int, float, float, int, float]]:
+        """(token, log-prob, entropy, runner-up, its log-prob) of a greedy path."""
+        out, ids = [], list(prompt)
+        while len(out) < max_new:
+            logprobs = self.distribution(tuple(ids))
+            top = logprobs.topk(2)
+            entropy = float(-(logprobs.exp() * logprobs).sum())
+            token = int(top.indices[0])
+            out.append((token, float(top.values[0]), entropy, int(top.indices[1]), float(top.values[1])))
+            ids.append(token)
+            if token in self.stop_ids:
+                break
+        return out
+
+    def edu(
+        self, prompt: tuple[int, ...], *, threshold: float, max_leaves: int, max_tokens: int, best_first: bool
+    ) -> list[tuple[int, ...]]:
+        """Leaf paths of an EDU tree in the order found, every path decoded anew from the prompt."""
+        paths: list[tuple[int, ...]] = []
+        waiting: list[tuple[float, int, int, tuple[int, ...]]] = []
+
+        def follow(forced: tuple[int, ...]) -> None:
+            rest = []
+            if not forced or forced[-1] not in self.stop_ids:
+                rest = (
+                    self.greedy(prompt + forced, max_tokens - len(forced)) if len(forced) < max_tokens else []
+                )
+            path = forced + tuple(row[0] for row in rest)
+            for offset, (_, _, entropy, runner, _) in enumerate(rest):
+                position = len(forced) + offset
+                if entropy > threshold:
+                    key = -entropy if best_first else position
+                    waiting.append((key, position, len(paths), (*path[:position], runner)))
+            paths.append(path)
+
+        follow(())
+        while waiting and len(paths) < max_leaves:
+            entry = min(waiting)
+            waiting.remove(entry)
+            follow(entry[3])
+        return paths
+
+
+class LetterDecoder:
+    """Every token is a letter: no symbol rule, no unfinished characters."""
+
+    def decode(self, token_ids: list[int]) -> str:
+        return "".join(chr(97 + token % 26) for token in token_ids)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> LlamaForCausalLM:
+    """Two layers, grouped heads, weights wide enough that some choices are clear and some are not."""
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=61,
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.25,
+        eos_token_id=3,
+        bos_token_id=1,
+        pad_token_id=0,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="session")
+def plain(tiny_model: LlamaForCausalLM) -> PlainDecoder:
+    import copy
+
+    # A copy: the engine changes the attention implementation of the model it is given.
+    return PlainDecoder(copy.deepcopy(tiny_model), frozenset({3}))
+
+
+@pytest.fixture
+def letters() -> LetterDecoder:
+    return LetterDecoder()
+
+
+@pytest.fixture(scope="session")
+def plain_decoder_class() -> type[PlainDecoder]:
+    return PlainDecoder

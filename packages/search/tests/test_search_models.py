@@ -1,0 +1,100 @@
+"""Names of models, seeds, the tokenizer's texts, the tree's order: what needs no decoding."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eduprm.forest import NODE_SCHEMA
+from eduprm.search import BUNDLED_MODEL, PolicyTokenizer, derive_seed, leaf_order, resolve_model
+
+
+def test_a_hub_name_stays_and_a_missing_folder_is_named(tmp_path):
+    assert resolve_model("Qwen/Qwen2.5-Math-7B") == "Qwen/Qwen2.5-Math-7B"
+    assert resolve_model(str(tmp_path)) == str(tmp_path)
+    with pytest.raises(ValueError, match="no-such-folder"):
+        resolve_model(str(tmp_path / "no-such-folder"))
+
+
+def test_without_the_package_of_weights_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"eduprm-search\[transformers\]"):
+        resolve_model(BUNDLED_MODEL)
+
+
+@pytest.mark.slow
+def test_the_bundled_model_is_a_plain_float32_folder():
+    from safetensors import safe_open
+
+    folder = resolve_model(BUNDLED_MODEL)
+    with open(f"{folder}/config.json") as handle:
+        config = json.load(handle)
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    assert "quantization_config" not in config
+    with safe_open(f"{folder}/model.safetensors", framework="pt") as weights:
+        assert str(weights.get_slice("model.embed_tokens.weight").get_dtype()) == "F32"
+    assert resolve_model(BUNDLED_MODEL) == folder
+
+
+@pytest.mark.slow
+def test_chat_prompts_end_where_the_answer_begins():
+    tokenizer = PolicyTokenizer(BUNDLED_MODEL)
+    ids = tokenizer.encode_chat([{"role": "user", "content": "3 * 4?"}])
+    text = tokenizer.decode(ids)
+    assert text.rstrip().endswith("assistant")
+    assert tokenizer.decode(tokenizer.encode("12 * 5 = 60\n#### 60")) == "12 * 5 = 60\n#### 60"
+    # A special token has no text: it must not become part of a solution.
+    assert tokenizer.decode([2]) == ""
+
+
+@given(st.integers(0, 2**40), st.integers(0, 2**40), st.text(max_size=5))
+def test_seeds_of_neighbours_differ_and_repeat(a, b, name):
+    assert derive_seed(a, name) == derive_seed(a, name)
+    assert 0 <= derive_seed(a, name, b) < 2**63
+    # What a sum would give: (seed, item) = (a + 1, b) and (a, b + 1) must not meet.
+    assert derive_seed(a + 1, b) != derive_seed(a, b + 1)
+
+
+def test_importing_search_loads_neither_torch_nor_transformers():
+    code = "import sys, eduprm.search; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def row(node: int, parent: int | None, entropies: list[float], finish: str | None, first: int = 5) -> tuple:
+    ids = [first + index for index in range(len(entropies))]
+    return ("p", "edu", node, parent, ids, [-0.1] * len(ids), entropies, "", finish)
+
+
+def test_order_follows_the_policy():
+    # Two forks on the greedy path: a weak one at position 1, a strong one at position 3.
+    rows = [
+        row(0, None, [0.1], None),
+        row(1, 0, [0.6, 0.1], None),
+        row(2, 1, [0.9, 0.0], "stop"),
+        row(3, 1, [0.9], "stop", first=40),
+        row(4, 0, [0.6, 0.2], "stop", first=40),
+    ]
+    forest = pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
+
+    def found(order: str) -> list[int]:
+        return leaf_order(forest, order=order).sort("order")["leaf"].to_list()
+
+    assert found("best_first") == [2, 3, 4]
+    assert found("chronological") == [2, 4, 3]
+
+
+def test_two_samples_are_not_taken_for_a_fork():
+    rows = [
+        ("p", "ht", 0, None, [], [], [], "", None),
+        ("p", "ht", 1, 0, [5], [-0.1], [0.4], "", "stop"),
+        ("p", "ht", 2, 0, [5], [-0.1], [0.4], "", "stop"),
+    ]
+    forest = pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
+    assert leaf_order(forest).sort("order")["leaf"].to_list() == [1, 2]

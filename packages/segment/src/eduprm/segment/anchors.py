@@ -1,0 +1,119 @@
+"""Anchors: the token positions at which a step begins, by entropy (EDU-PRM) or by low confidence (AdaptiveStep).
+
+It takes entropies and log-probs as given; computing them for a text needs a model's teacher-forced pass, which
+is not in this package. Sources: EDU-PRM, arXiv 2503.22233; AdaptiveStep, arXiv 2502.13943.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .symbols import is_symbol
+
+FloatArray = npt.NDArray[np.float64]
+Numbers = Sequence[float] | npt.NDArray[np.floating]
+
+
+def entropy_anchors(
+    entropies: Numbers,
+    token_texts: Sequence[str],
+    *,
+    threshold: float = 1.0,
+    skip_symbols: bool = True,
+) -> list[int]:
+    """Positions whose entropy exceeds the threshold and whose token is not a bare symbol, in order.
+
+    Position 0 counts like any other: it is a fork of the search, though no cut of a text.
+
+    Args:
+        entropies: [n] nats, of the distribution that the token at this position was drawn from.
+        token_texts: n decoded texts (not vocabulary entries such as "Ġa").
+        threshold: nats; 1.0 is the paper's, a small model wants less.
+        skip_symbols: False makes anchors of symbols too.
+
+    Errors: ValueError for lengths that differ, NaN or negative entropies, or a threshold that is NaN.
+
+    Examples:
+        >>> entropy_anchors([1.4, 0.2, 2.0, 1.3], ["First", " we", ",", " add"])
+        [0, 3]
+    """
+    values = _checked(entropies, "entropies")
+    if len(token_texts) != len(values):
+        raise ValueError(f"expected {len(values)} token texts, one per entropy, got {len(token_texts)}")
+    if np.isnan(threshold):
+        raise ValueError("expected a threshold in nats, got NaN")
+    if len(values) and values.min() < 0:
+        position = int(values.argmin())
+        raise ValueError(
+            f"expected entropies of 0 or more nats, got {values[position]} at position {position}"
+        )
+    high = np.flatnonzero(values > threshold).tolist()
+    return [position for position in high if not (skip_symbols and is_symbol(token_texts[position]))]
+
+
+def low_confidence_anchors(
+    logprobs: Numbers, *, quantile: float | None = None, threshold: float | None = None
+) -> list[int]:
+    """Positions whose token was less probable than the threshold (AdaptiveStep), in order.
+
+    Args:
+        logprobs: [n] nats, log-probability of the token that stands at each position.
+        quantile: take the threshold from these log-probs themselves (see low_confidence_threshold). 0.02, the
+            paper's share, where neither is given.
+        threshold: nats; the published method takes one threshold from a whole corpus and gives it here.
+
+    Errors: ValueError for both options at once, NaN, or a quantile outside (0, 1).
+
+    Examples:
+        >>> low_confidence_anchors([-0.1, -2.5, -0.2, -1.0], threshold=-0.9)
+        [1, 3]
+        >>> low_confidence_anchors([-0.1, -2.5, -0.2, -1.0], quantile=0.25)
+        [1]
+    """
+    if quantile is not None and threshold is not None:
+        raise ValueError(f"expected quantile or threshold, got both ({quantile} and {threshold})")
+    values = _checked(logprobs, "logprobs")
+    if not len(values):
+        return []
+    if threshold is None:
+        threshold = low_confidence_threshold([values], quantile=0.02 if quantile is None else quantile)
+    elif np.isnan(threshold):
+        raise ValueError("expected a threshold in nats, got NaN")
+    return [int(position) for position in np.flatnonzero(values < threshold)]
+
+
+def low_confidence_threshold(solutions: Iterable[Numbers], *, quantile: float = 0.02) -> float:
+    """The log-prob (nats) below which about this share of all tokens of a corpus lies.
+
+    Strictly below: where ties reach down to the minimum (all tokens sure), no token is an anchor.
+
+    Args:
+        solutions: log-probs, one sequence per solution.
+        quantile: the share, between 0 and 1.
+
+    Errors: ValueError for no tokens at all, NaN, or a quantile outside (0, 1).
+
+    Examples:
+        >>> low_confidence_threshold([[-4.0, -3.0], [-2.0, -1.0, 0.0]], quantile=0.5)
+        -2.0
+    """
+    if not 0 < quantile < 1:
+        raise ValueError(f"expected a quantile between 0 and 1, got {quantile}")
+    arrays = [_checked(solution, "logprobs") for solution in solutions]
+    joined = np.concatenate(arrays) if arrays else np.zeros(0)
+    if not len(joined):
+        raise ValueError("expected at least one log-prob to take a threshold from, got none")
+    # not interpolated: -inf is a lawful log-prob, and half-way to it is NaN
+    return float(np.quantile(joined, quantile, method="higher"))
+
+
+def _checked(values: Numbers, name: str) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"expected {name} of one dimension, got shape {array.shape}")
+    if np.isnan(array).any():
+        raise ValueError(f"expected {name} without NaN, got NaN at position {int(np.isnan(array).argmax())}")
+    return array

@@ -1,0 +1,110 @@
+"""Settings of apps/rerank: flags, TOML, help, and the one line that each mistake gets."""
+
+import doctest
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+APP = Path(__file__).resolve().parents[1] / "apps" / "rerank"
+sys.path.insert(0, str(APP))
+
+from rerank_app.errors import UsageError  # noqa: E402
+from rerank_app.settings import load_settings  # noqa: E402
+
+
+def test_defaults_flags_and_column_names():
+    settings = load_settings(["in.jsonl", "--columns.problem", "question", "--aggregate", "product"])
+    assert settings.file == Path("in.jsonl")
+    assert settings.prm == "runs/default/prm"
+    assert (settings.columns.problem, settings.columns.id) == ("question", "id")
+    assert (settings.aggregate, settings.segment, settings.strict) == ("product", "auto", False)
+    assert load_settings(["in.jsonl", "--strict"]).strict
+
+
+def test_toml_gives_settings_and_flags_win(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('aggregate = "last"\nbatch-tokens = 64\n[columns]\nproblem = "question"\nid = "key"\n')
+    settings = load_settings(
+        ["in.jsonl", "--config", str(recipe), "--columns.id", "name", "--aggregate", "mean"]
+    )
+    assert (settings.aggregate, settings.batch_tokens) == ("mean", 64)
+    assert (settings.columns.problem, settings.columns.id) == ("question", "name")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ["FILE", "required"]),
+        (["x", "--limit", "0"], ["--limit: expected greater than or equal to 1", "got '0'"]),
+        (["x", "--limit", "many"], ["--limit: expected a valid integer", "got 'many'"]),
+        (["x", "--segment", "words"], ["--segment: expected 'auto', 'lines'", "got 'words'"]),
+        (["x", "--grader", "maths"], ["--grader: expected one of number, math, none", "got 'maths'"]),
+        (["x", "--columns.id", ""], ["--columns.id: expected at least 1 character", "got ''"]),
+        (["x", "--colums.id", "k"], ["unrecognized arguments: --colums.id k", "--help"]),
+        (["x", "--config", "nowhere.toml"], ["--config: cannot read nowhere.toml", "No such file"]),
+    ],
+)
+def test_mistakes_name_the_flag_and_what_came(arguments, parts):
+    with pytest.raises(UsageError) as caught:
+        load_settings(arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_every_mistake_has_its_own_line():
+    with pytest.raises(UsageError) as caught:
+        load_settings(["x", "--limit", "0", "--batch-tokens", "-1"])
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["--limit", "--batch-tokens"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("limit = 0", ["--limit: expected greater", "got 0 in "]),
+        ("lmit = 3", ["--lmit: there is no such setting", "limit"]),
+        ("[columns]\nquestion = 'q'", ["--columns.question: there is no such setting"]),
+        ("limit =", ["is not valid TOML"]),
+    ],
+)
+def test_mistakes_in_toml_name_the_file(tmp_path, text, parts):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_settings(["x", "--config", str(recipe)])
+    for part in [*parts, "recipe.toml"]:
+        assert part in str(caught.value)
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings(["x"]).limit = 3
+
+
+def test_help_shows_defaults_and_loads_nothing_heavy():
+    code = (
+        f"import sys; sys.path.insert(0, {str(APP)!r})\n"
+        "from rerank_app.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        "assert main(['x', '--limit', '0']) == 2\n"
+        "assert main(['no-such-file.jsonl']) == 2\n"
+        "heavy = {'torch', 'transformers', 'polars', 'pyarrow', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "(default: runs/default/prm)" in " ".join(done.stdout.split())
+    assert "--columns.solutions" in done.stdout
+    assert "no-such-file.jsonl: no such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["rows", "steps"])
+def test_examples_in_docstrings(name):
+    results = doctest.testmod(import_module(f"rerank_app.{name}"))
+    assert results.attempted
+    assert not results.failed

@@ -1,0 +1,168 @@
+"""apps/rerank as a process: memory does not grow with the file, and a killed run goes on where it was."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+APP = Path(__file__).resolve().parents[1] / "apps" / "rerank"
+sys.path.insert(0, str(APP))
+
+from rerank_app.cli import main  # noqa: E402
+from rerank_app.testing import prm, problems, read_jsonl, write_jsonl  # noqa: E402
+
+__all__ = ["prm"]  # a fixture
+
+pytestmark = pytest.mark.slow
+
+# Runs the app in a fresh process and prints the most memory it ever held, in KiB. Not ru_maxrss: across fork and exec
+# that one begins at the parent's peak.
+MEASURE = (
+    "import re, sys; sys.path.insert(0, sys.argv[1])\n"
+    "from rerank_app.cli import main\n"
+    "status = main(sys.argv[2:])\n"
+    "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1], file=sys.stderr)\n"
+    "sys.exit(status)\n"
+)
+
+
+def peak_mib(*arguments):
+    command = [sys.executable, "-c", MEASURE, str(APP), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return int(done.stderr.split()[-1]) / 1024
+
+
+def fat_rows(count):
+    """Rows whose bulk is a column that nobody asked for, so that a large file is soon ranked."""
+    for number in range(count):
+        yield {
+            "id": number,
+            "problem": "1?",
+            "solutions": ["1", "2"],
+            "answer": "1",
+            "bulk": f"{number:08d}" * 5000,
+        }
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to read the peak of memory")
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_memory_does_not_grow_with_the_file(prm, tmp_path, suffix):
+    peaks, sizes = {}, {}
+    for count in (100, 2000):
+        source, output = tmp_path / f"{count}.{suffix}", tmp_path / f"{count}.out.{suffix}"
+        if suffix == "jsonl":
+            write_jsonl(source, fat_rows(count))
+        else:  # the hard case: all rows in one row group
+            pl.DataFrame(list(fat_rows(count))).write_parquet(
+                source, compression="uncompressed", row_group_size=count
+            )
+        sizes[count] = source.stat().st_size / 2**20
+        peaks[count] = peak_mib(source, "--prm", prm, "--output", output, "--chunk-solutions", 100)
+        rows = len(read_jsonl(output)) if suffix == "jsonl" else pl.read_parquet(output).height
+        assert rows == count
+    grown, added = peaks[2000] - peaks[100], sizes[2000] - sizes[100]
+    assert added > 70
+    # Half of what a reader that holds the file even once would need.
+    assert grown < added / 2, f"{grown:.0f} MiB more for {added:.0f} MiB more of file: {peaks}"
+
+
+def arguments(source, prm, output, *more):
+    return [str(source), "--prm", str(prm), "--output", str(output), "--chunk-solutions", "8", *more]
+
+
+def kill_after_chunks(given, output, count):
+    """Start a run and SIGKILL it once so many chunks stand; gives the notes that stood then."""
+    command = [sys.executable, str(APP), *given]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    work = Path(f"{output}.work")
+    deadline = time.monotonic() + 120
+    while len(list(work.glob("*/chunk-*.json"))) < count:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not output.exists()
+    return sorted(work.glob("*/chunk-*.json"))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_killed_run_ends_with_the_same_bytes(prm, tmp_path, suffix):
+    rows = [*problems(60), {"id": "bad", "problem": "?", "solutions": ["", "2"]}, *problems(1)]
+    rows[-1]["id"] = "last"
+    source = tmp_path / f"in.{suffix}"
+    if suffix == "jsonl":
+        write_jsonl(source, rows)
+    else:
+        pl.DataFrame(rows).write_parquet(source, row_group_size=40)
+    whole, killed = tmp_path / f"whole.{suffix}", tmp_path / f"killed.{suffix}"
+    assert main(arguments(source, prm, whole)) == 3
+    for count in (2, 10) if suffix == "jsonl" else (10,):
+        stood = kill_after_chunks(arguments(source, prm, killed), killed, count)
+    assert main(arguments(source, prm, killed)) == 3
+    assert killed.read_bytes() == whole.read_bytes()
+    assert Path(f"{killed}.rejected.jsonl").read_bytes() == Path(f"{whole}.rejected.jsonl").read_bytes()
+    reports = [json.loads(Path(f"{path}.report.json").read_text()) for path in (whole, killed)]
+    assert reports[0]["accuracies"] == reports[1]["accuracies"]
+    assert (reports[0]["chunks_taken_up"], reports[0]["chunks"]) == (0, 31)
+    assert reports[1]["chunks_taken_up"] >= len(stood) >= 10
+    assert not Path(f"{killed}.work").exists()
+
+
+def test_finished_chunks_are_taken_up_unscored_but_only_for_the_same_work(prm, tmp_path):
+    from eduprm.prm.testing import tiny_prm
+
+    source, output = write_jsonl(tmp_path / "in.jsonl", problems(60)), tmp_path / "out.jsonl"
+    first = kill_after_chunks(arguments(source, prm, output), output, 3)[0]
+    rows = first.with_suffix(".rows")
+    rows.write_bytes(rows.read_bytes().replace(b'"chosen": "', b'"chosen": "MARK', 1))
+    work, other = Path(f"{output}.work"), tmp_path / "other.jsonl"
+    changed = write_jsonl(tmp_path / "changed.jsonl", [*problems(59), {**problems(1)[0], "id": "new"}])
+    another = tiny_prm(tmp_path / "another-prm", seed=5)
+    for given in (
+        arguments(source, prm, other, "--aggregate", "last"),
+        arguments(changed, prm, other),
+        arguments(source, another, other),
+    ):
+        shutil.copytree(work, Path(f"{other}.work"))
+        assert main(given) == 0
+        assert not any(row["chosen"].startswith("MARK") for row in read_jsonl(other))
+    assert main(arguments(source, prm, output)) == 0
+    got = read_jsonl(output)
+    assert got[0]["chosen"].startswith("MARK")  # so the first chunk was not scored again
+    assert not any(row["chosen"].startswith("MARK") for row in got[1:])
+
+
+def test_two_runs_do_not_write_the_same_output(prm, tmp_path, capsys):
+    import fcntl
+
+    source, output = write_jsonl(tmp_path / "in.jsonl", problems(1)), tmp_path / "out.jsonl"
+    work = Path(f"{output}.work")
+    work.mkdir()
+    with (work / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(arguments(source, prm, output)) == 2
+    message = f"--output: another run is writing {output}; wait for it, or choose another place"
+    assert capsys.readouterr().err == f"rerank: {message}\n"
+
+
+def test_an_interrupt_says_that_the_work_is_kept(prm, tmp_path):
+    source, output = write_jsonl(tmp_path / "in.jsonl", problems(200)), tmp_path / "out.jsonl"
+    command = [sys.executable, str(APP), *arguments(source, prm, output)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    work = Path(f"{output}.work")
+    while not list(work.glob("*/chunk-*.json")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "rerank: stopped; the same command goes on from here\n")
+    assert list(work.glob("*/chunk-*.json"))

@@ -1,0 +1,209 @@
+"""The main job for real, small: the real model, real grading, a PRM trained and then used; killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = [
+    "--problem.num-train", "6", "--problem.num-test", "4", "--shard-problems", "2", "--search.budget.max-leaves", "4",
+    "--search.budget.max-tokens-per-path", "48", "--samples.num-samples", "4", "--prm.train.epochs", "1",
+    "--bootstrap", "200",
+]  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def train(run: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "apps/train", "--run", str(run), *SMALL, *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=1200, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def files(run: Path, *folders: str) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for folder in folders
+        for path in sorted((run / folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, str]:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    return run, train(run).stdout
+
+
+def test_the_run_folder_holds_what_is_promised(finished):
+    run, _ = finished
+    config = json.loads((run / "config.json").read_text())
+    assert config["settings"]["search"]["threshold"] == 0.5
+    assert config["versions"]["torch"]
+    assert config["hardware"]["cores"] >= 1
+    problems = pl.read_parquet(run / "problems.parquet")
+    train_questions, test_questions = (set(problems.filter(split=s)["question"]) for s in ("train", "test"))
+    assert (len(train_questions), len(test_questions)) == (6, 4)
+    assert not train_questions & test_questions
+    for name in ("accuracy_tokens", "entropy", "labels", "training"):
+        assert (run / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in (run / "forest").glob("*")) == [
+        "test-00000.parquet", "test-00001.parquet", "train-00000.parquet", "train-00001.parquet",
+        "train-00002.parquet",
+    ]  # fmt: skip
+
+
+def test_the_metrics_agree_with_the_files(finished):
+    run, _ = finished
+    metrics = json.loads((run / "metrics.json").read_text())
+    grades = pl.concat([pl.read_parquet(path) for path in sorted((run / "grades").glob("test-*"))])
+    best = (
+        grades.group_by("tree", "problem_id")
+        .agg(pl.col("correct").any())
+        .group_by("tree")
+        .agg(pl.mean("correct"))
+    )
+    pass_at = dict(best.iter_rows())
+    oracle = {
+        row["method"]: row["accuracy"]
+        for row in metrics["rules"]
+        if row["rule"] == "oracle" and row["n"] == 4
+    }
+    assert oracle["EDU"] == pytest.approx(pass_at["edu"])
+    assert oracle["HT 0.7"] == pytest.approx(pass_at["ht-0.7"])
+    forest = pl.concat([pl.read_parquet(path) for path in sorted((run / "forest").glob("test-*"))])
+    decoded = forest.filter(tree="edu")["token_ids"].list.len().sum() / 4
+    shown = {row["method"]: row["decoded"] for row in metrics["rules"] if row["n"] == 4}
+    assert shown["EDU"] == pytest.approx(decoded)
+    rules = {row["rule"] for row in metrics["rules"] if row["method"] == "EDU"}
+    assert {"greedy", "majority", "weighted_majority_probability", "prm_min", "prm_last", "oracle"} <= rules
+
+
+def test_the_closing_table_and_command(finished):
+    run, shown = finished
+    for word in ("oracle", "greedy", "majority, plain", "majority by probability", "=tokens", "PRM min"):
+        assert word in shown
+    command = next(
+        line.strip() for line in shown.splitlines() if line.strip().startswith("uv run apps/rerank")
+    )
+    done = subprocess.run(
+        [sys.executable, *command.split()[2:], "--output", str(run / "ranked.jsonl")],
+        cwd=ROOT, capture_output=True, text=True, timeout=600, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (run / "ranked.jsonl").read_text().splitlines()]
+    assert len(rows) == 4
+
+
+def test_the_prm_is_an_ordinary_checkpoint(finished):
+    from transformers import AutoModelForTokenClassification
+
+    model, info = AutoModelForTokenClassification.from_pretrained(
+        finished[0] / "prm", output_loading_info=True
+    )
+    assert model.config.num_labels == 2
+    assert not info["missing_keys"]
+    assert list((finished[0] / "prm").glob("*.safetensors"))
+    assert not list((finished[0] / "prm").rglob("*.bin"))
+
+
+def test_a_second_start_computes_nothing(finished):
+    run, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
+    done = train(run)
+    assert "report: done before" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
+
+
+def test_other_settings_are_refused_by_name_and_one_stage_can_be_done_again(finished):
+    run, _ = finished
+    refused = train(run, "--label.target", "hard", expect=2)
+    assert "label.target was 'soft', is now 'hard'" in refused.stderr
+    assert "--rerun label" in refused.stderr
+    before = files(run, "forest", "labels", "metrics.json")
+    redone = train(run, "--rerun", "label", "--only", "label")
+    assert "search" not in redone.stderr
+    assert files(run, "forest", "labels", "metrics.json") == before
+    missing = train(run, "--only", "report", expect=2)
+    assert "'report' needs prm, score first" in missing.stderr
+    train(run)
+    assert (run / "metrics.json").is_file()
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(finished, tmp_path):
+    run = tmp_path / "killed"
+    stages = ["--only", "problems", "--only", "search", "--only", "label"]
+    command = [sys.executable, "apps/train", "--run", str(run), *SMALL, *stages]
+    kills, written = 0, {}
+    # Killed right after the first shard, in the middle of later ones, and while labels are written.
+    for want, wait_s in ((1, 0.0), (2, 0.7), (4, 0.3), (5, 0.1)):
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=environment())
+        until = time.monotonic() + 600
+        while process.poll() is None and time.monotonic() < until:
+            if len(list((run / "forest").glob("[!.]*.parquet"))) >= want:
+                time.sleep(wait_s)
+                break
+            time.sleep(0.02)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        now = {path: path.stat().st_mtime_ns for path in (run / "forest").glob("[!.]*.parquet")}
+        assert all(now[path] == stamp for path, stamp in written.items()), (
+            "a written shard was computed again"
+        )
+        written = now
+    assert kills >= 2
+    train(run, *stages)
+    assert files(run, "forest", "labels") == files(finished[0], "forest", "labels")
+    assert not [path for path in run.rglob("*") if ".tmp-" in path.name]
+
+
+def test_a_file_of_problems(tmp_path):
+    data = Path(os.environ.get("EDUPRM_DATA", ROOT.parent / "shared" / "data")) / "gsm8k_train.jsonl"
+    if not data.is_file():
+        pytest.skip(f"no {data}")
+    # Real rows that fall on both sides of the split, the worked examples' style and all.
+    lines = data.read_text().splitlines()
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text("\n".join([*(lines[n] for n in (0, 1, 2, 20, 23)), '{"question": "no answer"}']) + "\n")
+    run = tmp_path / "gsm8k"
+    stages = ("--only", "problems", "--only", "search", "--only", "label")
+    done = train(run, "--problems", str(mine), *stages)
+    problems = pl.read_parquet(run / "problems.parquet")
+    assert problems.sort("split")["split"].to_list() == ["test", "test", "train", "train", "train"]
+    assert problems.filter(pl.col("question").str.starts_with("Natalia"))["answer"].item() == "72"
+    assert "1 rows" in done.stderr
+    assert json.loads((run / "rejected/problems.jsonl").read_text())["row"] == 6
+    grades = pl.concat([pl.read_parquet(path) for path in (run / "grades").glob("*.parquet")])
+    assert grades.filter(tree="edu")["problem_id"].n_unique() == 5
+
+
+def test_a_data_set_with_a_split_of_its_own_to_hold_out(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rows = [{"problem": f"What is {n} + {n}?", "solution": f"It is \\boxed{{{2 * n}}}."} for n in range(2, 8)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:4]))
+    # One question of the training split stands in the test split too: it must not be trained on.
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[3:]))
+    run = tmp_path / "run"
+    train(run, "--problem.dataset", str(folder), "--problem.test-split", "test", "--only", "problems")
+    problems = pl.read_parquet(run / "problems.parquet")
+    assert problems.filter(split="train")["answer"].to_list() == ["4", "6", "8"]
+    assert problems.filter(split="test")["answer"].to_list() == ["10", "12", "14"]
