@@ -69,6 +69,15 @@ def test_none_in_a_recipe_is_no_value(tmp_path):
     assert load("--config", str(recipe)).prm.train.lora is None
 
 
+def test_a_file_or_data_set_has_a_run_folder_of_its_own(tmp_path):
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text("")
+    assert load().folder == Path("runs/default")
+    assert load("--problems", str(mine)).folder == Path("runs/mine")
+    assert load("--problem.dataset", "someone/MATH").folder == Path("runs/MATH")
+    assert load("--problems", str(mine), "--run", "elsewhere").folder == Path("elsewhere")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

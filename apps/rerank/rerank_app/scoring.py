@@ -1,7 +1,7 @@
 """Score the steps of a chunk's solutions with the PRM.
 
 For: steps and one score each for every solution that fits the PRM's context; the others are rejected, one by one.
-Does not know: files, ranking. The only module that loads torch, and only when it is used.
+Does not know: files, ranking. With `anchors`, the only module that loads torch, and only when it is used.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eduprm.prm import ProcessRewardModel
+from rerank_app.anchors import EntropyCutter
 from rerank_app.errors import Rejection, UsageError, first_line
 from rerank_app.rows import Problem, Solution
 from rerank_app.settings import Settings
@@ -56,6 +57,9 @@ class Scorer:
             where = "" if settings.device is None else f" on --device {settings.device}"
             message = f"--prm: {folder} cannot be loaded as a PRM{where}: {first_line(error)}"
             raise UsageError(message) from error
+        self._cutter = (
+            EntropyCutter(settings.policy, device=settings.device) if settings.segment == "entropy" else None
+        )
 
     def score(self, problems: Sequence[Problem]) -> tuple[list[list[Scored]], list[Rejection]]:
         """Score all solutions of some problems.
@@ -68,7 +72,7 @@ class Scorer:
         for number, problem in enumerate(problems):
             prompt = self.prm.builder.prompt_ids(problem.text)
             for solution in problem.solutions:
-                item = self._item(number, prompt, solution)
+                item = self._item(number, problem, prompt, solution)
                 if isinstance(item, str):
                     rejected.append(_reject(problem, solution, item))
                 else:
@@ -83,9 +87,14 @@ class Scorer:
             results[item.problem].append(scored)
         return results, rejected
 
-    def _item(self, number: int, prompt: list[int], solution: Solution) -> _Item | str:
+    def _item(self, number: int, problem: Problem, prompt: list[int], solution: Solution) -> _Item | str:
         """Build the PRM's input, or say why there is none."""
-        steps = cut_steps(solution.text, segment=self.settings.segment, fixed_words=self.settings.fixed_words)
+        try:
+            steps = self._steps(problem.text, solution.text)
+        except ValueError as error:
+            return (
+                f"cannot be cut by the policy ({first_line(error)}); take it out or cut with --segment lines"
+            )
         try:
             ids = self.prm.builder.solution_ids(steps)
         except ValueError as error:
@@ -98,6 +107,11 @@ class Scorer:
                 "shorten it or use a PRM with a longer context"
             )
         return _Item(number, solution, steps, (prompt, ids))
+
+    def _steps(self, problem: str, text: str) -> list[str]:
+        if self._cutter is not None:
+            return self._cutter.steps(problem, text)
+        return cut_steps(text, segment=self.settings.segment, fixed_words=self.settings.fixed_words)
 
     def _forward(self, items: Sequence[_Item]) -> list[list[float]]:
         try:

@@ -40,6 +40,25 @@ class Columns(BaseModel):
     )
 
 
+class PolicySettings(BaseModel):
+    """The model whose entropy cuts the solutions with --segment entropy; not used otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(
+        default="smollm2-135m-instruct",
+        min_length=1,
+        description="bundled model, local folder or hub name: best the policy whose trees trained the PRM",
+    )
+    threshold: float = Field(
+        default=0.5, ge=0, description="nats; a step begins at a token whose entropy is above this"
+    )
+    style: str = Field(
+        default="zero_shot",
+        description="prompt before the solution: zero_shot, products, products12, chain_sum or gsm8k, as in training",
+    )
+
+
 class Settings(CommandSettings):
     """
     Rank the solutions of each problem in FILE with a process reward model (PRM).
@@ -61,11 +80,12 @@ class Settings(CommandSettings):
     aggregate: Literal["min", "last", "product", "mean"] = Field(
         "min", description="how the scores of its steps make the score of a solution"
     )
-    segment: Literal["auto", "lines", "paragraphs", "fixed", "none"] = Field(
+    segment: Literal["auto", "lines", "paragraphs", "fixed", "entropy", "none"] = Field(
         "auto",
-        description="what a step is: a line; a paragraph (up to a blank line); fixed: --fixed-words words; none: the "
-        "whole solution; auto: paragraphs where a solution has any, else lines",
+        description="what a step is: a line; a paragraph (up to a blank line); fixed: --fixed-words words; entropy: "
+        "up to where --policy.model is unsure; none: the whole solution; auto: paragraphs if there are any, else lines",
     )
+    policy: PolicySettings = Field(PolicySettings(), description="the model that cuts with --segment entropy")
     fixed_words: int = Field(24, ge=1, description="words in a step with --segment fixed")
     grader: str = Field(
         "number",
@@ -97,7 +117,8 @@ class Settings(CommandSettings):
     @property
     def result_settings(self) -> dict[str, Any]:
         """The settings that decide what the ranked rows hold, as plain values."""
-        return self.model_dump(mode="json", exclude=set(_NOT_IN_ROWS))
+        unused = set() if self.segment == "entropy" else {"policy"}
+        return self.model_dump(mode="json", exclude={*_NOT_IN_ROWS, *unused})
 
 
 def load_settings(arguments: Sequence[str]) -> Settings:

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the job; the exit status is 0 when all is done and 2 when the command could not be carried out."""
     try:
         settings = load_settings(TrainSettings, arguments)
-        folder = RunFolder(settings.run)
+        folder = RunFolder(settings.folder)
         with folder.lock():
             _run(settings, folder)
     except UsageError as error:

@@ -128,7 +128,10 @@ class TrainSettings(CommandSettings):
     model_config = SettingsConfigDict(cli_prog_name="uv run apps/train")
     command: ClassVar[str] = "uv run apps/train"
 
-    run: Path = Field(Path("runs/default"), description="folder of the run")
+    run: Path | None = Field(
+        None,
+        description="folder of the run; none: runs/default, or runs/ and the name of the file or data set",
+    )
     config: Path | None = Field(None, description="TOML recipe with any of these settings; flags win over it")
     problems: Path | None = Field(
         None,
@@ -156,6 +159,14 @@ class TrainSettings(CommandSettings):
     label: LabelSettings = Field(LabelSettings(), description="the labels")
     prm: PrmSettings = Field(PrmSettings(), description="the PRM")
     bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run: a file or data set has one of its own, so that it does not collide with the default's."""
+        if self.run is not None:
+            return self.run
+        source = self.problems.stem if self.problems else (self.problem.dataset or "default")
+        return Path("runs") / source.rstrip("/").rpartition("/")[2]
 
     @field_validator("problems")
     @classmethod

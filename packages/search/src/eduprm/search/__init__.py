@@ -1,6 +1,6 @@
 """Grow trees of solutions from a policy: the engine contract, EDU sampling and its baselines.
 
-`TransformersEngine` and `score_tokens` need the extra `transformers` and are imported only when asked for.
+`TransformersEngine`, `load_policy` and `score_tokens` need the extra `transformers` and are imported when asked for.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from eduprm.search.strategies import Greedy, HighTemperature, Strategy
 from eduprm.search.tokenizer import PolicyTokenizer
 
 if TYPE_CHECKING:
-    from eduprm.search.embedded import TransformersEngine, score_tokens
+    from eduprm.search.embedded import TransformersEngine, load_policy, score_tokens
 
 __all__ = [
     "BUNDLED_MODEL",
@@ -40,6 +40,7 @@ __all__ = [
     "grow_forest",
     "grow_forest_async",
     "leaf_order",
+    "load_policy",
     "resolve_model",
     "score_tokens",
     "to_rows",
@@ -47,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("TransformersEngine", "score_tokens"):
+    if name in ("TransformersEngine", "load_policy", "score_tokens"):
         try:
             from eduprm.search import embedded
         except ImportError as error:

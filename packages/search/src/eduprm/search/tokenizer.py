@@ -49,6 +49,26 @@ class PolicyTokenizer:
         """Token ids of a text, no special tokens added."""
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
+    def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
+        """Token ids of a text, and at which of its characters each begins.
+
+        Starts never fall; tokens that make up one character together share its start. Special tokens written out in
+        the text are read as plain text.
+
+        Raises:
+            ValueError: the policy's tokenizer is not a fast one, so it cannot say.
+        """
+        if not self._tokenizer.is_fast:
+            raise ValueError("the policy's tokenizer gives no character offsets; use a model with a fast one")
+        read = self._tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
+        )
+        starts, at = [], 0
+        for start, _ in read["offset_mapping"]:
+            at = max(at, int(start))
+            starts.append(at)
+        return [int(token) for token in read["input_ids"]], starts
+
     def decode(self, token_ids: list[int]) -> str:
         """Text of a token sequence, special tokens left out, nothing tidied."""
         return (

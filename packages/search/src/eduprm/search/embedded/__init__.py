@@ -1,6 +1,7 @@
 """The embedded engine: a transformers policy in this process (extra `transformers`)."""
 
 from eduprm.search.embedded.engine import TransformersEngine
+from eduprm.search.embedded.loading import load_policy
 from eduprm.search.embedded.scoring import TokenScores, score_tokens
 
-__all__ = ["TokenScores", "TransformersEngine", "score_tokens"]
+__all__ = ["TokenScores", "TransformersEngine", "load_policy", "score_tokens"]

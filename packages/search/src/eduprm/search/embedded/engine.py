@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging as hf_logging
+from transformers import PreTrainedModel
 
 from eduprm.search.contract import Continuation, Request, RequestError
 from eduprm.search.embedded.attention import GROUPED
+from eduprm.search.embedded.loading import load_policy
 from eduprm.search.embedded.prefill import Prefill, worth_waiting
 from eduprm.search.embedded.rows import Row, next_tokens
 from eduprm.search.embedded.seats import Seats
-from eduprm.search.models import resolve_model
 
 
 class TransformersEngine:
@@ -75,16 +74,9 @@ class TransformersEngine:
             trust_remote_code: run code that comes with the checkpoint; only if you trust it.
             **options: of the constructor.
         """
-        bars = hf_logging.is_progress_bar_enabled()
-        hf_logging.disable_progress_bar()
-        try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                resolve_model(name), dtype=dtype, trust_remote_code=trust_remote_code
-            )
-        finally:
-            if bars:
-                hf_logging.enable_progress_bar()
-        return cls(model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), **options)
+        return cls(
+            load_policy(name, device=device, dtype=dtype, trust_remote_code=trust_remote_code), **options
+        )
 
     @property
     def model(self) -> PreTrainedModel:
