@@ -75,3 +75,7 @@ def test_readme_and_docs_link_to_files_that_exist():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "packages").glob("*/README.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+        for target in re.findall(
+            r"`((?:apps|docs|packages|tests)/[\w./-]+\.(?:py|md|toml|png))`", page.read_text()
+        ):
+            assert (ROOT / target).exists(), f"{page.relative_to(ROOT)} names {target}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import polars as pl
@@ -196,14 +197,43 @@ def test_a_checkpoint_without_format_gets_the_documented_default(tmp_path):
     model = AutoModelForTokenClassification.from_pretrained(folder)
     del model.config.eduprm
     model.save_pretrained(folder)
-    assert ProcessRewardModel.from_pretrained(folder).builder.format == InputFormat()
+    with pytest.warns(UserWarning, match="does not say in which format"):
+        assert ProcessRewardModel.from_pretrained(folder).builder.format == InputFormat()
     (folder / "chat_template.jinja").unlink()
-    assert ProcessRewardModel.from_pretrained(folder).builder.format == InputFormat.stepwise()
+    with pytest.warns(UserWarning, match="taking 'plain'"):
+        assert ProcessRewardModel.from_pretrained(folder).builder.format == InputFormat.stepwise()
 
 
 def test_a_backbone_without_head_is_not_a_prm(tmp_path):
     with pytest.raises(ValueError, match="expected a trained process reward model"):
         ProcessRewardModel.from_pretrained(tiny_backbone(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({0: "right", 1: "wrong"}, "label 0 to mean wrong"),
+        ({0: "a", 1: "b", 2: "c"}, "two labels.*got 3"),
+        ({0: "LABEL_0"}, "two labels.*got 1"),
+    ],
+)
+def test_a_head_of_other_labels_is_refused(folder, tmp_path, labels, message):
+    shutil.copytree(folder, tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    config |= {"id2label": labels, "label2id": {name: index for index, name in labels.items()}}
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        ProcessRewardModel.from_pretrained(tmp_path / "m")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"folder or hub name, got .*nowhere"):
+        ProcessRewardModel.from_pretrained(tmp_path / "nowhere")
+
+
+def test_half_a_surrogate_pair_is_no_text(prm):
+    with pytest.raises(ValueError, match="step 1, got half a surrogate pair at character 2"):
+        prm.score("p", ["fine", "6 \ud83d"])
 
 
 def test_pickled_weights_are_refused(tmp_path):

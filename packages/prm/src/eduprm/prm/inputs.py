@@ -93,7 +93,7 @@ class InputBuilder:
         """Return one list of ids per step.
 
         Raises:
-            ValueError: no step, or a step without any token.
+            ValueError: no step, a step without any token, or one that is no text (half a surrogate pair).
         """
         if isinstance(steps, str) or len(steps) == 0:
             raise ValueError(f"expected a non-empty list of steps, got {steps!r}")
@@ -101,6 +101,12 @@ class InputBuilder:
         for index, step in enumerate(steps):
             if not isinstance(step, str):
                 raise ValueError(f"expected step {index} to be a string, got {type(step).__name__}")
+            try:
+                step.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"expected text in step {index}, got half a surrogate pair at character {error.start}"
+                ) from None
             body = self.text_ids(step)
             if not body:
                 raise ValueError(

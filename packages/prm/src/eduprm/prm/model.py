@@ -32,6 +32,7 @@ __all__ = [
 
 HEADS = ("score", "classifier")
 LABELS = {0: "wrong", 1: "right"}
+_RIGHT_NAMES = frozenset({"right", "correct", "true", "good", "positive", "yes", "+"})
 
 
 @contextmanager
@@ -64,12 +65,22 @@ def load_classifier(
     it is an error instead.
 
     Raises:
-        ValueError: no token-classification class for this architecture, or `need_head` and no head.
+        ValueError: no such model, no token-classification class for this architecture, `need_head` and no head, or a
+            head whose labels are not two, wrong (0) and right (1).
     """
     from transformers import AutoConfig, AutoModelForTokenClassification
 
     path = str(path_or_name)
-    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except OSError as error:
+        if Path(path).is_dir():
+            raise
+        raise ValueError(
+            f"expected a model's folder or hub name, got {path!r}: no such folder, and {str(error).splitlines()[0]}"
+        ) from error
+    if need_head:
+        _check_labels(config, path)
     config.id2label, config.label2id = dict(LABELS), {name: index for index, name in LABELS.items()}
     if getattr(config, "classifier_dropout", None) is None:
         config.classifier_dropout = 0.0  # otherwise transformers takes 0.1 and the loss is random
@@ -95,6 +106,17 @@ def load_classifier(
         for name in missing:
             model.get_parameter(name).zero_()
     return model
+
+
+def _check_labels(config: Any, path: str) -> None:
+    """Refuse a head with other than two labels, and one that calls label 0 right: its scores would be upside down."""
+    names = {int(index): str(name) for index, name in config.id2label.items()}
+    if len(names) != 2:
+        raise ValueError(
+            f"expected a head with two labels in {path}, got {len(names)}: {sorted(names.values())[:5]}"
+        )
+    if names[0].strip().lower() in _RIGHT_NAMES:
+        raise ValueError(f"expected label 0 to mean wrong and label 1 right in {path}, got {names}")
 
 
 def decoder_layers(model: Any) -> tuple[str, nn.ModuleList]:
@@ -196,7 +218,10 @@ def save_prm(
     dtype: torch.dtype,
     notes: dict[str, Any],
 ) -> None:
-    """Write model (adapters merged), tokenizer and format to `folder`, which appears whole or not at all."""
+    """Write model (adapters merged), tokenizer and format to `folder`, which appears whole or not at all.
+
+    A folder that stands there is replaced; killed between the two renames, it is left as `.NAME.old` beside it.
+    """
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     model = model.to(dtype)
@@ -211,6 +236,9 @@ def save_prm(
     for file in partial.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        shutil.rmtree(folder)
+        os.replace(folder, old)
     os.replace(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)

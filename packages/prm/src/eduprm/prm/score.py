@@ -7,6 +7,7 @@ labels: the share of correct answers below the step), not a judgement of the ste
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,11 @@ class ProcessRewardModel:
         saved format (no `eduprm` entry in its config) gets `input_format`, or by default `InputFormat()` if its
         tokenizer has a chat template and `InputFormat.stepwise()` if not; a given `input_format` always wins.
 
+        Warns:
+            UserWarning: a format had to be guessed from the tokenizer.
+
         Raises:
-            ValueError: a model without a trained two-label head.
+            ValueError: no such model, or one without a trained head of two labels, wrong and right.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype is None:
@@ -75,8 +79,14 @@ class ProcessRewardModel:
         builder = InputBuilder.from_pretrained(
             path_or_name, chosen or InputFormat.stepwise(), trust_remote_code=trust_remote_code
         )
-        if chosen is None and getattr(builder.tokenizer, "chat_template", None):
-            builder = InputBuilder(builder.tokenizer, InputFormat())
+        if chosen is None:
+            if getattr(builder.tokenizer, "chat_template", None):
+                builder = InputBuilder(builder.tokenizer, InputFormat())
+            warnings.warn(
+                f"{path_or_name} does not say in which format it was trained; taking {builder.format.kind!r} (a chat "
+                "where the tokenizer has a template, else TRL's stepwise text): pass input_format if that is wrong",
+                stacklevel=2,
+            )
         return cls(model.to(device), builder, batch_tokens=batch_tokens)
 
     def score(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> list[float]:
