@@ -95,8 +95,8 @@ def calibrate_threshold(
         >>> found.threshold_nats, found.achieved_anchors
         (0.9, 1.0)
     """
-    if not anchors_per_solution > 0:
-        raise ValueError(f"expected anchors_per_solution above 0, got {anchors_per_solution}")
+    if not 0 < anchors_per_solution < np.inf:
+        raise ValueError(f"expected a finite anchors_per_solution above 0, got {anchors_per_solution}")
     solutions = _checked(entropies)
     masks = _masks(skip, solutions)
     eligible = [values[~mask] for values, mask in zip(solutions, masks, strict=True)]
