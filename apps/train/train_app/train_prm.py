@@ -11,6 +11,7 @@ import polars as pl
 from eduprm.bench.command_line import UsageError
 from eduprm.forest import write_shard
 from eduprm.prm import InputBuilder, ProcessRewardModel, TrainResult, labelled_trees, train_prm
+from eduprm.prm.processes import num_processes
 from eduprm.search import derive_seed, resolve_model
 from train_app.progress import bar, say
 from train_app.run_folder import RunFolder
@@ -29,7 +30,12 @@ def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         f"prm: {result.data['trees']} trees, {result.data['labels']} labels, "
         f"loss {first:.3f} at first, {last:.3f} at last (means of 9 records), {rate:.0f} tokens/s"
     )
-    return {"data": result.data, "tokens": result.tokens, "training_s": round(result.seconds, 1)}
+    return {
+        "data": result.data,
+        "tokens": result.tokens,
+        "training_s": round(result.seconds, 1),
+        "processes": num_processes(),
+    }
 
 
 def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:

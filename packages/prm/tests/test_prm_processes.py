@@ -24,7 +24,7 @@ LORA = {"rank": 4}
 ADAMW = {"learning_rate": 1e-2, "warmup": 0.0, "batch_trees": 1, "accumulation": 2, "save_steps": 1}
 SGD = {"lora": None, "max_grad_norm": 0.0, "scheduler": "constant", "trainer_arguments": {"optim": "sgd"}}
 FOUR = {"learning_rate": 1e-1, "warmup": 0.0, "batch_trees": 1, "accumulation": 4, **SGD}
-LOSS, WEIGHT = 2e-5, 1e-4  # float32 rounding in another order; AdamW divides by small second moments
+LOSS, WEIGHT = 1e-5, 1e-4  # float32 rounding in another order; AdamW divides by small second moments
 
 JOBS = {
     "replicated full": {"config": {**ADAMW, "lora": None}},
@@ -132,7 +132,7 @@ def test_accumulation_on_two_processes_is_one_big_batch(two, on_one, job):
 def test_a_mean_of_means_would_be_noticed(two, on_one):
     """The same comparison fails by far when each micro-batch is divided by its own weight."""
     together = on_one("big", {**FOUR, "batch_trees": 4, "accumulation": 1})
-    assert abs(losses(two["plain means"])[1] - losses(together)[1]) > 50 * LOSS
+    assert abs(losses(two["plain means"])[1] - losses(together)[1]) > 20 * LOSS
     ours, theirs = (
         load_file(folder / "model.safetensors")["score.weight"]
         for folder in (two["folder"] / "plain means", on_one.folder / "big")

@@ -320,8 +320,8 @@ def main() -> None:
     tokenizer = PolicyTokenizer("smollm2-135m-instruct")
     step_ms, row_ms, prefill = options.rates
     print(
-        f"Python {platform.python_version()} on {platform.machine()}, profile {options.profile}: a step takes {step_ms} ms "
-        f"+ {row_ms} ms a row, prefill {prefill:,.0f} tokens/s"
+        f"Python {platform.python_version()}, {platform.machine()}, profile {options.profile}: a step takes "
+        f"{step_ms} ms + {row_ms} ms a row, prefill {prefill:,.0f} tokens/s"
     )
     print(
         "| trees | servers | requests/s | tokens/s did | could | did / could | client CPU | lag ms p50 / p99 / max "
