@@ -303,7 +303,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--prompt", type=int, default=200, help="prompt tokens")
     parser.add_argument("--tokens", type=int, default=200, help="mean tokens of one request")
     parser.add_argument("--anchors", type=float, default=0.05, help="share of positions above the threshold")
-    parser.add_argument("--problems", type=int, default=6_000)
+    parser.add_argument("--problems", type=int, default=5_000)
     parser.add_argument("--warm", type=float, default=12.0, help="requests a tree before the window")
     parser.add_argument("--seconds", type=float, default=10.0, help="of the window")
     parser.add_argument("--rounds", type=int, default=1, help="runs in real time")
