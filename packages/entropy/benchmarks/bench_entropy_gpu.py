@@ -4,7 +4,7 @@
 
 NOT RUN YET: no GPU was at hand when this was written. Needs CUDA and Triton; says so in one line otherwise.
 
-Wanted: at least 80 % of the copy's bandwidth at [256, 152064] and [4096, 152064] in bfloat16. The kernel must read every
+Wanted: at least 80 % of the copy's bandwidth at [256, 152064] and [4096, 152064] in bfloat16. The kernel reads every
 logit once and writes next to nothing, so its bandwidth is (bytes of the logits) / time; a device copy reads and writes,
 so its bandwidth is 2 * bytes / time. Both run here, turn about, on the same tensor, with CUDA events; a buffer larger
 than the level-2 cache is overwritten before each, so that no logit is found there. Naive torch: log_softmax of

@@ -70,6 +70,12 @@ def reference(on_one):
 
 
 @pytest.fixture(scope="module")
+def together(on_one):
+    """Four trees a micro-batch and one micro-batch a step, on one process."""
+    return on_one("together", {**FOUR, "batch_trees": 4, "accumulation": 1}), on_one.folder / "together"
+
+
+@pytest.fixture(scope="module")
 def two(backbone, tmp_path_factory, on_one):
     """What two processes saw and wrote, job by job, and what they printed."""
     folder = tmp_path_factory.mktemp("two")
@@ -121,21 +127,21 @@ def test_two_processes_train_as_one(two, reference, job):
 
 
 @pytest.mark.parametrize("job", ["replicated four", "sharded four"])
-def test_accumulation_on_two_processes_is_one_big_batch(two, on_one, job):
+def test_accumulation_on_two_processes_is_one_big_batch(two, together, job):
     """Ragged trees: every micro-batch, and each process's half of a step, weighs something else."""
-    together = on_one("together", {**FOUR, "batch_trees": 4, "accumulation": 1})
-    assert len(losses(together)) == 2
-    assert losses(two[job]) == pytest.approx(losses(together), abs=LOSS)
-    assert_same_weights(two["folder"] / job, on_one.folder / "together", tolerance=1e-6)
+    alone, folder = together
+    assert len(losses(alone)) == 2
+    assert losses(two[job]) == pytest.approx(losses(alone), abs=LOSS)
+    assert_same_weights(two["folder"] / job, folder, tolerance=1e-6)
 
 
-def test_a_mean_of_means_would_be_noticed(two, on_one):
+def test_a_mean_of_means_would_be_noticed(two, together):
     """The same comparison fails by far when each micro-batch is divided by its own weight."""
-    together = on_one("big", {**FOUR, "batch_trees": 4, "accumulation": 1})
-    assert abs(losses(two["plain means"])[1] - losses(together)[1]) > 20 * LOSS
+    alone, folder = together
+    assert abs(losses(two["plain means"])[1] - losses(alone)[1]) > 20 * LOSS
     ours, theirs = (
-        load_file(folder / "model.safetensors")["score.weight"]
-        for folder in (two["folder"] / "plain means", on_one.folder / "big")
+        load_file(place / "model.safetensors")["score.weight"]
+        for place in (two["folder"] / "plain means", folder)
     )
     assert (ours - theirs).abs().max() > 1e-3
 

@@ -67,7 +67,7 @@ def load_weights(folder: Path, model: torch.nn.Module) -> None:
     Raises:
         ValueError: a trainable parameter that the checkpoint lacks, or the other way round.
     """
-    weights = load_file(folder / WEIGHTS) if _reads() else {}
+    weights: dict[str, Any] = load_file(folder / WEIGHTS) if _reads() else {}
     if _reads():
         options = StateDictOptions(full_state_dict=False, ignore_frozen_params=True)
         wanted = set(get_model_state_dict(model, options=options))

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
+from eduprm.prm.arguments import training_arguments
 from eduprm.prm.attention import check_backbone
 from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
 from eduprm.prm.config import TrainConfig
@@ -80,45 +81,6 @@ def _backbone_mark(backbone: str | Path) -> Any:
     return digest.hexdigest()
 
 
-def _arguments(config: TrainConfig, folder: Path, num_batches: int) -> TrainingArguments:
-    steps = -(-num_batches // config.accumulation)
-    sharded = config.sharding == "fsdp"
-    recompute = (
-        config.gradient_checkpointing and not sharded
-    )  # FSDP has its own, which gathers weights once less
-    options: dict[str, Any] = {
-        "output_dir": str(folder),
-        "num_train_epochs": 1,  # the plan of batches spans all epochs
-        "per_device_train_batch_size": 1,  # one planned micro-batch
-        "gradient_accumulation_steps": config.accumulation // num_processes(),
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": config.scheduler,
-        "warmup_steps": round(config.warmup * steps),
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "seed": config.seed,
-        "bf16": config.dtype == "bfloat16",
-        "gradient_checkpointing": recompute,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if recompute else None,
-        "ddp_find_unused_parameters": False,
-        "fsdp": sharded,
-        "fsdp_config": {"version": 2, "activation_checkpointing": config.gradient_checkpointing}
-        if sharded
-        else None,
-        "save_strategy": "no" if config.save_steps is None else "steps",
-        "save_steps": config.save_steps or 500,
-        "save_total_limit": config.keep_checkpoints
-        + 1,  # the newest may be half-written when the run is killed
-        "logging_steps": max(1, steps // 200),
-        "report_to": "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "use_cpu": not torch.cuda.is_available(),
-        "dataloader_pin_memory": torch.cuda.is_available(),
-    }
-    return TrainingArguments(**{**options, **config.trainer_arguments})
-
-
 def _make_trainer(
     model: Any,
     trees: Sequence[TokenTree],
@@ -132,7 +94,7 @@ def _make_trainer(
     )
     trainer = PrmTrainer(
         model=model,
-        args=_arguments(config, folder, len(plan)),
+        args=training_arguments(config, folder, num_batches=len(plan)),
         train_dataset=TreeBatches(trees, plan),
         data_collator=collator,
     )

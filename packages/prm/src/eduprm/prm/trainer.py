@@ -87,6 +87,10 @@ class PrmTrainer(Trainer):
     """
 
     loss_is_scaled_for_ga = True
+    # Never None once training has begun, and wrapped as the layout demands.
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
