@@ -79,7 +79,8 @@ def start(launcher: list[str], run: Path, *flags: str) -> subprocess.CompletedPr
     )
 
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+# Without the bare dashes torchrun takes --run for the start of an option of its own.
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
 
 
 def test_two_processes_make_the_prm_of_one(prepared):

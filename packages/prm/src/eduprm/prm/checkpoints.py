@@ -42,7 +42,8 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
 
 def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return whole trainable parameters by name, on the first process; the others take part and get nothing."""
-    return get_model_state_dict(model, options=_SAVE)
+    weights: dict[str, Any] = get_model_state_dict(model, options=_SAVE)
+    return weights
 
 
 def save_state(
