@@ -113,3 +113,10 @@ def test_other_stages_are_refused_under_torchrun_in_one_line(prepared, monkeypat
     assert done.stderr.strip() == (
         "train: 2 processes can share stage prm only: give --only prm, and run the other stages without torchrun"
     )
+
+
+def test_sharding_on_one_process_is_refused_before_the_search(tmp_path):
+    done = start([], tmp_path / "run", "--prm.train.sharding", "fsdp")
+    assert done.returncode == 2
+    assert "--prm.train.sharding: fsdp shares the PRM out to several processes, got one" in done.stderr
+    assert not (tmp_path / "run" / "problems.parquet").exists()

@@ -27,11 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = load_settings(TrainSettings, arguments)
         folder = RunFolder(settings.run)
-        if num_processes() > 1 and settings.only != ["prm"]:
-            raise UsageError(
-                f"{num_processes()} processes can share stage prm only: give --only prm, and run the other stages "
-                "without torchrun"
-            )
+        _check_processes(settings, folder)
         if not is_first_process():
             _help(settings, folder)
             return 0
@@ -75,6 +71,21 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
         from train_app.report import show
 
         show(settings, folder)
+
+
+def _check_processes(settings: TrainSettings, folder: RunFolder) -> None:
+    """Refuse before hours of search what stage prm could not do after them."""
+    count, wanted = num_processes(), settings.only or STAGES
+    if count > 1 and settings.only != ["prm"]:
+        raise UsageError(
+            f"{count} processes can share stage prm only: give --only prm, and run the other stages without torchrun"
+        )
+    todo = "prm" in wanted and ("prm" in settings.rerun or not folder.is_done("prm"))
+    if count == 1 and todo and settings.prm.train.sharding == "fsdp":
+        raise UsageError(
+            "--prm.train.sharding: fsdp shares the PRM out to several processes, got one: give --only problems search "
+            "label first, then stage prm under torchrun (docs/scale.md); or --prm.train.sharding none"
+        )
 
 
 def _help(settings: TrainSettings, folder: RunFolder) -> None:
