@@ -1,4 +1,8 @@
-"""The command: settings in, stages in order, the table out."""
+"""The command: settings in, stages in order, the table out.
+
+Under torchrun the first process does as ever and the others help it to train: they wait until it comes to the stage
+`prm`, read the same files, and write and say nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from eduprm.bench.command_line import UsageError, load_settings
+from eduprm.prm.processes import is_first_process, num_processes, share
 from train_app.progress import say
 from train_app.run_folder import RunFolder, stage_settings
 from train_app.settings import STAGES, TrainSettings
@@ -22,6 +27,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = load_settings(TrainSettings, arguments)
         folder = RunFolder(settings.folder)
+        _check_processes(settings, folder)
+        if not is_first_process():
+            _help(settings, folder)
+            return 0
         with folder.lock():
             _run(settings, folder)
     except UsageError as error:
@@ -50,16 +59,42 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
             raise UsageError(f"--only: stage {stage!r} needs {', '.join(missing)} first; leave --only out")
         if folder.is_done(stage):
             say(f"{stage}: done before")
+            share(False)
             continue
         started = time.monotonic()
         folder.begin(stage, chosen[stage])
+        share(True)
         facts = _function(stage)(settings, folder)
         folder.finish(stage, chosen[stage], {**facts, "seconds": round(time.monotonic() - started, 1)})
     say(f"all stages done in {time.monotonic() - began:.0f} s")
-    if folder.is_done("report"):
+    if num_processes() == 1 and folder.is_done("report"):
         from train_app.report import show
 
         show(settings, folder)
+
+
+def _check_processes(settings: TrainSettings, folder: RunFolder) -> None:
+    """Refuse before hours of search what stage prm could not do after them."""
+    count, wanted = num_processes(), settings.only or STAGES
+    if count > 1 and settings.only != ["prm"]:
+        raise UsageError(
+            f"{count} processes can share stage prm only: give --only prm, and run the other stages without torchrun"
+        )
+    todo = "prm" in wanted and ("prm" in settings.rerun or not folder.is_done("prm"))
+    if count == 1 and todo and settings.prm.train.sharding == "fsdp":
+        raise UsageError(
+            "--prm.train.sharding: fsdp shares the PRM out to several processes, got one: give --only problems search "
+            "label first, then stage prm under torchrun (docs/scale.md); or --prm.train.sharding none"
+        )
+
+
+def _help(settings: TrainSettings, folder: RunFolder) -> None:
+    """Take part in the first process's training, if it comes to that; it has checked folder and settings."""
+    _quiet()
+    if share(None):
+        from train_app.train_prm import train
+
+        train(settings, folder)
 
 
 def _forget(settings: TrainSettings, folder: RunFolder) -> None:

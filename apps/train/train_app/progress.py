@@ -1,4 +1,7 @@
-"""Progress of a stage: a bar with rate and time left on a terminal, a line at the end elsewhere."""
+"""Progress of a stage: a bar with rate and time left on a terminal, a line at the end elsewhere.
+
+Of several processes only the first one shows anything.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False)
+from eduprm.prm.processes import is_first_process
+
+console = Console(stderr=True, highlight=False, quiet=not is_first_process())
 
 
 class Bar:

@@ -147,6 +147,8 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     A stage's own settings only; a change of an earlier stage's is caught there.
     """
     dumped = settings.model_dump(mode="json")
+    # How processes share the training decides nothing but its speed: a run may go on with another number of them.
+    dumped["prm"]["train"].pop("sharding")
     source: dict[str, Any] = {"problems": None, "limit": settings.limit}
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.

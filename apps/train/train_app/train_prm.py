@@ -10,7 +10,8 @@ import polars as pl
 
 from eduprm.bench.command_line import UsageError
 from eduprm.forest import write_shard
-from eduprm.prm import InputBuilder, ProcessRewardModel, labelled_trees, train_prm
+from eduprm.prm import InputBuilder, ProcessRewardModel, TrainResult, labelled_trees, train_prm
+from eduprm.prm.processes import num_processes
 from eduprm.search import derive_seed, resolve_model
 from train_app.progress import bar, say
 from train_app.run_folder import RunFolder
@@ -19,6 +20,26 @@ from train_app.settings import TrainSettings
 
 def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     """Write prm/ and training.json."""
+    result = train(settings, folder)
+    folder.write_json("training.json", {"losses": result.losses, "data": result.data})
+    rate = result.tokens / max(result.seconds, 1e-9)
+    first, last = (
+        statistics.fmean(loss for _, loss in part) for part in (result.losses[:9], result.losses[-9:])
+    )
+    say(
+        f"prm: {result.data['trees']} trees, {result.data['labels']} labels, "
+        f"loss {first:.3f} at first, {last:.3f} at last (means of 9 records), {rate:.0f} tokens/s"
+    )
+    return {
+        "data": result.data,
+        "tokens": result.tokens,
+        "training_s": round(result.seconds, 1),
+        "processes": num_processes(),
+    }
+
+
+def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
+    """Train with all processes there are; the first one writes prm/ and shows progress."""
     backbone = resolve_model(settings.prm.backbone or settings.policy.model)
     # Trees speak the policy's token ids; another backbone reads their texts.
     same = settings.prm.backbone in (None, settings.policy.model)
@@ -31,7 +52,7 @@ def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         config = settings.prm.train
         if config.seed == 0:
             config = config.model_copy(update={"seed": derive_seed(settings.seed, "prm") % 2**31})
-        result = train_prm(
+        return train_prm(
             backbone,
             data,
             builder,
@@ -42,16 +63,6 @@ def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         )
     except ValueError as error:
         raise UsageError(f"prm: {error}") from None
-    folder.write_json("training.json", {"losses": result.losses, "data": result.data})
-    rate = result.tokens / max(result.seconds, 1e-9)
-    first, last = (
-        statistics.fmean(loss for _, loss in part) for part in (result.losses[:9], result.losses[-9:])
-    )
-    say(
-        f"prm: {result.data['trees']} trees, {result.data['labels']} labels, "
-        f"loss {first:.3f} at first, {last:.3f} at last (means of 9 records), {rate:.0f} tokens/s"
-    )
-    return {"data": result.data, "tokens": result.tokens, "training_s": round(result.seconds, 1)}
 
 
 def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:

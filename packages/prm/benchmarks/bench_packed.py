@@ -7,24 +7,31 @@ prompts counted on both sides. 1 means that packing saves as much time as it sav
 The baseline batches paths of like length into right-padded causal rows (no mask needed), with the same token budget.
 
     python packages/prm/benchmarks/bench_packed.py --model smollm2-135m-instruct --trees 8
+
+On a GPU, the packed side with several attention implementations (NOT RUN YET: none was at hand):
+
+    python packages/prm/benchmarks/bench_packed.py --device cuda --dtype bfloat16 --attention sdpa flex_attention \\
+        --model random-1.5b --trees 32 --leaves 16 --segment 40 --depth 8 --prompt 200 --batch-tokens 16384
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from eduprm.prm.model import load_classifier, packed_logits
+from eduprm.prm.model import load_classifier, packed_logits, to_tensors
 from eduprm.prm.packing import choose_rows, group_by_length, pack_rows
-from eduprm.prm.trainer import to_tensors, weighted_loss_sum
+from eduprm.prm.trainer import weighted_loss_sum
 from eduprm.prm.tree import TokenTree, build_tree
 from eduprm.prm.unpacked import leaf_chains
 
+Pass = Callable[[torch.nn.Module, list[dict[str, torch.Tensor]], float], float]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -57,6 +64,22 @@ def edu_tree(
         targets=rng.random(len(nodes)),
         weights=[1.0] * len(nodes),
     )
+
+
+def to_device(batches: list[dict[str, torch.Tensor]], device: str) -> list[dict[str, torch.Tensor]]:
+    return [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches]
+
+
+def clock_of(name: str, device: str) -> Callable[[], float]:
+    """Return the clock; on a GPU it waits until the work given so far is done."""
+    if device == "cpu":
+        return CLOCKS[name]
+
+    def waited() -> float:
+        torch.cuda.synchronize()
+        return CLOCKS[name]()
+
+    return waited
 
 
 def batches_of(trees: Sequence[TokenTree], batch_tokens: int, scale: int) -> list[dict[str, torch.Tensor]]:
@@ -101,11 +124,11 @@ def score_pass(model: torch.nn.Module, batches: Sequence[dict[str, torch.Tensor]
 
 
 def alternate(
-    runs: dict[str, Callable[[], float]], rounds: int, clock: Callable[[], float]
+    runs: dict[str, Callable[[], float]], rounds: int, clock: Callable[[], float], tolerance: float
 ) -> dict[str, list[float]]:
     """Time each run once per round, after one warm-up round whose results must agree."""
     results = [run() for run in runs.values()]
-    assert max(results) - min(results) < 1e-3 * max(1.0, abs(results[0])), results
+    assert max(results) - min(results) < tolerance * max(1.0, abs(results[0])), results
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds):
         for name in sorted(runs, reverse=bool(number % 2)):
@@ -115,7 +138,16 @@ def alternate(
     return seconds
 
 
-def load(name: str, device: str) -> torch.nn.Module:
+def load(name: str, device: str, dtype: torch.dtype) -> torch.nn.Module:
+    if name == "random-1.5b":
+        from transformers import Qwen2Config, Qwen2ForTokenClassification
+
+        torch.manual_seed(0)
+        shape = Qwen2Config(
+            vocab_size=151_936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12,
+            num_key_value_heads=2, classifier_dropout=0.0,
+        )  # fmt: skip
+        return Qwen2ForTokenClassification(shape).to(device, dtype)
     if name == "random":
         from transformers import LlamaConfig, LlamaForTokenClassification
 
@@ -124,14 +156,22 @@ def load(name: str, device: str) -> torch.nn.Module:
             vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=9,
             num_key_value_heads=3, classifier_dropout=0.0,
         )  # fmt: skip
-        return LlamaForTokenClassification(config).to(device)
+        return LlamaForTokenClassification(config).to(device, dtype)
     if name == "smollm2-135m-instruct":
         from eduprm.search.models import resolve_model
 
         name = str(resolve_model(name))
     model = load_classifier(name)
     torch.nn.init.normal_(model.score.weight, std=0.02, generator=torch.Generator().manual_seed(0))
-    return model.to(device)
+    return model.to(device, dtype)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse in one line what cannot run here."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit(f"bench_packed: --device cuda: expected a CUDA device, torch {torch.__version__} finds none")
+    if "flex_attention" in options.attention and options.device == "cpu":
+        sys.exit("bench_packed: --attention flex_attention: its backward pass needs CUDA; give --device cuda")
 
 
 def main() -> None:
@@ -148,12 +188,18 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=5, help="nodes on a path")
     parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument(
+        "--attention", nargs="+", choices=["sdpa", "flex_attention"], default=["sdpa"],
+        help="of the packed side; path by path is SDPA, causal, without a mask",
+    )  # fmt: skip
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: on a busy machine, with --threads 1"
     )
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args()
+    check(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     rng = np.random.default_rng(0)
@@ -173,33 +219,49 @@ def main() -> None:
     print(
         f"{len(trees)} trees, {len(chains)} leaves, {unique} unique and {path} path tokens: x{path / unique:.2f}"
     )
-    model = load(options.model, options.device)
+    model = load(options.model, options.device, getattr(torch, options.dtype))
+    where = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    print(f"{where}, torch {torch.__version__}, {options.dtype}, {options.model}")
     packed = batches_of(trees, options.batch_tokens, 4 * model.config.hidden_size)
     paths = causal_batches(chains, options.batch_tokens)
     for name, batches in (("packed", packed), ("paths", paths)):
         slots = sum(batch["input_ids"].numel() for batch in batches)
         padding = 1 - (unique if name == "packed" else path) / slots
         print(f"{name}: {len(batches)} batches, {slots} slots, {padding:.1%} padding")
+    packed, paths = to_device(packed, options.device), to_device(paths, options.device)
     for work, run in (("training", train_pass), ("scoring", score_pass)):
+
+        def timed(
+            attention: str, batches: list[dict[str, torch.Tensor]], run: Pass = run
+        ) -> Callable[[], float]:
+            def call() -> float:
+                model.set_attn_implementation(attention)
+                return run(model, batches, total)
+
+            return call
+
+        runs = {f"packed, {attention}": timed(attention, packed) for attention in options.attention}
         seconds = alternate(
-            {
-                "packed": lambda run=run: run(model, packed, total),
-                "paths": lambda run=run: run(model, paths, total),
-            },
+            {**runs, "paths": timed("sdpa", paths)},
             options.rounds,
-            CLOCKS[options.clock],
+            clock_of(options.clock, options.device),
+            tolerance=1e-3 if options.dtype == "float32" else 3e-2,
         )
-        ours, theirs = (statistics.median(seconds[name]) for name in ("packed", "paths"))
-        ratios = sorted(
-            b / a / (path / unique) for a, b in zip(seconds["packed"], seconds["paths"], strict=True)
-        )
-        fastest = min(seconds["paths"]) / min(seconds["packed"]) / (path / unique)
-        print(
-            f"{work}: packed {ours:.2f} s ({unique / ours:.0f} unique tokens/s), paths {theirs:.2f} s "
-            f"({path / theirs:.0f} tokens/s), speedup x{theirs / ours:.2f}, ratio to tokens saved: "
-            f"medians {theirs / ours / (path / unique):.2f}, rounds {ratios[0]:.2f} to {ratios[-1]:.2f}, "
-            f"fastest rounds {fastest:.2f}"
-        )
+        for name in runs:
+            report(work, name, seconds[name], seconds["paths"], unique=unique, path=path)
+
+
+def report(
+    work: str, name: str, ours_s: list[float], theirs_s: list[float], *, unique: int, path: int
+) -> None:
+    ours, theirs, saved = statistics.median(ours_s), statistics.median(theirs_s), path / unique
+    ratios = sorted(b / a / saved for a, b in zip(ours_s, theirs_s, strict=True))
+    print(
+        f"{work}: {name} {ours:.2f} s ({unique / ours:.0f} unique tokens/s), paths {theirs:.2f} s "
+        f"({path / theirs:.0f} tokens/s), speedup x{theirs / ours:.2f}, ratio to tokens saved: medians "
+        f"{theirs / ours / saved:.2f}, rounds {ratios[0]:.2f} to {ratios[-1]:.2f}, fastest rounds "
+        f"{min(theirs_s) / min(ours_s) / saved:.2f}"
+    )
 
 
 if __name__ == "__main__":

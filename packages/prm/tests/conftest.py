@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -13,8 +12,7 @@ from eduprm.forest import LABELLED_SCHEMA, PROBLEM_SCHEMA
 from eduprm.prm.config import InputFormat
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.model import load_classifier
-from eduprm.prm.testing import byte_tokenizer, tiny_backbone
-from eduprm.prm.tree import build_tree
+from eduprm.prm.testing import byte_tokenizer, ragged_tree, tiny_backbone
 
 PLAIN = InputFormat(kind="plain", template="{problem}=")
 
@@ -51,27 +49,7 @@ def builder() -> InputBuilder:
 @pytest.fixture
 def make_tree():
     """Random ragged trees: `make_tree(seed, num_nodes=..., chain=...)`, weighed by their leaves."""
-
-    def make(seed: int, *, num_nodes: int = 9, chain: bool = False, num_prompt: int = 5):
-        rng = np.random.default_rng(seed)
-        parents, path = [-1], [0]
-        for node in range(1, num_nodes):
-            depth = len(path) if chain else int(rng.integers(1, len(path) + 1))
-            path = path[:depth]
-            parents.append(path[-1])
-            path.append(node)
-        leaves = np.zeros(num_nodes)
-        has_child = set(parents)
-        for node in range(num_nodes - 1, -1, -1):
-            leaves[node] += node not in has_child
-            if parents[node] >= 0:
-                leaves[parents[node]] += leaves[node]
-        nodes = [rng.integers(0, 256, size=rng.integers(1, 6)).tolist() for _ in range(num_nodes)]
-        prompt = rng.integers(0, 256, size=num_prompt).tolist()
-        targets = np.where(rng.random(num_nodes) < 0.5, rng.integers(0, 2, num_nodes), rng.random(num_nodes))
-        return build_tree(prompt, nodes, parents, name=f"t{seed}", targets=targets, weights=leaves)
-
-    return make
+    return ragged_tree
 
 
 @pytest.fixture

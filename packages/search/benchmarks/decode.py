@@ -5,6 +5,12 @@ entropy, log-prob and runner-up of every token; `generate` measures nothing. The
 engine's prefix cache gives it nothing; `--shared` puts one worked example before all of them, the usual case.
 
     uv run packages/search/benchmarks/decode.py --rows 16 --tokens 48
+
+`--trees 32` measures growing instead: EDU trees of 8 leaves against 8 samples of a problem, both through the engine.
+On a GPU (NOT RUN YET: none was at hand), with a model of your own:
+
+    uv run packages/search/benchmarks/decode.py --device cuda --dtype bfloat16 --model DIR --rows 64 --tokens 256
+    (and the same with --trees 64)
 """
 
 from __future__ import annotations
@@ -12,13 +18,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import sys
 import time
 
+import polars as pl
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from eduprm.search import PolicyTokenizer, Request, TransformersEngine, resolve_model
+from eduprm.search import (
+    Budget,
+    EduSampling,
+    HighTemperature,
+    PolicyTokenizer,
+    Request,
+    Strategy,
+    TransformersEngine,
+    grow_forest,
+    resolve_model,
+)
 
 
 def prompts(tokenizer: PolicyTokenizer, *, rows: int, shared: bool) -> list[tuple[int, ...]]:
@@ -36,8 +54,8 @@ def prompts(tokenizer: PolicyTokenizer, *, rows: int, shared: bool) -> list[tupl
 
 def run_generate(model: torch.nn.Module, ids: list[tuple[int, ...]], *, tokens: int) -> list[list[int]]:
     width = max(map(len, ids))
-    padded = torch.tensor([[0] * (width - len(row)) + list(row) for row in ids])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
+    padded = torch.tensor([[0] * (width - len(row)) + list(row) for row in ids], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=model.device)
     out = model.generate(
         padded,
         attention_mask=mask,
@@ -60,6 +78,53 @@ def run_engine(engine: TransformersEngine, ids: list[tuple[int, ...]], *, tokens
     return asyncio.run(all_rows())
 
 
+def grow(
+    engine: TransformersEngine, ids: list[tuple[int, ...]], tokenizer: PolicyTokenizer, strategy: Strategy
+) -> tuple[int, int, float]:
+    """Grow one tree a prompt; return leaves, decoded tokens and seconds."""
+    problems = pl.DataFrame(
+        {
+            "problem_id": [f"p{number}" for number in range(len(ids))],
+            "prompt_token_ids": [list(row) for row in ids],
+        }
+    )
+    engine.reset()
+    before, start = engine.num_decoded, time.perf_counter()
+    forest = grow_forest(problems, strategies=[strategy], engine=engine, decoder=tokenizer).forest
+    seconds = time.perf_counter() - start
+    return forest["finish"].is_not_null().sum(), engine.num_decoded - before, seconds
+
+
+def compare_trees(
+    engine: TransformersEngine, tokenizer: PolicyTokenizer, options: argparse.Namespace
+) -> None:
+    """EDU trees and independent samples of the same problems, turn about."""
+    ids = prompts(tokenizer, rows=options.trees, shared=options.shared)
+    strategies: dict[str, Strategy] = {
+        "EDU": EduSampling(
+            threshold=options.threshold, budget=Budget(max_leaves=8, max_tokens_per_path=options.tokens)
+        ),
+        "samples": HighTemperature(temperature=0.7, num_samples=8, max_tokens_per_path=options.tokens),
+    }
+    per_leaf: dict[str, list[float]] = {name: [] for name in strategies}
+    for turn in range(options.rounds + 1):
+        for name, strategy in strategies.items():
+            leaves, decoded, seconds = grow(engine, ids, tokenizer, strategy)
+            if turn:
+                per_leaf[name].append(seconds / leaves)
+            if turn == options.rounds:
+                print(
+                    f"{name}: {options.trees} problems, {leaves} leaves, {decoded} tokens decoded in {seconds:.2f} s"
+                )
+    for name, values in per_leaf.items():
+        print(f"{name:8} {1e3 * statistics.median(values):.1f} ms a leaf")
+    ratios = [b / a for a, b in zip(per_leaf["EDU"], per_leaf["samples"], strict=True)]
+    print(
+        f"samples / EDU, time a leaf: {statistics.median(ratios):.2f}x (min {min(ratios):.2f}, max {max(ratios):.2f}, "
+        f"{len(ratios)} rounds)"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -69,15 +134,32 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shared", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument("--trees", type=int, help="grow this many trees instead of decoding rows")
+    parser.add_argument("--threshold", type=float, default=0.5, help="nats; of the trees")
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit(f"decode: --device cuda: expected a CUDA device, torch {torch.__version__} finds none")
 
+    where = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    print(f"{where}, torch {torch.__version__}, {options.model}, {options.dtype}, {options.rows} rows")
     tokenizer = PolicyTokenizer(options.model)
-    ids = prompts(tokenizer, rows=options.rows, shared=options.shared)
     logging.disable_progress_bar()
-    baseline = AutoModelForCausalLM.from_pretrained(resolve_model(options.model)).eval()
+    if options.trees is not None:
+        engine = TransformersEngine.from_pretrained(
+            options.model, device=options.device, dtype=options.dtype, max_rows=options.rows
+        )
+        compare_trees(engine, tokenizer, options)
+        return
+    ids = prompts(tokenizer, rows=options.rows, shared=options.shared)
+    baseline = AutoModelForCausalLM.from_pretrained(resolve_model(options.model), dtype=options.dtype).eval()
+    baseline.to(options.device)
     baseline.generation_config.eos_token_id = None
     # No stop tokens: both decode exactly the same number of rows times tokens.
-    engine = TransformersEngine.from_pretrained(options.model, max_rows=options.rows, stop_ids=frozenset())
+    engine = TransformersEngine.from_pretrained(
+        options.model, device=options.device, dtype=options.dtype, max_rows=options.rows, stop_ids=frozenset()
+    )
     seconds: dict[str, list[float]] = {"generate": [], "engine": []}
     for turn in range(options.rounds + 1):
         for name in seconds:

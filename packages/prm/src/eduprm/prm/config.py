@@ -100,7 +100,11 @@ class TrainConfig(_Frozen):
     batch_trees: int | None = Field(
         default=None, ge=1, description="most trees in a micro-batch; None: no such bound"
     )
-    accumulation: int = Field(default=1, ge=1, description="micro-batches per optimiser step and process")
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        description="micro-batches per optimiser step, shared out among all processes: a multiple of their number",
+    )
     scheduler: str = Field(default="cosine", description="a learning-rate schedule of transformers")
     warmup: float = Field(
         default=0.03, ge=0, lt=1, description="share of the optimiser steps spent on warm-up"
@@ -122,6 +126,11 @@ class TrainConfig(_Frozen):
     )
     seed: int = Field(default=0, ge=0, description="seeds the order of the trees, the head and the adapters")
     gradient_checkpointing: bool = Field(default=False, description="recompute activations to save memory")
+    sharding: Literal["none", "fsdp"] = Field(
+        default="none",
+        description="fsdp: each of the processes of torchrun holds a share of weights, gradients and optimiser state "
+        "(FSDP2); none: all of it",
+    )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="compute dtype; bfloat16 is mixed precision with float32 master weights, saved as bfloat16",
@@ -140,5 +149,5 @@ class TrainConfig(_Frozen):
         description="what to do with rows without a usable label: stop, or leave out and report them",
     )
     trainer_arguments: dict[str, Any] = Field(
-        default_factory=dict, description="further TrainingArguments (FSDP, dataloader workers, reports, ...)"
+        default_factory=dict, description="further TrainingArguments (dataloader workers, reports, ...)"
     )

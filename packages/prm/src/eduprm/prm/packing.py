@@ -14,7 +14,7 @@ import numpy as np
 
 from eduprm.prm.tree import TokenTree
 
-__all__ = ["PackedRows", "choose_rows", "fit_rows", "group_by_length", "pack_rows", "plan_batches"]
+__all__ = ["PackedRows", "choose_rows", "fill_up", "fit_rows", "group_by_length", "pack_rows", "plan_batches"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +58,8 @@ def choose_rows(lengths: Sequence[int], *, attention_scale: int = 2048) -> list[
     A row of L tokens is taken to cost L * (1 + L / attention_scale): a dense mask computes all L * L scores. Measured
     on a CPU (hidden size 576, training): 4 times the hidden size, see docs/prm.md.
     """
+    if not lengths:
+        return []
     longest, total = max(lengths), sum(lengths)
     best: list[list[int]] = []
     best_cost = float("inf")
@@ -74,13 +76,14 @@ def choose_rows(lengths: Sequence[int], *, attention_scale: int = 2048) -> list[
 
 
 def pack_rows(trees: Sequence[TokenTree], rows: Sequence[Sequence[int]], *, pad_id: int) -> PackedRows:
-    """Write trees into padded rows.
+    """Write trees into padded rows; no tree at all gives one row of one padding token, which weighs nothing.
 
     The last tree's trunk may be seen by the padding behind it, which is harmless (padding is never scored) and makes
     a batch of single chains exactly causal, so that attention needs no mask at all.
     """
-    width = max(sum(trees[item].num_tokens for item in row) for row in rows)
-    deepest = max(int(tree.positions.max()) for tree in trees)
+    rows = rows or [[]]
+    width = max(1, *(sum(trees[item].num_tokens for item in row) for row in rows))
+    deepest = max((int(tree.positions.max()) for tree in trees), default=0)
     shape = (len(rows), width)
     packed = PackedRows(
         input_ids=np.full(shape, pad_id, dtype=np.int64),
@@ -96,6 +99,8 @@ def pack_rows(trees: Sequence[TokenTree], rows: Sequence[Sequence[int]], *, pad_
             packed.slots[item] = (row, offset)
             _write(packed, trees[item], row, offset)
             offset += trees[item].num_tokens
+        if offset == 0:
+            continue
         # Padding goes on counting, so that a chain stays one run of positions, but never past real ones.
         first = packed.position_ids[row, offset - 1] + 1
         packed.position_ids[row, offset:] = np.minimum(first + np.arange(width - offset), deepest)
@@ -140,6 +145,16 @@ def plan_batches(
             tokens += lengths[item]
         batches.append(current)
     return batches
+
+
+def fill_up(plan: Sequence[Sequence[int]], *, processes: int) -> list[list[int]]:
+    """Append empty micro-batches until every process has the same number; they take part and weigh nothing.
+
+    Examples:
+        >>> fill_up([[0, 1], [2], [3]], processes=2)
+        [[0, 1], [2], [3], []]
+    """
+    return [*map(list, plan), *([] for _ in range(-len(plan) % processes))]
 
 
 def group_by_length(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:

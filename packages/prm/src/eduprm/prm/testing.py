@@ -8,9 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eduprm.prm.config import InputFormat
+import numpy as np
 
-__all__ = ["byte_tokenizer", "tiny_backbone", "tiny_prm"]
+from eduprm.prm.config import InputFormat
+from eduprm.prm.tree import TokenTree, build_tree
+
+__all__ = ["byte_tokenizer", "ragged_tree", "tiny_backbone", "tiny_prm"]
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<eos>' }}{% endfor %}"
@@ -36,6 +39,32 @@ def byte_tokenizer() -> Any:
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>"]})
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def ragged_tree(seed: int, *, num_nodes: int = 9, chain: bool = False, num_prompt: int = 5) -> TokenTree:
+    """Return a random tree of nodes of 1 to 5 byte tokens, weighed by their leaves; `chain`: without forks.
+
+    Examples:
+        >>> len(ragged_tree(0, num_nodes=4).parents)
+        4
+    """
+    rng = np.random.default_rng(seed)
+    parents, path = [-1], [0]
+    for node in range(1, num_nodes):
+        depth = len(path) if chain else int(rng.integers(1, len(path) + 1))
+        path = path[:depth]
+        parents.append(path[-1])
+        path.append(node)
+    leaves = np.zeros(num_nodes)
+    has_child = set(parents)
+    for node in range(num_nodes - 1, -1, -1):
+        leaves[node] += node not in has_child
+        if parents[node] >= 0:
+            leaves[parents[node]] += leaves[node]
+    nodes = [rng.integers(0, 256, size=rng.integers(1, 6)).tolist() for _ in range(num_nodes)]
+    prompt = rng.integers(0, 256, size=num_prompt).tolist()
+    targets = np.where(rng.random(num_nodes) < 0.5, rng.integers(0, 2, num_nodes), rng.random(num_nodes))
+    return build_tree(prompt, nodes, parents, name=f"t{seed}", targets=targets, weights=leaves)
 
 
 def _tiny_config(architecture: str, max_position_embeddings: int) -> Any:

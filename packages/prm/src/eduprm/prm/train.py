@@ -11,20 +11,24 @@ import hashlib
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
+from eduprm.prm.arguments import training_arguments
 from eduprm.prm.attention import check_backbone
+from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
 from eduprm.prm.config import TrainConfig
 from eduprm.prm.data import TrainingData, fit_to_length, settle_refusals
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.model import prepare_model, quiet_transformers, save_prm
-from eduprm.prm.packing import plan_batches
+from eduprm.prm.packing import fill_up, plan_batches
+from eduprm.prm.processes import is_first_process, num_processes, share
 from eduprm.prm.trainer import PackedTreeCollator, PrmTrainer, RichProgress, TreeBatches
 from eduprm.prm.tree import TokenTree, split_tree
 
@@ -50,7 +54,7 @@ def fingerprint(
     backbone: str | Path, pieces: Sequence[TokenTree], config: TrainConfig, builder: InputBuilder
 ) -> str:
     """Return a hash of all that decides the trained weights."""
-    free = {"save_steps", "keep_checkpoints", "on_refused"}
+    free = {"save_steps", "keep_checkpoints", "on_refused", "sharding"}
     settings = [
         _backbone_mark(backbone),
         config.model_dump(mode="json", exclude=free),
@@ -77,47 +81,6 @@ def _backbone_mark(backbone: str | Path) -> Any:
     return digest.hexdigest()
 
 
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end (its state file comes last), None if there is none."""
-    found = []
-    for path in folder.glob("checkpoint-*"):
-        try:
-            found.append((json.loads((path / "trainer_state.json").read_text())["global_step"], path))
-        except (OSError, ValueError, KeyError):
-            continue
-    return max(found)[1] if found else None
-
-
-def _arguments(config: TrainConfig, folder: Path, num_batches: int) -> TrainingArguments:
-    steps = -(-num_batches // config.accumulation)
-    options: dict[str, Any] = {
-        "output_dir": str(folder),
-        "num_train_epochs": 1,  # the plan of batches spans all epochs
-        "per_device_train_batch_size": 1,  # one planned micro-batch
-        "gradient_accumulation_steps": config.accumulation,
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": config.scheduler,
-        "warmup_steps": round(config.warmup * steps),
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "seed": config.seed,
-        "bf16": config.dtype == "bfloat16",
-        "gradient_checkpointing": config.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
-        "save_strategy": "no" if config.save_steps is None else "steps",
-        "save_steps": config.save_steps or 500,
-        "save_total_limit": config.keep_checkpoints
-        + 1,  # the newest may be half-written when the run is killed
-        "logging_steps": max(1, steps // 200),
-        "report_to": "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "use_cpu": not torch.cuda.is_available(),
-        "dataloader_pin_memory": torch.cuda.is_available(),
-    }
-    return TrainingArguments(**{**options, **config.trainer_arguments})
-
-
 def _make_trainer(
     model: Any,
     trees: Sequence[TokenTree],
@@ -131,7 +94,7 @@ def _make_trainer(
     )
     trainer = PrmTrainer(
         model=model,
-        args=_arguments(config, folder, len(plan)),
+        args=training_arguments(config, folder, num_batches=len(plan)),
         train_dataset=TreeBatches(trees, plan),
         data_collator=collator,
     )
@@ -146,7 +109,10 @@ def _lay_out(
     context = getattr(model_config.get_text_config(), "max_position_embeddings", None)
     limits = [limit for limit in (config.max_length, context) if limit is not None]
     data = fit_to_length(data, min(limits)) if limits else data
-    settle_refusals(data, config.on_refused)
+    with warnings.catch_warnings():
+        if not is_first_process():
+            warnings.simplefilter("ignore")
+        settle_refusals(data, config.on_refused)
     check_backbone(model_config, longest=max(int(tree.end_positions.max()) for tree in data.trees))
     pieces = [piece for tree in data.trees for piece in split_tree(tree, config.batch_tokens)]
     pieces = [piece for piece in pieces if (piece.weights > 0).any()]
@@ -157,7 +123,7 @@ def _lay_out(
         epochs=config.epochs,
         seed=config.seed,
     )
-    return data, pieces, plan
+    return data, pieces, fill_up(plan, processes=num_processes())
 
 
 def train_prm(
@@ -176,26 +142,34 @@ def train_prm(
     `builder` must be the one that made `data`. A killed call with `config.save_steps` goes on from its last checkpoint
     when called again with the same arguments, and ends with the same weights.
 
+    Under torchrun or `accelerate launch` every process calls this with the same arguments; the first one writes and
+    shows progress. The number of processes and `config.sharding` change the weights by rounding alone, and a call
+    with another number goes on from the same checkpoints.
+
     Raises:
-        ValueError: rows that cannot be trained on (unless skipped), or a backbone that cannot take tree masks.
+        ValueError: rows that cannot be trained on (unless skipped), a backbone that cannot take tree masks, or
+            processes that the config cannot use.
         FileExistsError: `output` exists and `overwrite` is False.
     """
     config = TrainConfig() if config is None else config
     output = Path(output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"expected no folder at {output}, pass overwrite=True to replace it")
+    _check_processes(config)
     set_seed(config.seed)
     model = prepare_model(backbone, config, trust_remote_code=trust_remote_code)
     data, pieces, plan = _lay_out(data, model.config, config)
     mark = fingerprint(backbone, pieces, config, builder)
     work = output.with_name(f".{output.name}.train-{mark}")
     pad_id = builder.tokenizer.pad_token_id or 0
-    with quiet_transformers():
+    with quiet_transformers(), warnings.catch_warnings():
+        # FSDP warns of in-place work on the logits; there is none (packed_logits, weighted_loss_sum).
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         trainer = _make_trainer(model, pieces, plan, config, work, pad_id)
         seconds, resumed = _run(trainer, work, progress=progress)
     losses = [(int(entry["step"]), entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     trained = _whole_model(trainer, backbone, config, trust_remote_code=trust_remote_code)
-    if trainer.is_world_process_zero():
+    if is_first_process():
         dtype = torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
         notes = {
             "training": {
@@ -211,25 +185,38 @@ def train_prm(
     return TrainResult(output, losses, data.summary(), tokens, seconds, resumed)
 
 
+def _check_processes(config: TrainConfig) -> None:
+    count = num_processes()
+    if config.accumulation % count:
+        raise ValueError(
+            f"expected accumulation, the micro-batches of one optimiser step, to be a multiple of the {count} "
+            f"processes that share them, got {config.accumulation}"
+        )
+    if config.sharding == "fsdp" and count == 1:
+        raise ValueError(
+            "sharding='fsdp' needs several processes, got one: start with torchrun --nproc-per-node"
+        )
+
+
 def _whole_model(
     trainer: PrmTrainer, backbone: str | Path, config: TrainConfig, *, trust_remote_code: bool
 ) -> Any:
     """Return the trained model; weights sharded over processes are gathered into a fresh copy on the first."""
-    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+    if not trainer.is_fsdp_enabled:
         return trainer.accelerator.unwrap_model(trainer.model)
-    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process takes part
-    if not trainer.is_world_process_zero():
+    weights = trained_weights(trainer.model)  # every process takes part
+    if not is_first_process():
         return None
     whole = prepare_model(backbone, config, trust_remote_code=trust_remote_code)
-    whole.load_state_dict(state)
+    whole.load_state_dict(weights, strict=False)  # what is frozen is in the backbone
     return whole
 
 
 def _run(trainer: PrmTrainer, work: Path, *, progress: bool) -> tuple[float, int]:
-    bar = RichProgress() if progress else None
+    bar = RichProgress() if progress and is_first_process() else None
     if bar is not None:
         trainer.add_callback(bar)
-    checkpoint = last_complete_checkpoint(work)
+    checkpoint = share(last_complete_checkpoint(work))  # one answer, whatever a shared disk shows the others
     began = time.perf_counter()
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

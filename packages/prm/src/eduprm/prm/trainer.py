@@ -7,15 +7,19 @@ as in arXiv 2511.00413.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
+from eduprm.prm.checkpoints import load_optimizer, load_weights, save_state
 from eduprm.prm.model import packed_logits, to_tensors
 from eduprm.prm.packing import choose_rows, pack_rows
 from eduprm.prm.tree import TokenTree
@@ -27,6 +31,8 @@ __all__ = [
     "TreeBatches",
     "weighted_loss_sum",
 ]
+
+SCHEDULE = "schedule.json"
 
 
 def weighted_loss_sum(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -81,6 +87,10 @@ class PrmTrainer(Trainer):
     """
 
     loss_is_scaled_for_ga = True
+    # Never None once training has begun, and wrapped as the layout demands.
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -114,6 +124,40 @@ class PrmTrainer(Trainer):
         # The plan of batches is already in its final, seeded order.
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         return SequentialSampler(dataset)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Make the accelerator; let FSDP take effect on CPUs too, where accelerate leaves it out without a word."""
+        super().create_accelerator_and_postprocess()
+        state, plugin_args = self.accelerator.state, self.args.fsdp_plugin_args
+        if plugin_args is None or state.distributed_type != DistributedType.MULTI_CPU:
+            return
+        state.fsdp_plugin = FullyShardedDataParallelPlugin(**plugin_args)
+        if state.mixed_precision != "no":
+            state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+        state.distributed_type = DistributedType.FSDP
+        self.is_fsdp_enabled = True
+
+    # ---- checkpoints: transformers says when, eduprm.prm.checkpoints what, so that any number of processes can resume
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Leave a checkpoint's weights to `_save_optimizer_and_scheduler`."""
+        if not _internal_call:
+            super().save_model(output_dir, _internal_call)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        folder, write = Path(output_dir), self.args.should_save
+        save_state(folder, self.model, self.optimizer.optimizer, write=write)
+        if write:
+            (folder / SCHEDULE).write_text(json.dumps(self.lr_scheduler.state_dict()))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_weights(Path(resume_from_checkpoint), self.model if model is None else model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        load_optimizer(Path(checkpoint), self.model, self.optimizer.optimizer)
+        self.lr_scheduler.load_state_dict(json.loads((Path(checkpoint) / SCHEDULE).read_text()))
 
 
 class RichProgress(TrainerCallback):
