@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from eduprm.label.numeric import PLAIN
+from eduprm.label.numeric import MIXED, SCIENTIFIC
 
 MAX_ANSWER_CHARS = 10_000
 
@@ -22,7 +22,7 @@ _MARKER = re.compile(
     r"|(?P<letter>(?m:^[ \t]{0,8}A[ \t]{0,2}:))"
 )
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-_LAST_NUMBER = re.compile(rf"(?:(?<![0-9A-Za-z)])-)?(?:{PLAIN})(?:/[0-9]+)?")
+_LAST_NUMBER = re.compile(rf"(?:(?<![0-9A-Za-z)])-)?(?:{MIXED}|{SCIENTIFIC}(?:/[0-9]+)?)")
 _SENTENCE_END = re.compile(r"[.!](?=\s|$)")
 _MARKDOWN = " \t\r\n*`"
 
