@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,42 @@ def _data(name: str) -> pl.DataFrame:
 )
 def test_formulas(math_grader: MathGrader, gold: str, answer: str, right: bool) -> None:
     assert math_grader.grade_answer(answer, {"problem_id": "p", "answer": gold}) is right
+
+
+def harmless_spellings(gold: str) -> set[str]:
+    """The same formula, as others would write it."""
+    spellings = {gold, f"${gold}$", f"{gold}.", gold.replace(r"\frac", r"\dfrac"), gold.replace(" ", "")}
+    spellings |= {gold.replace(r"\left", "").replace(r"\right", ""), gold.replace(r"\pi", r" \pi ")}
+    spellings |= {
+        gold.replace(r"^\circ", ""),
+        gold.replace("pmatrix", "bmatrix"),
+        re.sub(r",\\! ?", "", gold),
+    }
+    spellings.add(re.sub(r"\\d?frac\{(-?\d+)\}\{(\d+)\}", r"\1/\2", gold))
+    spellings.add(re.sub(r"\\frac *(\d)(\d)(?!\d)", r"\\frac{\1}{\2}", gold))
+    spellings.add(re.sub(r"_(\d)$", r"_{\1}", gold))
+    spellings.add(re.sub(r"^(\d+) ?\\sqrt", r"\1 \\cdot \\sqrt", gold))
+    if re.fullmatch(r"-?\d+", gold):
+        spellings |= {f"{gold}.0", f"x = {gold}", f"{int(gold):,}"}
+    if "," in gold and re.fullmatch(r"[-\d, ]+", gold):
+        spellings |= {rf"\{{{gold}\}}", ", ".join(reversed(gold.split(",")))}
+    return {spelling.strip() for spelling in spellings}
+
+
+def test_harmless_spellings_of_the_gold_answers_of_math_are_right(math_grader: MathGrader) -> None:
+    golds = _data("math500_dev.jsonl")["answer"].unique(maintain_order=True).to_list()
+    pairs = [
+        (spelling, {"problem_id": gold, "answer": gold})
+        for gold in golds
+        for spelling in harmless_spellings(gold)
+    ]
+    wrong = [
+        (problem["answer"], spelling)
+        for (spelling, problem), right in zip(pairs, math_grader.grade_answers(pairs), strict=True)
+        if not right
+    ]
+    assert len(pairs) > 600
+    assert not wrong
 
 
 def test_a_tower_of_powers_is_killed_counted_and_the_grader_goes_on() -> None:

@@ -21,8 +21,8 @@ _OPERATIONS = """and or nor not neither plus minus negative times multiplied div
     roots sqrt log sin cos tan exp mod modulo power twice double doubled triple tripled dozen dozens gross
     least most than between except"""
 _CHANGES_THE_NUMBER = frozenset((*_COUNTS.split(), *_PARTS.split(), *_OPERATIONS.split(), *_SCALES))
-_UNIT_WORDS = """g h l L m s C F am cm dm ft hr in kg km kW lb mg mi ml mL mm oz pm pt qt yd hrs lbs mph kph kmh min mins sec
-    cu ea mo pc sq wk yr st nd rd th a.m p.m"""
+_UNIT_WORDS = """g h l L m s C F am cm dm ft hr in kg km kW lb mg mi ml mL mm oz pm pt qt yd hrs lbs mph kph kmh min
+    mins sec cu ea mo pc sq wk yr st nd rd th a.m p.m"""
 _UNITS = frozenset(_UNIT_WORDS.split())
 _SHORT = "an as at be by do he is it me my of on so to up us we US Rs"
 _SHORT_WORDS = frozenset(_SHORT.split())
