@@ -14,6 +14,7 @@ from eduprm.bench import TASKS, make_problems, make_split, messages_for, style_f
 from eduprm.bench.prompts import SHOTS, product_question, shot_questions, sum_question, worked_chain
 from eduprm.bench.tasks import HELD_OUT_SHARE, part_of, resolve_task
 from eduprm.forest import PROBLEM_SCHEMA, validate_problems
+from eduprm.label import ReasoningGymGrader, check_gold, grade_frame
 
 reasoning_gym = pytest.importorskip("reasoning_gym", reason="needs the extra eduprm-bench[reasoning-gym]")
 
@@ -115,6 +116,20 @@ def test_a_gold_answer_its_own_scorer_rejects_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(ProductsDataset, "score_answer", lambda self, answer, entry: 0.01)
     with pytest.raises(ValueError, match=r"scores its own answer '.*' with 0.01, not 1"):
         make_problems("products", count=1, seed=0)
+
+
+@pytest.mark.parametrize("task", ["products", "rg:countdown", "rg:propositional_logic"])
+def test_generated_problems_are_what_the_grader_reads(task: str) -> None:
+    problems = make_problems(task, count=2, seed=0)
+    entries = [json.loads(kept)["entry"] for kept in problems["metadata"]]
+    assert problems["answer"].to_list() == [
+        entry["answer"] for entry in entries
+    ]  # null where the data set has none
+    texts = ["#### " + (entry["answer"] or entry["metadata"]["example_answer"]) for entry in entries]
+    with ReasoningGymGrader() as grader:
+        assert check_gold(problems, grader).height == 0
+        solutions = problems.select("problem_id", text=pl.Series(texts))
+        assert grade_frame(solutions, problems, grader)["correct"].all()
 
 
 def test_questions_of_the_shots_have_the_generators_wording() -> None:

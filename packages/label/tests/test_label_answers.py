@@ -33,6 +33,8 @@ DATA = Path(os.environ.get("EDUPRM_DATA", Path(__file__).resolve().parents[4] / 
         ("first 5, then 8 apples", "8"),
         ("10 - 7 is 3", "3"),
         ("it is -7", "-7"),
+        ("that takes 3 1/2 hours", "3 1/2"),
+        ("so 1.5e3 in all", "1.5e3"),
         ("nothing", None),
         ("", None),
     ],
@@ -83,10 +85,62 @@ def test_a_broken_last_marker_credits_nothing_earlier(text: str) -> None:
         ("1" * 1500, None),
         ("1,2345", None),
         ("٣", None),
+        (r"2\frac{1}{2}", Fraction(5, 2)),
+        (r"-12 \dfrac12", Fraction(-25, 2)),
+        (r"x=-\frac{1}{2}", Fraction(-1, 2)),
+        ("**5** apples", Fraction(5)),
+        ("*5*", Fraction(5)),
+        ("about 3 km/h", Fraction(3)),
+        ("The total is $5.", Fraction(5)),
+        ("5 hundred thousand", Fraction(500_000)),
+        ("$1/2 million", Fraction(500_000)),
+        ("5 apples a day", Fraction(5)),
+        ("4 p.m.", Fraction(4)),
+        ("3 x 4 = 12", Fraction(12)),
+        ("5,000 + 3,000 = 8,000", Fraction(8000)),
+        ("5 %", Fraction(5)),
     ],
 )
 def test_reads_numbers_exactly_or_not_at_all(text: str, value: Fraction | None) -> None:
     assert parse_number(text) == value
+
+
+# Each of these was read as some number before.
+MISREAD = [r"\frac{1}{2}3", r"2\frac{5}{3}", r"\frac{1}{2}.5", "1*2/3", "2*1/2", "2 *1/2*", "2 5/3"]
+MISREAD += [
+    "5²",
+    "5٣",
+    "3π",
+    "5½",
+    "5₂",
+    "5√x",
+    "5±1",
+    "5千",
+    "≈5",
+    "5xy",
+    "5 xy",
+    "5 pi",
+    "5k",
+    "5 M",
+    "5 x",
+]
+MISREAD += ["x=5 or x=6", "x <= 5", "x ≤ 5", "12 != 13", "x = 5 = 5", "6=5", "2x = 5", "x + 1 = 5", "5, y"]
+MISREAD += [
+    "5 dozen",
+    "5 and a half",
+    "5 or six",
+    "negative 5",
+    "half of 5",
+    "at least 5",
+    "5 squared",
+    "5 of a million",
+]
+
+
+@pytest.mark.parametrize("text", MISREAD)
+def test_what_is_not_plainly_one_number_is_not_read(text: str) -> None:
+    assert parse_number(text) is None
+    assert parse_number(canonical_answer(text)) is None
 
 
 @given(st.fractions(min_value=-(10**9), max_value=10**9, max_denominator=10**6))
@@ -142,6 +196,23 @@ def _rows(name: str) -> list[dict]:
         pytest.skip(f"{name} is not at hand: set EDUPRM_DATA")
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def test_gold_answers_of_gsm8k_are_read_in_every_usual_spelling() -> None:
+    golds = {row["answer"].rpartition("#### ")[2] for row in _rows("gsm8k_train.jsonl")}
+    assert any("," in gold for gold in golds)
+    for gold in golds:
+        value = Fraction(gold.replace(",", "").replace("$", ""))
+        for spelling in (
+            gold,
+            f"${gold}",
+            f"{gold} apples",
+            f"{gold}.",
+            f"**{gold}**",
+            f"x = {gold}",
+            f"{gold}%",
+        ):
+            assert parse_number(spelling) == value, spelling
 
 
 def test_agrees_with_the_gold_flags_of_real_solutions() -> None:

@@ -6,37 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from eduprm.label import (
     FunctionGrader,
-    MathGrader,
     NumberGrader,
-    ReasoningGymGrader,
     check_gold,
     get_grader,
     grade_frame,
     grade_leaves,
-    reasoning_gym_problems,
 )
-from eduprm.label._gym_check import is_arithmetic
 
 DATA = Path(os.environ.get("EDUPRM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
-
-
-@pytest.fixture(scope="module")
-def math_grader():
-    pytest.importorskip("math_verify")
-    with MathGrader(timeout_s=20.0) as grader:
-        yield grader
-
-
-@pytest.fixture(scope="module")
-def gym_grader():
-    pytest.importorskip("reasoning_gym")
-    with ReasoningGymGrader(timeout_s=20.0) as grader:
-        yield grader
 
 
 def _data(name: str) -> pl.DataFrame:
@@ -46,106 +29,12 @@ def _data(name: str) -> pl.DataFrame:
     return pl.read_ndjson(path)
 
 
-@pytest.mark.parametrize(
-    ("gold", "answer", "right"),
-    [
-        (r"\frac{1}{2}", "0.5", True),
-        ("(x+1)^2", "x^2+2x+1", True),
-        (r"\text{Evelyn}", "Evelyn", True),
-        (r"\left( 3, \frac{\pi}{2} \right)", r"(3, \pi/2)", True),
-        ("x=5", "5", True),
-        ("1,-2", "-2, 1", True),
-        ("x^2+1", "x^3+1", False),
-        ("3x-y+13=0", "3x+4y+14=0", False),
-        ("52_8", "52_7", False),
-        ("(3,4]", "(3,4)", False),
-        (r"\text{east}", r"\text{west}", False),
-        # Called equal by math-verify 0.9 alone:
-        (r"\pi", "3.14159265", False),
-        (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}", False),
-        (r"\frac{1}{3}", "0.333333", False),
-        ("5", "6=5", False),
-        # Several answers in one do not buy a hit:
-        ("6", r"5 \text{ or } 6", False),
-        ("5", "5$ or $6", False),
-    ],
-)
-def test_formulas(math_grader: MathGrader, gold: str, answer: str, right: bool) -> None:
-    assert math_grader.grade_answer(answer, {"problem_id": "p", "answer": gold}) is right
-
-
-def test_a_tower_of_powers_is_killed_counted_and_the_grader_goes_on() -> None:
-    pytest.importorskip("math_verify")
-    problem = {"problem_id": "p", "answer": "x^2"}
-    with MathGrader(timeout_s=2.0) as grader:
-        assert not grader.grade(r"\boxed{9^{9^{9^{9}}}}", problem)
-        assert grader.counts.timeouts == 1
-        assert not grader.grade_answer("x" * 100_000, problem)
-        assert grader.counts.refused == 1
-        assert grader.grade(r"\boxed{x \cdot x}", problem)
-
-
 def test_gold_answers_of_gsm8k_score_one() -> None:
     rows = _data("gsm8k_train.jsonl").with_row_index("problem_id").cast({"problem_id": pl.String})
     gold = rows.with_columns(pl.col("answer").str.split("#### ").list.last())
     assert check_gold(gold, NumberGrader()).height == 0
     graded = grade_frame(rows.select("problem_id", text="answer"), gold, NumberGrader())
     assert graded["correct"].all()
-
-
-def test_gold_answers_of_math_score_one_and_shuffled_ones_do_not(math_grader: MathGrader) -> None:
-    rows = _data("math500_dev.jsonl").select("answer", "solution", problem_id="unique_id")
-    assert check_gold(rows, math_grader, template=r"\boxed{" + "{answer}}").height == 0
-    solutions = rows.select("problem_id", text="solution")
-    assert grade_frame(solutions, rows, math_grader)["correct"].all()
-    shifted = solutions.with_columns(text=pl.col("text").shift(1, fill_value="none"))
-    graded = grade_frame(shifted, rows, math_grader).join(rows, on="problem_id")
-    same = graded["answer"] == graded["answer"].shift(-1)
-    assert graded.filter(~same.fill_null(False))["correct"].mean() < 0.05
-
-
-def test_reasoning_gym_scores_its_own_items(gym_grader: ReasoningGymGrader) -> None:
-    import reasoning_gym
-
-    sets = {"products": {"min_terms": 2, "max_terms": 4, "max_digits": 1}, "chain_sum": {}, "countdown": {}}
-    sets |= {"spiral_matrix": {}, "simple_integration": {}, "fraction_simplification": {}}
-    for name, options in sets.items():
-        items = list(reasoning_gym.create_dataset(name, size=8, seed=3, **options))
-        problems = reasoning_gym_problems(name, items, split="test")
-        assert check_gold(problems, gym_grader).height == 0, name
-        wrong = grade_frame(problems.select("problem_id", text=pl.lit("#### 9999999")), problems, gym_grader)
-        assert not wrong["correct"].any(), name
-
-
-@pytest.mark.parametrize(
-    "name", ["spiral_matrix", "string_insertion", "countdown", "n_queens", "simple_integration"]
-)
-def test_scorers_run_no_code_of_the_answer(gym_grader: ReasoningGymGrader, tmp_path: Path, name: str) -> None:
-    import reasoning_gym
-
-    items = list(reasoning_gym.create_dataset(name, size=1, seed=5))
-    problem = reasoning_gym_problems(name, items, split="test").row(0, named=True)
-    target = tmp_path / "written"
-    for attack in (f"open({str(target)!r}, 'w')", f"[__import__('os').system('touch {target}')]"):
-        assert not gym_grader.grade_answer(attack, problem)
-    assert not target.exists()
-
-
-def test_arithmetic_gate() -> None:
-    assert is_arithmetic("3*x**2/2 + sin(x) + C")
-    for text in (
-        "().__class__",
-        "x.y",
-        "open(1)",
-        "'a'",
-        "[1]",
-        "lambda: 1",
-        "x;y",
-        "a__b",
-        None,
-        "(" * 1000 + "'",
-    ):
-        assert not is_arithmetic(text), text
 
 
 def test_leaves_are_graded_once_per_answer_and_votes_see_one_spelling() -> None:
@@ -179,6 +68,31 @@ def test_function_grader_from_a_path_and_its_errors(tmp_path: Path, monkeypatch:
         get_grader("my_own_grading:absent")
     with pytest.raises(ValueError, match="expected a bool or a number"):
         FunctionGrader(lambda text, problem: "yes").grade("", {})
+
+
+@pytest.mark.parametrize("scalar", [np.bool_, np.float32, np.float64, np.int64, bool, int, float])
+def test_function_grader_takes_scalars_of_numpy_and_python(scalar: type) -> None:
+    grader = FunctionGrader(lambda text, problem: scalar(text == "yes"))
+    assert grader.grade("yes", {}) is True
+    assert grader.grade("no", {}) is False
+
+
+def test_a_function_is_called_once_for_each_distinct_problem_and_text() -> None:
+    calls: list[tuple[str, str]] = []
+
+    def grade(text: str, problem: dict) -> bool:
+        calls.append((problem["problem_id"], text))
+        return text == problem["answer"]
+
+    problems = pl.DataFrame({"problem_id": ["p", "q"], "answer": ["x", "y"]})
+    solutions = pl.DataFrame({"problem_id": ["p", "q", "p", "p"], "text": ["x", "x", "x", None]})
+    assert grade_frame(solutions, problems, FunctionGrader(grade))["correct"].to_list() == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert calls == [("p", "x"), ("q", "x")]
 
 
 @pytest.mark.parametrize(

@@ -193,3 +193,14 @@ def test_unknown_options_are_refused(options: dict) -> None:
     frame, grades = small()
     with pytest.raises(ValueError, match="expected"):
         label_forest(frame, grades, **options)
+
+
+@pytest.mark.parametrize("logprob", [-math.inf, math.inf, math.nan])
+def test_a_log_prob_that_is_not_finite_is_refused_by_row(logprob: float) -> None:
+    frame, grades = small()
+    broken = frame.with_columns(
+        logprobs=pl.when(pl.col("node_id") == 3).then([pl.lit(logprob, pl.Float32)]).otherwise("logprobs")
+    )
+    with pytest.raises(ValueError, match=r"finite log-probs.*row 3 .*'node_id': 3.*sums to (-?inf|nan)"):
+        label_forest(broken, grades, leaf_weighting="probability")
+    assert label_forest(broken, grades)["value"].to_list() == label_forest(frame, grades)["value"].to_list()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import polars as pl
 
 from eduprm.bench.prompts import shot_questions
+from eduprm.label import DATASETS_WITHOUT_GOLD
 
 HELD_OUT_SHARE = 0.25
 """Share of all questions of a task that belong to the held-out part ("test")."""
@@ -224,7 +225,8 @@ def _row(
         raise ValueError(f"data set {task.dataset!r} keeps what JSON cannot: {error}") from error
     # What the grader will read, not what the generator held: JSON turns tuples to lists and keys to text.
     score = scorer(answer, json.loads(metadata)["entry"])
-    if not isinstance(answer, str) or score != 1.0:
+    has_none = answer is None and task.dataset in DATASETS_WITHOUT_GOLD
+    if not has_none and (not isinstance(answer, str) or score != 1.0):
         raise ValueError(f"data set {task.dataset!r} scores its own answer {answer!r} with {score}, not 1")
     return {
         "problem_id": f"{name.replace(':', '_')}-{hashlib.sha256(question.encode()).hexdigest()[:16]}",

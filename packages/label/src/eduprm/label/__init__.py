@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eduprm.label.numeric import canonical_answer as canonical_answer
     from eduprm.label.numeric import number_equal as number_equal
     from eduprm.label.numeric import parse_number as parse_number
+    from eduprm.label.reasoning_gym_grader import DATASETS_WITHOUT_GOLD as DATASETS_WITHOUT_GOLD
     from eduprm.label.reasoning_gym_grader import ReasoningGymGrader as ReasoningGymGrader
     from eduprm.label.reasoning_gym_grader import reasoning_gym_problems as reasoning_gym_problems
     from eduprm.label.step_frames import node_validity as node_validity
@@ -46,6 +47,7 @@ _WHERE = {
     "canonical_answer": "numeric",
     "number_equal": "numeric",
     "parse_number": "numeric",
+    "DATASETS_WITHOUT_GOLD": "reasoning_gym_grader",
     "ReasoningGymGrader": "reasoning_gym_grader",
     "reasoning_gym_problems": "reasoning_gym_grader",
     "node_validity": "step_frames",

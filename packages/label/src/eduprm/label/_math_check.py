@@ -1,37 +1,72 @@
 """math-verify on one pair of answers, with a second look at what it calls equal. Runs in the worker only.
 
-math-verify (0.8 and 0.9) drops the base of "52_8", rounds floats to six places, lets 2^-99 equal 2^-98 and takes any
-of several formulas in the text. So: each side is one formula, "$" is taken out, bases are compared by hand, and a
-pair of expressions called equal must also agree to 12 digits at fixed points (huggingface/Math-Verify#14, #82).
+math-verify (0.8 and 0.9) drops the base of "52_8", rounds floats to six places, lets 2^-99 equal 2^-98, takes any of
+several formulas in the text, and lets tuples equal lists and "x=6=5" equal "x=5". So: "$" is taken out, containers are
+taken apart as they are written and compared element by element, bases are compared by hand, and each pair called equal
+must also agree to 12 digits (see `_agreement`). Source: huggingface/Math-Verify#14, #82.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
-import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
-_BASED = re.compile(r"([0-9A-Za-z]+)_\{?([0-9]{1,2})\}?")
+from eduprm.label._agreement import agree, match_any_order
+from eduprm.label.formula_parts import Parts, num_equalities, parts_of
+
+_BASED = re.compile(r"([0-9A-Za-z]+) *_ *\{?([0-9]{1,2})\}?")
+_BASED_NUMBER = re.compile(r"(?<![A-Za-z0-9\\])[0-9][0-9A-Za-z]* *_ *\{? *(?:\\text\{ *)?[0-9A-Za-z]")
 _TEXT_ONLY = re.compile(r"\\(?:text|mathrm|mbox|textbf)\{([^{}\\$]*)\}")
-_RELATIVE_ERROR = sympy.Float("1e-12", 30)
-_POINTS = ("0.7390851332151607", "1.3247179572447460", "2.6220575542921198")
 _CONFIG = [LatexExtractionConfig()]
 
 
 def check(item: dict[str, Any]) -> float:
     """1.0 where the answer equals the gold, else 0.0."""
-    gold, answer = _plain(item["gold"]), _plain(item["answer"])
+    return float(_equal(_plain(item["gold"]), _plain(item["answer"])))
+
+
+def _equal(gold: str, answer: str) -> bool:
     if gold == answer:
-        return 1.0
+        return True
+    left, right = parts_of(gold), parts_of(answer)
+    if not (left.kind or right.kind):  # bare lists and sets in braces
+        if len(left.elements) != len(right.elements):
+            return False
+        if len(left.elements) > 1:
+            return match_any_order(left.elements, right.elements, _equal)
+        return _formulas_equal(left.elements[0], right.elements[0])
+    if left.kind and right.kind:
+        same = left.kind == right.kind and len(left.elements) == len(right.elements)
+        return same and all(map(_equal, left.elements, right.elements))
+    # An interval may be written as a relation or a union, but it is no list.
+    return not _is_list(left) and not _is_list(right) and _formulas_equal(gold, answer)
+
+
+def _is_list(parts: Parts) -> bool:
+    return not parts.kind and len(parts.elements) > 1
+
+
+def _formulas_equal(gold: str, answer: str) -> bool:
+    """Whether two formulas, neither of them a list, are equal by math-verify and by our second look."""
+    if gold == answer:
+        return True
     bases = _BASED.fullmatch(gold), _BASED.fullmatch(answer)
     if bases[0] and bases[1]:
-        return float(bases[0].groups() == bases[1].groups())
+        return bases[0].groups() == bases[1].groups()
+    if len(_BASED_NUMBER.findall(gold)) != len(_BASED_NUMBER.findall(answer)):
+        return False
+    if max(num_equalities(gold), num_equalities(answer)) > 1:
+        return False  # "x = 6 = 5"
     left, right = _parse(gold), _parse(answer)
-    if left is None or right is None or not verify(left, right, timeout_seconds=0):
-        return 0.0
-    return float(_agree(left, right))
+    return (
+        left is not None
+        and right is not None
+        and verify(left, right, timeout_seconds=0)
+        and agree(left, right)
+    )
 
 
 def warm_up() -> None:
@@ -52,35 +87,8 @@ def _plain(text: str) -> str:
     return " ".join((whole[1] if whole else text).split())
 
 
+@lru_cache(maxsize=64)
 def _parse(text: str) -> Any:
     """The first formula as sympy reads it; None where it reads none."""
     found = parse(f"${text}$", extraction_config=_CONFIG, fallback_mode="no_fallback", parsing_timeout=0)
     return found[0] if found else None
-
-
-def _agree(left: Any, right: Any) -> bool:
-    """Whether two expressions called equal are so to 12 digits; other kinds are left to math-verify."""
-    left, right = _right_hand_side(left), _right_hand_side(right)
-    if isinstance(left, sympy.Rel) != isinstance(right, sympy.Rel):
-        return False  # "6 = 5" is no 5
-    if not isinstance(left, sympy.Expr) or not isinstance(right, sympy.Expr):
-        return True
-    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
-    for shift, _ in enumerate(_POINTS):
-        values: dict[Any, Any] = {
-            s: sympy.Float(_POINTS[(i + shift) % 3], 40) + i // 3 for i, s in enumerate(symbols)
-        }
-        a, b = (side.subs(values).evalf(30) for side in (left, right))
-        if not (a.is_number and b.is_number):
-            return True  # nothing to compare in numbers, such as f(x)
-        if abs(a - b) > _RELATIVE_ERROR * max(abs(a), abs(b)):
-            return False
-        if not symbols:
-            break
-    return True
-
-
-def _right_hand_side(expression: Any) -> Any:
-    if isinstance(expression, sympy.Eq) and isinstance(expression.lhs, sympy.Symbol):
-        return expression.rhs
-    return expression

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from eduprm.label.numeric import PLAIN
+from eduprm.label.numeric import MIXED, SCIENTIFIC
 
 MAX_ANSWER_CHARS = 10_000
 
@@ -22,7 +22,7 @@ _MARKER = re.compile(
     r"|(?P<letter>(?m:^[ \t]{0,8}A[ \t]{0,2}:))"
 )
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-_LAST_NUMBER = re.compile(rf"(?:(?<![0-9A-Za-z)])-)?(?:{PLAIN})(?:/[0-9]+)?")
+_LAST_NUMBER = re.compile(rf"(?:(?<![0-9A-Za-z)])-)?(?:{MIXED}|{SCIENTIFIC}(?:/[0-9]+)?)")
 _SENTENCE_END = re.compile(r"[.!](?=\s|$)")
 _MARKDOWN = " \t\r\n*`"
 
@@ -53,13 +53,38 @@ def extract_answer(text: str) -> str | None:
     if last is None:
         found = _last(_LAST_NUMBER, text)
         return None if found is None or len(found[0]) > MAX_ANSWER_CHARS else found[0]
-    if last["box"]:
-        body = _box_body(text, last.end())
-    else:
-        body = text[last.end() :].partition("\n")[0]
-        if last["phrase"] and (stop := _SENTENCE_END.search(body)):
-            body = body[: stop.start()]
-    return _unwrap(body)
+    body = _marked(text, last, whole=False)
+    return None if body is None else unwrap(body)
+
+
+def extract_marked(text: str, *, whole: bool) -> str | None:
+    r"""Return what stands behind the last marker as it is written: no wrapping but outer white space is taken off.
+
+    Args:
+        text: A solution, any length, any content.
+        whole: True takes everything up to the end of the text (grids, lists of moves), False one line.
+
+    Returns:
+        The answer (at most 10,000 characters); None where there is no marker or the last one is broken.
+
+    Examples:
+        >>> extract_marked("so\n#### 1 2\n2 1\n", whole=True), extract_marked("#### It ends.\nBye", whole=False)
+        ('1 2\n2 1', 'It ends.')
+    """
+    last = _last(_MARKER, text)
+    body = None if last is None else _marked(text, last, whole=whole)
+    return None if body is None or len(body) > MAX_ANSWER_CHARS else body.strip() or None
+
+
+def _marked(text: str, marker: re.Match[str], *, whole: bool) -> str | None:
+    if marker["box"]:
+        return _box_body(text, marker.end())
+    if whole:
+        return text[marker.end() :]
+    body = text[marker.end() :].partition("\n")[0]
+    if marker["phrase"] and (stop := _SENTENCE_END.search(body)):
+        body = body[: stop.start()]
+    return body
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -83,9 +108,14 @@ def _box_body(text: str, position: int) -> str | None:
     return None
 
 
-def _unwrap(body: str | None) -> str | None:
-    """Strip markdown, a final full stop and one pair of formula marks."""
-    if body is None or len(body) > MAX_ANSWER_CHARS:
+def unwrap(body: str) -> str | None:
+    """Strip markdown, a final full stop and one pair of formula marks; None where nothing is left.
+
+    Examples:
+        >>> unwrap(" **$26$**. ")
+        '26'
+    """
+    if len(body) > MAX_ANSWER_CHARS:
         return None
     body = body.strip(_MARKDOWN).rstrip(".").strip(_MARKDOWN)
     for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):

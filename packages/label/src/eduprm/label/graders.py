@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from eduprm.label.answers import extract_answer
 from eduprm.label.numeric import number_equal
 
@@ -36,13 +38,17 @@ class AnswerGrader:
 
     name = "answer"
 
-    def extract(self, text: str) -> str | None:
-        """The final answer in a solution, or None."""
+    def extract(self, text: str, problem: Problem) -> str | None:
+        """The final answer in a solution of `problem`, or None."""
         return extract_answer(text)
+
+    def needs_gold(self, problem: Problem) -> bool:
+        """Whether the problem cannot be graded without a gold answer."""
+        return True
 
     def grade(self, text: str, problem: Problem) -> bool:
         """Whether the final answer of `text` is right; no answer is wrong."""
-        answer = self.extract(text)
+        answer = self.extract(text, problem)
         return answer is not None and self.grade_answer(answer, problem)
 
     def grade_answer(self, answer: str, problem: Problem) -> bool:
@@ -89,6 +95,8 @@ class NumberGrader(AnswerGrader):
 class FunctionGrader:
     """A user's own function: called with (text, problem), it returns a bool or a score (1.0 and above is right).
 
+    Both may be Python's or numpy's. Frames call it once for each distinct (problem, text).
+
     The function is the user's code and runs in this process, without a bound on time or memory.
 
     Args:
@@ -113,6 +121,8 @@ class FunctionGrader:
     def grade(self, text: str, problem: Problem) -> bool:
         """What the function says; ValueError where it returns neither a bool nor a number."""
         verdict = self._function(text, problem)
+        if isinstance(verdict, np.generic):
+            verdict = verdict.item()
         if not isinstance(verdict, bool | int | float):
             raise ValueError(
                 f"expected a bool or a number from the grading function, got {type(verdict).__name__}"

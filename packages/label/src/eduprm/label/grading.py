@@ -1,13 +1,13 @@
 """Grade frames of solutions and of tree leaves, and check that gold answers score 1.
 
-What it is for: a grader's verdict for every row, each distinct (problem, answer) graded once. It does not know how an
+What it is for: a grader's verdict for every row, each distinct one graded once. It does not know how an
 answer is judged (see `graders`). The gold check is taken from PrimeIntellect-ai/verifiers' habit of testing an
 environment with its own answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import polars as pl
 
@@ -47,12 +47,13 @@ def grade_frame(solutions: pl.DataFrame, problems: pl.DataFrame, grader: Grader)
     unknown = next((key for key in ids if key not in by_id), None)
     if unknown is not None or (None in ids):
         raise ValueError(f"expected every problem_id among the {len(by_id)} problems, got {unknown!r}")
-    extract = grader.extract if isinstance(grader, AnswerGrader) else extract_answer
-    raw = [None if text is None else extract(text) for text in texts]
+    pairs = zip(ids, texts, strict=True)
     if isinstance(grader, AnswerGrader):
-        correct = _grade_answers(grader, ids, raw, by_id)
+        raw = [None if text is None else grader.extract(text, by_id[i]) for i, text in pairs]
+        correct = _grade_once(grader.grade_answers, ids, raw, by_id)
     else:
-        correct = [t is not None and grader.grade(t, by_id[i]) for i, t in zip(ids, texts, strict=True)]
+        raw = [None if text is None else extract_answer(text) for text in texts]
+        correct = _grade_once(lambda todo: [grader.grade(*pair) for pair in todo], ids, texts, by_id)
     answers = [None if answer is None else canonical_answer(answer) for answer in raw]
     return solutions.with_columns(
         pl.Series("answer", answers, dtype=pl.String), pl.Series("correct", correct, dtype=pl.Boolean)
@@ -96,7 +97,8 @@ def check_gold(problems: pl.DataFrame, grader: Grader, *, template: str = GOLD_T
         template: How a solution states its answer; "{answer}" is replaced.
 
     Returns:
-        problem_id, gold (as given), answer (what was extracted, null for none): empty when all is well.
+        problem_id, gold (as given), answer (what was extracted, null for none): empty when all is well. A problem
+        that has no gold answer and needs none (`AnswerGrader.needs_gold`) is well.
 
     Examples:
         >>> from eduprm.label import NumberGrader
@@ -105,6 +107,11 @@ def check_gold(problems: pl.DataFrame, grader: Grader, *, template: str = GOLD_T
         [('q', 'east', 'east')]
     """
     _need(problems, ("problem_id", "answer"), "problems")
+    if isinstance(grader, AnswerGrader):
+        needed = [
+            row["answer"] is not None or grader.needs_gold(row) for row in problems.iter_rows(named=True)
+        ]
+        problems = problems.filter(pl.Series(needed, dtype=pl.Boolean))
     texts = [None if gold is None else template.replace("{answer}", gold) for gold in problems["answer"]]
     gold = problems.select("problem_id", pl.Series("text", texts, dtype=pl.String), gold="answer")
     return (
@@ -112,13 +119,16 @@ def check_gold(problems: pl.DataFrame, grader: Grader, *, template: str = GOLD_T
     )
 
 
-def _grade_answers(
-    grader: AnswerGrader, ids: list[str], answers: list[str | None], by_id: dict[str, Problem]
+def _grade_once(
+    grade_all: Callable[[list[tuple[str, Problem]]], list[bool]],
+    ids: list[str],
+    graded: list[str | None],
+    by_id: dict[str, Problem],
 ) -> list[bool]:
-    """Grade each distinct (problem, answer) once."""
-    pairs = list(dict.fromkeys((i, a) for i, a in zip(ids, answers, strict=True) if a is not None))
-    verdicts = dict(zip(pairs, grader.grade_answers([(a, by_id[i]) for i, a in pairs]), strict=True))
-    return [answer is not None and verdicts[key, answer] for key, answer in zip(ids, answers, strict=True)]
+    """Grade each distinct (problem, answer or text) once; what is missing is wrong."""
+    pairs = list(dict.fromkeys((i, a) for i, a in zip(ids, graded, strict=True) if a is not None))
+    verdicts = dict(zip(pairs, grade_all([(a, by_id[i]) for i, a in pairs]), strict=True))
+    return [answer is not None and verdicts[key, answer] for key, answer in zip(ids, graded, strict=True)]
 
 
 def _problems_by_id(problems: pl.DataFrame) -> dict[str, Problem]:

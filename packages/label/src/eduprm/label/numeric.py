@@ -11,25 +11,28 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from eduprm.label.number_words import leave_the_number, scale_of
+
 MAX_NUMBER_CHARS = 2000
 MAX_DIGITS = 1000
 MAX_EXPONENT = 1000
 
-PLAIN = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
-_SCI = rf"(?:{PLAIN})(?:[eE][+-]?[0-9]+(?![0-9A-Za-z]))?"
-_MIXED = r"[0-9]+ +[0-9]+ ?/ ?[0-9]+(?![.,]?[0-9])"
-_NUMBER = re.compile(rf"(?P<sign>[+-]? ?)(?:(?P<mixed>{_MIXED})|(?P<top>{_SCI})(?: ?/ ?(?P<bottom>{_SCI}))?)")
-_FRAC = re.compile(r"\\[dt]?frac *(?:\{ *(-?[0-9]+) *\}|([0-9])) *(?:\{ *([0-9]+) *\}|([0-9]))")
-_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf)\{([A-Za-z .'/]*)\}")
-_TRANSLATE = str.maketrans(
-    {"−": "-", "–": "-", "$": " ", "€": " ", "£": " ", "%": " ", "*": " ", "`": " ", "°": " "}
+_PLAIN = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
+SCIENTIFIC = rf"(?:{_PLAIN})(?:[eE][+-]?[0-9]+(?![0-9A-Za-z]))?"
+MIXED = r"[0-9]+ +[0-9]+ ?/ ?[0-9]+(?![.,]?[0-9])"
+_NUMBER = re.compile(
+    rf"(?P<sign>(?:[+-] ?)?)(?:(?P<mixed>{MIXED})|(?P<top>{SCIENTIFIC})(?: ?/ ?(?P<bottom>{SCIENTIFIC}))?)"
 )
+_FRAC = re.compile(r"([0-9]?) *\\[dt]?frac *(?:\{ *(-?[0-9]+) *\}|([0-9])) *(?:\{ *([0-9]+) *\}|([0-9]))")
+_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*]*)(?<=\S)\1(?![\w*])")
+_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf)\{([A-Za-z .'/]*)\}")
+_TRANSLATE = str.maketrans({"−": "-", "–": "-", "$": " ", "€": " ", "£": " ", "%": " ", "`": " ", "°": " "})
 _LATEX_NOISE = re.compile(
     r"\\[!,;: ]|\\(?:left|right)(?![A-Za-z])|\^ *\{? *\\circ *\}?|\\(?=[$%])|\\[()\[\]]"
 )
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_FORBIDDEN_REST = re.compile(r"[0-9+*/^=_\\(){}\[\]<>|~]")
-_AMBIGUOUS_LETTERS = frozenset("abeikmnpqrtuvwxyzABEIKMNPQRTUVWXYZ") - frozenset("mM")
+_NO_LEFT_SIDE = re.compile(r"[=<>!:;~≠≤≥≈]|,(?![0-9]{3})|\\(?!(?:times|cdot|div)(?![A-Za-z]))")
+_TIMES = re.compile(r"(?<=[0-9)]) ?x ?(?=[0-9(])")
+_TERM = re.compile(r"[0-9+*/^-] ?[A-Za-z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z] ?[+*/^-]")
 
 
 def parse_number(text: str, *, units: bool = True) -> Fraction | None:
@@ -37,60 +40,65 @@ def parse_number(text: str, *, units: bool = True) -> Fraction | None:
 
     Args:
         text: An answer. Longer than 2,000 characters, more than 1,000 digits or an exponent beyond ±1,000 gives None.
-        units: True strips words around the number ("26 apples", "about 3 km", scale words such as "million"
-            multiply) and takes the right-hand side of "x = 5". False wants nothing but the number.
+        units: True strips words around the number that leave it the same ("26 apples", "about 3 km/h"; scale words
+            such as "million" multiply) and takes the right-hand side of "x = 5" and "3 * 4 = 12". False wants nothing
+            but the number. Anything else beside the number ("5 dozen", "5²", "5 or 6", "1*2/3") gives None.
 
     Examples:
         >>> parse_number("$1,000.50")
         Fraction(2001, 2)
         >>> parse_number("26 apples"), parse_number("2.5 million"), parse_number("3 1/2")
         (Fraction(26, 1), Fraction(2500000, 1), Fraction(7, 2))
+        >>> parse_number(r"2\\frac{1}{2}"), parse_number(r"\\frac{1}{2}3"), parse_number("1*2/3")
+        (Fraction(5, 2), None, None)
         >>> parse_number("1, 2") is None, parse_number("5x") is None, parse_number("1e999999999") is None
         (True, True, True)
     """
     if len(text) > MAX_NUMBER_CHARS:
         return None
     cleaned = _clean(text)
+    left = ""
     if units and "=" in cleaned:
-        cleaned = cleaned.rpartition("=")[2]
+        left, cleaned = (side.strip() for side in cleaned.rsplit("=", 1))
+        if _NO_LEFT_SIDE.search(left) or _TERM.search(_TIMES.sub("*", left)):
+            return None  # "12 != 13", "x = 5 or x = 6", "2x = 5"
     found = _NUMBER.search(cleaned)
     if found is None:
         return None
     before, after = cleaned[: found.start()], cleaned[found.end() :]
-    if not units and (before.strip() or after.strip().rstrip(".")):
-        return None
-    if _FORBIDDEN_REST.search(before) or _FORBIDDEN_REST.search(after) or not _are_units(before, after):
-        return None
     if before and found["sign"].endswith(" "):
         return None  # "x - 1": a term, not a sign
+    scale, after = scale_of(after) if units else (1, after.rstrip("."))
+    if not leave_the_number(before, after) if units else before or after:
+        return None
     value = _value(found)
-    return None if value is None else value * _scale(after)
+    if value is None or (left and parse_number(left, units=False) not in (None, value * scale)):
+        return None  # "6 = 5"
+    return value * scale
 
 
 def _clean(text: str) -> str:
     text = _LATEX_NOISE.sub(_spaces_or_nothing, text)
     text = _TEXT.sub(r" \1 ", text)
-    text = _FRAC.sub(lambda m: f"{m[1] or m[2]}/{m[3] or m[4]}", text)
-    return " ".join(text.translate(_TRANSLATE).split())
+    text = _FRAC.sub(_plain_fraction, text)
+    text = _EMPHASIS.sub(_unmarked, text.translate(_TRANSLATE).strip())
+    return " ".join(text.strip("*").split())
+
+
+def _plain_fraction(match: re.Match[str]) -> str:
+    # A digit before makes it a mixed number, a digit behind no number at all: both must stay apart from it.
+    whole = f"{match[1]} " if match[1] else ""
+    return f"{whole}{match[2] or match[3]}/{match[4] or match[5]} "
+
+
+def _unmarked(match: re.Match[str]) -> str:
+    # Quotes stay in place of inner stars, so that "2 *1/2*" does not close up to a mixed number.
+    return match[2] if len(match[0]) == len(match.string) else f'"{match[2]}"'
 
 
 def _spaces_or_nothing(match: re.Match[str]) -> str:
     # "10,\!080" must close up, "5\ apples" must not run together.
     return " " if match[0] in ("\\ ", "\\;", "\\:") else ""
-
-
-def _are_units(before: str, after: str) -> bool:
-    """Whether what stands around the number reads as words, not as a variable or another term."""
-    if before and (before[-1].isalnum() or before.rstrip()[-1:] in "-,"):
-        return False
-    if _AMBIGUOUS_LETTERS.intersection(before.split()[-1:] + after.split()[:1]):
-        return False  # "5x", "5 x", "x -5": a variable, not a unit
-    return not after.lstrip().startswith((",-", "-,", "!", ":"))
-
-
-def _scale(after: str) -> int:
-    words = after.split()
-    return _SCALES.get(words[0].strip(".,").lower(), 1) if words else 1
 
 
 def _value(found: re.Match[str]) -> Fraction | None:
@@ -99,8 +107,8 @@ def _value(found: re.Match[str]) -> Fraction | None:
         whole, _, rest = found["mixed"].partition(" ")
         top, _, bottom = rest.partition("/")
         parts = [_literal(whole), _literal(top.strip()), _literal(bottom.strip())]
-        if None in parts or not parts[2]:
-            return None
+        if None in parts or not parts[1] < parts[2]:  # type: ignore[operator]
+            return None  # "2 5/3" reads as a mixed number or as a product
         return sign * (parts[0] + parts[1] / parts[2])  # type: ignore[operator]
     number = _literal(found["top"])
     if number is None or found["bottom"] is None:
@@ -142,7 +150,8 @@ def number_equal(a: str | None, b: str | None) -> bool:
 def canonical_answer(answer: str) -> str:
     """One spelling per answer, so that votes count equal answers together.
 
-    Numbers become plain digits (or "p/q" where decimals do not end); other text has its white space collapsed.
+    Numbers become plain digits (or "p/q" where decimals do not end); other text has its white space collapsed and
+    loses outer stars, backticks and a final full stop.
 
     Examples:
         >>> canonical_answer("$1,200.00"), canonical_answer("26 apples"), canonical_answer("2/6")
@@ -151,7 +160,7 @@ def canonical_answer(answer: str) -> str:
         'x + 1'
     """
     value = parse_number(answer)
-    return " ".join(answer.split()) if value is None else format_number(value)
+    return " ".join(answer.split()).strip("*` ").rstrip(".") if value is None else format_number(value)
 
 
 def format_number(value: Fraction) -> str:

@@ -17,14 +17,24 @@ from typing import Any
 import polars as pl
 
 from eduprm.forest import PROBLEM_SCHEMA
+from eduprm.label.answers import extract_answer, extract_marked, unwrap
 from eduprm.label.graders import Problem, gold_answer
 from eduprm.label.pool import PooledGrader
 
 SOURCE_PREFIX = "reasoning_gym:"
 
+DATASETS_WITHOUT_GOLD = frozenset(
+    {"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"}
+)
+"""Data sets whose items have no answer: many are right, and the scorer tells by the metadata alone."""
+
 
 class ReasoningGymGrader(PooledGrader):
     """Right when the dataset's `score_answer` gives at least `threshold`.
+
+    The answer is what stands behind the last marker: one line where the gold answer is one line, else everything
+    (grids, moves). It is scored as it is written and, if that is not right, without markdown, formula marks and a
+    full stop.
 
     Args:
         threshold: Scores run from 0 to 1; partly right answers score between, so the default asks for all of it.
@@ -63,33 +73,60 @@ class ReasoningGymGrader(PooledGrader):
         super().__init__(timeout_s=timeout_s, memory_mib=memory_mib, num_workers=num_workers)
         self.threshold = threshold
 
+    def extract(self, text: str, problem: Problem) -> str | None:
+        """What stands behind the last marker; without a marker the last number, where the gold answer is one line."""
+        gold = problem.get("answer")
+        whole = gold is None or "\n" in gold.strip()
+        return extract_marked(text, whole=whole) or (None if whole else extract_answer(text))
+
+    def needs_gold(self, problem: Problem) -> bool:
+        """Whether the problem's scorer reads the gold answer."""
+        return _dataset_name(problem) not in DATASETS_WITHOUT_GOLD
+
+    def grade_answer(self, answer: str, problem: Problem) -> bool:
+        """Whether one extracted answer is right, as it is written or unwrapped."""
+        if super().grade_answer(answer, problem):
+            return True
+        bare = unwrap(answer)
+        return bare is not None and bare != answer and super().grade_answer(bare, problem)
+
     def _item(self, answer: str, problem: Problem) -> dict[str, object]:
-        source = problem.get("source")
-        if not isinstance(source, str) or not source.startswith(SOURCE_PREFIX):
-            raise ValueError(
-                f"expected source '{SOURCE_PREFIX}NAME' for {problem.get('problem_id')!r}, got {source!r}"
-            )
+        kept = json.loads(problem.get("metadata") or "{}")
         entry = {
             "question": problem.get("question"),
-            "answer": gold_answer(problem),
-            "metadata": json.loads(problem.get("metadata") or "{}"),
+            "answer": gold_answer(problem) if self.needs_gold(problem) else problem.get("answer"),
+            "metadata": kept["entry"]["metadata"] if "entry" in kept else kept,
         }
-        return {"source": source.removeprefix(SOURCE_PREFIX), "answer": answer, "entry": entry}
+        config = kept.get("config", {}) if "entry" in kept else {}
+        return {"source": _dataset_name(problem), "config": config, "answer": answer, "entry": entry}
 
     def _is_right(self, score: float) -> bool:
         return score >= self.threshold
 
 
-def reasoning_gym_problems(name: str, items: Iterable[Mapping[str, Any]], *, split: str) -> pl.DataFrame:
+def _dataset_name(problem: Problem) -> str:
+    source = problem.get("source")
+    if not isinstance(source, str) or not source.startswith(SOURCE_PREFIX):
+        raise ValueError(
+            f"expected source '{SOURCE_PREFIX}NAME' for {problem.get('problem_id')!r}, got {source!r}"
+        )
+    return source.removeprefix(SOURCE_PREFIX)
+
+
+def reasoning_gym_problems(
+    name: str, items: Iterable[Mapping[str, Any]], *, split: str, config: Mapping[str, Any] | None = None
+) -> pl.DataFrame:
     """A problems table from items of a reasoning-gym dataset, each question once.
 
     Args:
         name: The dataset's registered name, "products" say.
         items: Its items (question, answer, metadata).
         split: "train" or "test".
+        config: The settings that the dataset was made with, if not its defaults: some scorers read them.
 
     Returns:
-        PROBLEM_SCHEMA; problem_id hashes the question, so equal questions get equal ids; prompt_token_ids is null.
+        PROBLEM_SCHEMA; problem_id hashes the question, so equal questions get equal ids; prompt_token_ids is null;
+        metadata is JSON of {"config", "entry": {"metadata"}}.
 
     Examples:
         >>> frame = reasoning_gym_problems("products", [{"question": "3 * 4?", "answer": "12", "metadata": {}}] * 2,
@@ -105,7 +142,9 @@ def reasoning_gym_problems(name: str, items: Iterable[Mapping[str, Any]], *, spl
             "prompt_token_ids": None,
             "source": SOURCE_PREFIX + name,
             "split": split,
-            "metadata": json.dumps(item.get("metadata") or {}, default=str),
+            "metadata": json.dumps(
+                {"config": dict(config or {}), "entry": {"metadata": item.get("metadata") or {}}}, default=str
+            ),
         }
         for item in items
     ]

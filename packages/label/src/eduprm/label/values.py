@@ -51,7 +51,8 @@ def label_forest(
         and weight Float64, in the order given.
 
     Raises:
-        ValueError: an unknown option; a leaf without a grade, or with two, or a grade for a node that is no leaf.
+        ValueError: an unknown option; a leaf without a grade, or with two, or a grade for a node that is no leaf; a
+            log-prob that is not finite under "probability" ("uniform" does not read them).
 
     Examples:
         >>> import polars as pl
@@ -79,7 +80,7 @@ def label_forest(
     if leaf_weighting == "uniform":
         value = correct / np.maximum(leaves, 1)
     else:
-        value = pool_by_probability(shape, node_logprobs(forest), right)
+        value = pool_by_probability(shape, _finite_logprobs(forest), right)
     label = value if target == "soft" else (value > hard_threshold).astype(np.float64)
     weight = leaves.astype(np.float64) if node_weight == "leaves" else np.ones(shape.num_nodes)
     weight = np.where(forest["token_ids"].list.len().to_numpy() > 0, weight, 0.0)
@@ -91,6 +92,20 @@ def label_forest(
 def node_logprobs(forest: pl.DataFrame) -> npt.NDArray[np.float64]:
     """Sum of the log-probs (nats) of each node's own tokens, float64 [n]; 0 for a node without tokens."""
     return forest["logprobs"].cast(pl.List(pl.Float64)).list.sum().to_numpy()
+
+
+def _finite_logprobs(forest: pl.DataFrame) -> npt.NDArray[np.float64]:
+    """`node_logprobs`, or an error: NaN and infinities would spread up the tree as NaN values."""
+    sums = node_logprobs(forest)
+    wrong = ~np.isfinite(sums)
+    if wrong.any():
+        row = int(wrong.argmax())
+        place = forest.select(_KEYS).row(row, named=True)
+        raise ValueError(
+            f"expected finite log-probs to weigh leaves by, row {row} ({place}) sums to {sums[row]}; "
+            'repair the forest or use leaf_weighting="uniform"'
+        )
+    return sums
 
 
 def _check_choice(name: str, got: str, allowed: tuple[str, ...]) -> None:

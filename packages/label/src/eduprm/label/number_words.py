@@ -1,0 +1,76 @@
+"""Words that may stand around a number without making it another number.
+
+What it is for: tell "26 apples" and "5 km/h" (one number with its unit) from "5 dozen", "5 and a half", "5 xy" or "5π"
+(another number, or none). It knows spellings only, not where the number came from. In doubt the answer is no: a
+number that is not read is graded by its text, a misread one is graded wrong in silence. Source: ours.
+"""
+
+from __future__ import annotations
+
+import re
+from math import prod
+
+_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES |= {f"{word}s": scale for word, scale in _SCALES.items()}
+_COUNTS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"""
+_PARTS = (
+    "half halves third thirds fourth fourths fifth fifths sixth sixths eighth eighths tenth tenths hundredths"
+)
+_OPERATIONS = """and or nor not neither plus minus negative times multiplied divided over squared cubed factorial root
+    roots sqrt log sin cos tan exp mod modulo power twice double doubled triple tripled dozen dozens gross
+    least most than between except"""
+_CHANGES_THE_NUMBER = frozenset((*_COUNTS.split(), *_PARTS.split(), *_OPERATIONS.split(), *_SCALES))
+_UNIT_WORDS = """g h l L m s C F am cm dm ft hr in kg km kW lb mg mi ml mL mm oz pm pt qt yd hrs lbs mph kph kmh min
+    mins sec cu ea mo pc sq wk yr st nd rd th a.m p.m"""
+_UNITS = frozenset(_UNIT_WORDS.split())
+_SHORT = "an as at be by do he is it me my of on so to up us we US Rs"
+_SHORT_WORDS = frozenset(_SHORT.split())
+_ARTICLES = frozenset(("a", "A", "I"))
+_LETTER = "A-Za-zÀ-ÖØ-öø-ÿ"
+_WORD = re.compile(rf"[ap]\.m(?![{_LETTER}])|[{_LETTER}]+(?:'[{_LETTER}]+)?")
+_PROSE = re.compile(rf"(?:[{_LETTER} .,;:?!'\"#-]|(?<=[{_LETTER} ])/(?=[{_LETTER} ]))*+")
+
+
+def scale_of(after: str) -> tuple[int, str]:
+    """The product of the scale words that `after` begins with, and what follows them.
+
+    Examples:
+        >>> scale_of(" hundred thousand dollars"), scale_of(" apples")
+        ((100000, ' dollars'), (1, ' apples'))
+    """
+    scales: list[int] = []
+    end = 0
+    while (found := _WORD.match(after, end + 1)) and after[end] in " -" and found[0].lower() in _SCALES:
+        scales.append(_SCALES[found[0].lower()])
+        end = found.end()
+    return prod(scales), after[end:]
+
+
+def leave_the_number(before: str, after: str) -> bool:
+    """Whether the text on both sides of a number is only units, punctuation and words that do not change it.
+
+    Examples:
+        >>> leave_the_number("about ", " km/h"), leave_the_number("", " apples a day."), leave_the_number("", "%")
+        (True, True, False)
+        >>> leave_the_number("", "x"), leave_the_number("", " dozen"), leave_the_number("", "π")
+        (False, False, False)
+    """
+    if not _PROSE.fullmatch(before) or not _PROSE.fullmatch(" " + after):
+        return False
+    if before and (before[-1].isalpha() or before.rstrip()[-1:] in ("-", ",", "/")):
+        return False
+    if after.lstrip().startswith((",-", "-,", "!", ":")):
+        return False
+    left, right = _WORD.findall(before), _WORD.findall(after)
+    if after[:1].isalpha() and right[0] not in _UNITS:
+        return False  # "5x", "5xy", "5k": glued to the number only a unit is one
+    if _ARTICLES.intersection(left[-1:] + right[:1]):
+        return False  # "5 a": a variable; "5 apples a day" is not
+    return all(_is_prose(word) for word in left + right)
+
+
+def _is_prose(word: str) -> bool:
+    if word.lower() in _CHANGES_THE_NUMBER:
+        return False
+    return len(word) > 2 or word in _UNITS or word in _SHORT_WORDS or word in _ARTICLES
