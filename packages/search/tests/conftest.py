@@ -6,6 +6,9 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from collections.abc import Callable
+
+import polars as pl
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -38,7 +41,14 @@ class PlainDecoder:
         return out
 
     def edu(
-        self, prompt: tuple[int, ...], *, threshold: float, max_leaves: int, max_tokens: int, best_first: bool
+        self,
+        prompt: tuple[int, ...],
+        *,
+        threshold: float,
+        max_leaves: int,
+        max_tokens: int,
+        best_first: bool,
+        may_fork: Callable[[int], bool] = lambda greedy_token: True,
     ) -> list[tuple[int, ...]]:
         """Leaf paths of an EDU tree in the order found, every path decoded anew from the prompt."""
         paths: list[tuple[int, ...]] = []
@@ -51,9 +61,9 @@ class PlainDecoder:
                     self.greedy(prompt + forced, max_tokens - len(forced)) if len(forced) < max_tokens else []
                 )
             path = forced + tuple(row[0] for row in rest)
-            for offset, (_, _, entropy, runner, _) in enumerate(rest):
+            for offset, (token, _, entropy, runner, _) in enumerate(rest):
                 position = len(forced) + offset
-                if entropy > threshold:
+                if entropy > threshold and may_fork(token):
                     key = -entropy if best_first else position
                     waiting.append((key, position, len(paths), (*path[:position], runner)))
             paths.append(path)
@@ -71,6 +81,22 @@ class LetterDecoder:
 
     def decode(self, token_ids: list[int]) -> str:
         return "".join(chr(97 + token % 26) for token in token_ids)
+
+
+def problem_table(prompts: list[tuple[int, ...]]) -> pl.DataFrame:
+    """Problems p0, p1, ... with these prompts."""
+    return pl.DataFrame(
+        {
+            "problem_id": [f"p{number}" for number in range(len(prompts))],
+            "prompt_token_ids": [list(prompt) for prompt in prompts],
+        },
+        schema={"problem_id": pl.String, "prompt_token_ids": pl.List(pl.Int32)},
+    )
+
+
+@pytest.fixture(scope="session")
+def problems() -> Callable[[list[tuple[int, ...]]], pl.DataFrame]:
+    return problem_table
 
 
 @pytest.fixture(scope="session")

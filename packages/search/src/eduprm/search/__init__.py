@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from eduprm.search.branches import Branch, CutRule, to_rows
 from eduprm.search.budget import Budget
-from eduprm.search.contract import Continuation, Engine, Request, RequestError, TokenDecoder
+from eduprm.search.contract import (
+    Continuation,
+    Engine,
+    PrefixHolder,
+    Request,
+    RequestError,
+    TokenDecoder,
+    holding,
+)
 from eduprm.search.edu import EduSampling
 from eduprm.search.grow import Growth, grow_forest, grow_forest_async
 from eduprm.search.models import BUNDLED_MODEL, resolve_model
@@ -31,6 +39,7 @@ __all__ = [
     "Growth",
     "HighTemperature",
     "PolicyTokenizer",
+    "PrefixHolder",
     "Request",
     "RequestError",
     "Strategy",
@@ -39,6 +48,7 @@ __all__ = [
     "derive_seed",
     "grow_forest",
     "grow_forest_async",
+    "holding",
     "leaf_order",
     "load_policy",
     "resolve_model",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from eduprm.forest import NODE_SCHEMA
 from eduprm.search.contract import Finish, TokenDecoder
 from eduprm.segment import entropy_anchors
+
+# Stands for a stop token where texts are judged: anything that is no symbol.
+_STOP_TEXT = "end"
 
 
 @dataclass(slots=True, eq=False)
@@ -64,22 +67,28 @@ class Branch:
 class CutRule:
     """Where a path is cut into nodes: at positions above a threshold whose greedy token is no bare symbol.
 
+    A stop token is no symbol though it has no text: to end or to go on is a choice of its own. Other special tokens
+    have no text either and are symbols.
+
     Attributes:
         threshold: nats.
-        skip_symbols: leave out positions whose most probable token is white space or punctuation alone.
+        skip_symbols: leave out positions whose most probable token is white space, punctuation or without text.
     """
 
     threshold: float = 1.0
     skip_symbols: bool = True
 
-    def anchors(self, branch: Branch, decoder: TokenDecoder) -> list[int]:
-        """Anchor positions among the branch's own tokens."""
+    def anchors(self, branch: Branch, decoder: TokenDecoder, *, stop_ids: frozenset[int]) -> list[int]:
+        """Anchor positions among the branch's own tokens; `stop_ids` are the engine's."""
         # Only texts above the threshold matter; decoding the others would be the cost of this function.
         above = branch.entropies > self.threshold
         greedy = np.where(
             branch.logprobs >= branch.runner_up_logprobs, branch.token_ids, branch.runner_up_ids
         )
-        texts = [decoder.decode([int(t)]) if up else "" for t, up in zip(greedy, above, strict=True)]
+        texts = [
+            (_STOP_TEXT if int(token) in stop_ids else decoder.decode([int(token)])) if up else ""
+            for token, up in zip(greedy, above, strict=True)
+        ]
         found = entropy_anchors(
             branch.entropies, texts, threshold=self.threshold, skip_symbols=self.skip_symbols
         )
@@ -87,7 +96,13 @@ class CutRule:
 
 
 def to_rows(
-    branches: Sequence[Branch], *, problem_id: str, tree: str, cut: CutRule, decoder: TokenDecoder
+    branches: Sequence[Branch],
+    *,
+    problem_id: str,
+    tree: str,
+    cut: CutRule,
+    decoder: TokenDecoder,
+    stop_ids: frozenset[int],
 ) -> pl.DataFrame:
     """Forest rows of one tree.
 
@@ -97,6 +112,21 @@ def to_rows(
         tree: name of the tree within its problem.
         cut: where to cut between forks.
         decoder: gives the nodes their text.
+        stop_ids: the engine's, as the strategy saw them.
+
+    Examples:
+        >>> import numpy as np
+        >>> class Letters:
+        ...     def decode(self, token_ids):
+        ...         return "".join(chr(97 + token) for token in token_ids)
+        >>> nats, zeros = np.array([0.1, 0.9, 0.2], np.float32), np.zeros(3, np.float32)
+        >>> path = Branch(parent=None, start=0, token_ids=np.array([0, 1, 2], np.int32), logprobs=zeros,
+        ...     entropies=nats, runner_up_ids=np.array([3, 4, 5], np.int32), runner_up_logprobs=zeros - 1,
+        ...     finish="length")
+        >>> rows = to_rows([path], problem_id="p", tree="greedy", cut=CutRule(threshold=0.5), decoder=Letters(),
+        ...     stop_ids=frozenset())
+        >>> rows.select("node_id", "parent_id", "text", "finish").rows()
+        [(0, None, 'a', None), (1, 0, 'bc', 'length')]
     """
     rows: list[dict[str, Any]] = []
     roots = [branch for branch in branches if branch.parent is None]
@@ -106,7 +136,11 @@ def to_rows(
             left_at.setdefault((id(branch.parent), branch.start), []).append(branch)
     cuts: dict[int, list[int]] = {}
     for branch in branches:
-        at = {position for position in cut.anchors(branch, decoder) if position > branch.start}
+        at = {
+            position
+            for position in cut.anchors(branch, decoder, stop_ids=stop_ids)
+            if position > branch.start
+        }
         at.update(branch.forks)
         cuts[id(branch)] = sorted(at)
 
@@ -158,20 +192,37 @@ def _row(
     }
 
 
-def _add_texts(rows: list[dict[str, Any]], decoder: TokenDecoder) -> None:
-    """Give each node what decoding its path adds to its parent's text, so that texts join to the path's.
+class _Decoded(NamedTuple):
+    """How far the text of a node's path has been given out.
 
-    A character whose bytes are spread over two nodes belongs to the one that completes it.
+    Attributes:
+        ids: the last tokens of the path, enough of them that what follows decodes as it does behind the whole path.
+        given: how many characters of their text have been given to nodes.
+        settled: whether that is all of it, with no character under way.
     """
-    # Per node: ids whose text is not settled yet (an unfinished character), carried to the children.
-    carried: list[list[int]] = []
+
+    ids: list[int]
+    given: int
+    settled: bool
+
+
+def _add_texts(rows: list[dict[str, Any]], decoder: TokenDecoder) -> None:
+    """Give each node what its path's text adds to its parent's, so that the texts of a path join to the path's text.
+
+    Tokens are not decoded alone: SentencePiece writes no space before the first token it is given. A path's text is
+    decoded behind the node before it, not behind all of it, so the cost is linear in the tree. A character whose bytes
+    are spread over two nodes belongs to the one that completes it.
+    """
+    decoded: list[_Decoded] = []
     for row in rows:
-        before = carried[row["parent_id"]] if row["parent_id"] is not None else []
-        ids = before + row["token_ids"]
+        before = _Decoded([], 0, True) if row["parent_id"] is None else decoded[row["parent_id"]]
+        ids = before.ids + row["token_ids"]
         text = decoder.decode(ids) if ids else ""
-        if row["finish"] is None and text.endswith("\ufffd"):
-            carried.append(ids)
-            row["text"] = ""
+        # Unfinished bytes decode to U+FFFD, and to something else once the next node brings the rest.
+        sure = text if row["finish"] is not None else text.rstrip("\ufffd")
+        row["text"] = sure[before.given :]
+        settled = len(sure) == len(text)
+        if before.settled and settled and row["text"]:
+            decoded.append(_Decoded(row["token_ids"], len(decoder.decode(row["token_ids"])), True))
         else:
-            carried.append([])
-            row["text"] = text
+            decoded.append(_Decoded(ids, max(before.given, len(sure)), settled))

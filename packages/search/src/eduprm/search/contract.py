@@ -10,6 +10,8 @@ caches or servers. What holds for every engine:
   logits, whatever temperature the token was drawn with. Log-probs are of that same distribution.
 * **One length.** The five arrays of a continuation have one length, stop token included.
 * **Prefixes are not computed again** where the engine still holds them; `cached_tokens` says how many it held.
+* **Trees under way**: an engine that would drop prefixes for want of room may offer `hold` (`PrefixHolder`); who
+  grows a tree holds its group until the tree has ended.
 * **Concurrency**: any number of `generate` calls may be awaited at once; an engine batches them as it likes.
   Who calls bounds how many (see `eduprm.search.grow`).
 * **Repeatable**: the same requests in the same order with the same seeds give the same continuations.
@@ -19,6 +21,7 @@ Shapes: n is the number of new tokens of one continuation.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -41,7 +44,8 @@ class Request:
         max_new_tokens: most tokens to add, at least 1; a path that reaches it finishes with "length".
         temperature: 0 decodes greedily; above 0, tokens are drawn from softmax(logits / temperature).
         seed: of the draws; unused when greedy. Derive it with `eduprm.search.seeds.derive_seed`.
-        group: requests of one group share prefixes (one tree); a router may keep them on one worker.
+        group: requests of one group share prefixes (the trees of one problem); a router may keep them on one
+            worker, and an engine may be told to hold them (`PrefixHolder`). "" for none.
     """
 
     prefix_ids: tuple[int, ...]
@@ -113,6 +117,20 @@ class Engine(Protocol):
             RequestError: the request itself cannot be served; other requests still can.
         """
         ...
+
+
+@runtime_checkable
+class PrefixHolder(Protocol):
+    """An engine that keeps a tree's prefixes for as long as it is told that the tree is growing."""
+
+    def hold(self, group: str) -> AbstractContextManager[None]:
+        """Until it is left, keep the prefixes of the group's requests; holds of one group add up."""
+        ...
+
+
+def holding(engine: Engine, group: str) -> AbstractContextManager[None]:
+    """Hold a group's prefixes where the engine offers that; otherwise do nothing."""
+    return engine.hold(group) if isinstance(engine, PrefixHolder) else nullcontext()
 
 
 @runtime_checkable

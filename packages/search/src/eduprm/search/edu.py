@@ -111,7 +111,7 @@ class _Growth:
         number = len(self._branches)
         self._branches.append(branch)
         self._num_tokens += len(branch.token_ids)
-        for position in self._strategy.cut.anchors(branch, self._decoder):
+        for position in self._strategy.cut.anchors(branch, self._decoder, stop_ids=self._engine.stop_ids):
             if branch.parent is not None and position == branch.start:
                 continue  # its first token is the runner-up of the fork it came from
             entropy = float(branch.entropies[position - branch.start])

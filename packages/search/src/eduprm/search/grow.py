@@ -14,7 +14,8 @@ import polars as pl
 
 from eduprm.forest import NODE_SCHEMA
 from eduprm.search.branches import to_rows
-from eduprm.search.contract import Engine, RequestError, TokenDecoder
+from eduprm.search.contract import Engine, RequestError, TokenDecoder, holding
+from eduprm.search.problems import check_problems, check_strategies
 from eduprm.search.strategies import Strategy
 
 REJECTED_SCHEMA = {"problem_id": pl.String, "tree": pl.String, "reason": pl.String}
@@ -52,7 +53,27 @@ def grow_forest(
         on_tree: called with the rows of each tree as it is finished, for progress.
 
     Raises:
-        ValueError: two strategies share a tree name, or a problem has no prompt.
+        ValueError: two strategies share a tree name, a problem has no prompt or stands twice, a column is missing,
+            or `concurrency` is below 1.
+
+    Examples:
+        >>> import torch
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from eduprm.search import EduSampling, TransformersEngine
+        >>> _ = torch.manual_seed(0)
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=26, hidden_size=16, intermediate_size=32,
+        ...     num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64))
+        >>> class Letters:
+        ...     def decode(self, token_ids):
+        ...         return "".join(chr(97 + token) for token in token_ids)
+        >>> growth = grow_forest(
+        ...     pl.DataFrame({"problem_id": ["p"], "prompt_token_ids": [[1, 2, 3]]}),
+        ...     strategies=[EduSampling(budget={"max_leaves": 3, "max_tokens_per_path": 6})],
+        ...     engine=TransformersEngine(model, stop_ids=frozenset({25})),
+        ...     decoder=Letters(),
+        ... )
+        >>> growth.forest["finish"].drop_nulls().len(), growth.rejected.height  # leaves, trees set aside
+        (3, 0)
     """
     return asyncio.run(
         grow_forest_async(
@@ -76,12 +97,8 @@ async def grow_forest_async(
     on_tree: Callable[[pl.DataFrame], None] | None = None,
 ) -> Growth:
     """`grow_forest` inside an event loop that is already running."""
-    names = [strategy.tree for strategy in strategies]
-    if len(set(names)) != len(names):
-        raise ValueError(f"strategies must have different tree names, got {names}")
-    missing = problems.filter(pl.col("prompt_token_ids").is_null())["problem_id"].to_list()
-    if missing:
-        raise ValueError(f"prompt_token_ids: {len(missing)} problems have none, the first is {missing[0]!r}")
+    check_strategies(strategies, concurrency=concurrency)
+    check_problems(problems)
     places = asyncio.Semaphore(concurrency)
 
     async def grow(
@@ -89,22 +106,34 @@ async def grow_forest_async(
     ) -> pl.DataFrame | tuple[str, str, str]:
         async with places:
             try:
-                branches = await strategy.grow(
-                    tuple(prompt), problem_id=problem_id, engine=engine, decoder=decoder
-                )
+                with holding(engine, problem_id):
+                    branches = await strategy.grow(
+                        tuple(prompt), problem_id=problem_id, engine=engine, decoder=decoder
+                    )
             except RequestError as error:
                 return problem_id, strategy.tree, str(error)
-        rows = to_rows(branches, problem_id=problem_id, tree=strategy.tree, cut=strategy.cut, decoder=decoder)
+        rows = to_rows(
+            branches,
+            problem_id=problem_id,
+            tree=strategy.tree,
+            cut=strategy.cut,
+            decoder=decoder,
+            stop_ids=engine.stop_ids,
+        )
         if on_tree is not None:
             on_tree(rows)
         return rows
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(grow(problem_id, prompt, strategy))
-            for strategy in strategies
-            for problem_id, prompt in problems.select("problem_id", "prompt_token_ids").iter_rows()
-        ]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(grow(problem_id, prompt, strategy))
+                for strategy in strategies
+                for problem_id, prompt in problems.select("problem_id", "prompt_token_ids").iter_rows()
+            ]
+    except BaseExceptionGroup as failed:
+        # One fault of the engine reaches every tree: once is enough.
+        raise failed.exceptions[0] from None
     done = [task.result() for task in tasks]
     grown = [rows for rows in done if isinstance(rows, pl.DataFrame)]
     refused = [row for row in done if isinstance(row, tuple)]

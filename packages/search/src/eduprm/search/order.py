@@ -25,6 +25,18 @@ def leaf_order(forest: pl.DataFrame, *, order: Order = "best_first") -> pl.DataF
 
     Returns:
         One row a leaf: problem_id, tree, leaf (node id), order (0 for the first).
+
+    Examples:
+        A weak fork at the second token, a strong one at the third; a search takes the strong one first.
+
+        >>> nodes = [(0, None, [7], [0.1]), (1, 0, [4], [0.6]), (2, 1, [5], [0.9]), (3, 1, [8], [0.9]),
+        ...          (4, 0, [9], [0.6])]
+        >>> forest = pl.DataFrame([("p", "edu", *node) for node in nodes], orient="row",
+        ...     schema=["problem_id", "tree", "node_id", "parent_id", "token_ids", "entropies"])
+        >>> leaf_order(forest).select("leaf", "order").rows()
+        [(2, 0), (3, 1), (4, 2)]
+        >>> leaf_order(forest, order="chronological").select("leaf", "order").rows()
+        [(2, 0), (4, 1), (3, 2)]
     """
     rows: list[tuple[str, str, int, int]] = []
     for (problem_id, tree), nodes in forest.group_by("problem_id", "tree", maintain_order=True):

@@ -31,7 +31,7 @@ class Strategy(Protocol):
     async def grow(
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
     ) -> list[Branch]:
-        """Branches of the tree, parents first."""
+        """Branches of the tree, parents first. Its requests are of the group `problem_id`."""
         ...
 
 
@@ -45,6 +45,9 @@ class _Named(BaseModel):
         default=True, description="no cut where the most probable token is white space or punctuation alone"
     )
     max_tokens_per_path: int = Field(default=256, ge=1, description="most generated tokens of one solution")
+    max_total_tokens: int | None = Field(
+        default=None, ge=1, description="most generated tokens of one tree; none for no cap"
+    )
 
     @property
     def cut(self) -> CutRule:
@@ -71,7 +74,8 @@ class Greedy(_Named):
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
     ) -> list[Branch]:
         """One branch from the prompt."""
-        request = Request(prefix_ids=prompt_ids, max_new_tokens=self.max_tokens_per_path, group=problem_id)
+        room = min(self.max_tokens_per_path, self.max_total_tokens or self.max_tokens_per_path)
+        request = Request(prefix_ids=prompt_ids, max_new_tokens=room, group=problem_id)
         return [as_branch(await engine.generate(request))]
 
 
@@ -79,7 +83,8 @@ class HighTemperature(_Named):
     """Independent samples at one temperature: the baseline that EDU sampling is measured against.
 
     Sample k of a problem draws from a seed of (seed, problem id, k), so the first k samples are the same
-    whatever `num_samples` is.
+    whatever `num_samples` is. With `max_total_tokens` as many samples are decoded at once as fit for certain; the last
+    one is cut where the tokens are spent.
 
     Examples:
         >>> HighTemperature(temperature=1.0).tree
@@ -100,17 +105,24 @@ class HighTemperature(_Named):
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
     ) -> list[Branch]:
         """One branch a sample, all from the prompt."""
-        requests = [
-            Request(
-                prefix_ids=prompt_ids,
-                max_new_tokens=self.max_tokens_per_path,
-                temperature=self.temperature,
-                seed=derive_seed(self.seed, problem_id, self.temperature, index),
-                group=problem_id,
-            )
-            for index in range(self.num_samples)
-        ]
-        return [as_branch(done) for done in await asyncio.gather(*map(engine.generate, requests))]
+        path, done = self.max_tokens_per_path, list[Continuation]()
+        left = self.max_total_tokens or path * self.num_samples
+        while len(done) < self.num_samples and left > 0:
+            count = min(self.num_samples - len(done), max(left // path, 1))
+            requests = [
+                Request(
+                    prefix_ids=prompt_ids,
+                    max_new_tokens=min(path, left),
+                    temperature=self.temperature,
+                    seed=derive_seed(self.seed, problem_id, self.temperature, index),
+                    group=problem_id,
+                )
+                for index in range(len(done), len(done) + count)
+            ]
+            drawn = await asyncio.gather(*map(engine.generate, requests))
+            left -= sum(len(sample.token_ids) for sample in drawn)
+            done.extend(drawn)
+        return [as_branch(sample) for sample in done]
 
 
 def as_branch(done: Continuation) -> Branch:

@@ -25,6 +25,8 @@ def grouped_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of grouped heads in one call per key-value head.
@@ -34,20 +36,27 @@ def grouped_attention(
         query: [batch, heads, new, dim].
         key: [batch, kv_heads, keys, dim].
         value: like `key`.
-        attention_mask: additive or bool, [batch, 1, new, keys]; None for plain causal attention (new == keys).
+        attention_mask: additive or bool, [batch, 1, new, keys]; None for plain causal attention, the new tokens last.
         scaling: of the scores; None for 1 / sqrt(dim).
         dropout: must be 0: this is inference.
+        softcap: must be None: capped scores are not served.
+        s_aux: must be None: neither are attention sinks.
 
     Returns:
         [batch, new, heads, dim], and None for the weights, which are never held.
     """
     if dropout:
         raise ValueError(f"grouped attention expects no dropout, got {dropout}: it serves inference only")
+    if softcap is not None or s_aux is not None:
+        raise ValueError(
+            "grouped attention expects plain scores, got a model that caps them or has attention sinks: "
+            "serve it with SGLang"
+        )
     batch, heads, new, dim = query.shape
     if attention_mask is None:
-        attention_mask = torch.ones(new, key.shape[2], dtype=torch.bool, device=query.device).tril()[
-            None, None
-        ]
+        keys = key.shape[2]
+        seen = torch.ones(new, keys, dtype=torch.bool, device=query.device).tril(keys - new)
+        attention_mask = seen[None, None]
     kv_heads = key.shape[1]
     group = heads // kv_heads
     mask = attention_mask if new == 1 else attention_mask.repeat(1, 1, group, 1)

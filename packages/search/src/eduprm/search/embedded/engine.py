@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from eduprm.search.contract import Continuation, Request, RequestError
+from eduprm.search.contract import Continuation, Request
 from eduprm.search.embedded.attention import GROUPED
+from eduprm.search.embedded.checks import check_layers, check_request, check_settings, stop_ids_of
 from eduprm.search.embedded.loading import load_policy
 from eduprm.search.embedded.prefill import Prefill, worth_waiting
 from eduprm.search.embedded.rows import Row, next_tokens
@@ -30,10 +33,12 @@ class TransformersEngine:
         model: a causal language model in evaluation mode; its attention is set to the engine's own.
         stop_ids: tokens that end a path; None for the end tokens of the model's generation config.
         max_rows: most paths decoded in one forward.
-        cache_tokens: most prefix tokens whose keys and values are kept.
+        cache_tokens: most prefix tokens whose keys and values are kept. Trees that are held (see `hold`) lose nothing
+            of theirs: when they need this much, no further tree begins, and what they still grow goes beyond it.
 
     Raises:
-        ValueError: the model has sliding-window or linear-attention layers, or no end token is known.
+        ValueError: the model has sliding-window or linear-attention layers, no end token is known, `max_rows` is below
+            1 or `cache_tokens` below 0.
     """
 
     def __init__(
@@ -44,10 +49,12 @@ class TransformersEngine:
         max_rows: int = 16,
         cache_tokens: int = 65_536,
     ) -> None:
-        _check_layers(model)
+        check_settings(max_rows=max_rows, cache_tokens=cache_tokens)
+        check_layers(model)
         model.set_attn_implementation(GROUPED)
         self._model = model.eval()
-        self._stop_ids = stop_ids if stop_ids is not None else _stop_ids_of(model)
+        self._stop_ids = stop_ids if stop_ids is not None else stop_ids_of(model)
+        self._vocabulary = len(self._model.get_input_embeddings().weight)
         self._max_rows = max_rows
         self._seats = Seats(self._model, count=max_rows, cache_tokens=cache_tokens)
         self._rows: list[Row | None] = []
@@ -98,6 +105,20 @@ class TransformersEngine:
         """Prefix tokens computed so far."""
         return self._seats.num_prefilled
 
+    @property
+    def num_held(self) -> int:
+        """Prefix tokens whose keys and values are kept at present."""
+        return self._seats.num_held
+
+    @contextmanager
+    def hold(self, group: str) -> Iterator[None]:
+        """Until it is left, drop no prefix that a request of this group has brought or computed."""
+        self._seats.hold(group)
+        try:
+            yield
+        finally:
+            self._seats.release(group)
+
     def reset(self) -> None:
         """Forget all held prefixes, so that what follows does not depend on what came before.
 
@@ -109,13 +130,13 @@ class TransformersEngine:
         self._seats.reset()
 
     async def generate(self, request: Request) -> Continuation:
-        """Continue one prefix to its end; await many at once to fill the batch."""
-        wanted = len(request.prefix_ids) + request.max_new_tokens
-        if wanted > self.context_length:
-            raise RequestError(
-                f"prefix of {len(request.prefix_ids)} tokens plus {request.max_new_tokens} new ones exceeds "
-                f"the model's context of {self.context_length}"
-            )
+        """Continue one prefix to its end; await many at once to fill the batch.
+
+        Raises:
+            RequestError: longer than the model's context, or an id outside its vocabulary.
+            ValueError: the model gave logits that are no numbers.
+        """
+        check_request(request, context_length=self.context_length, vocabulary=self._vocabulary)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Continuation] = loop.create_future()
         self._waiting.append((request, answer))
@@ -159,8 +180,12 @@ class TransformersEngine:
                 free.append(len(self._rows))
             if not free:
                 break
-            request, answer = self._waiting.popleft()
+            place = self._next_place()
+            if place is None:
+                break
+            request, answer = self._waiting[place]
             if answer.cancelled():
+                del self._waiting[place]
                 continue
             seat = self._seats.nearest(free, request.prefix_ids)
             # The last token is fed in the next step, whose logits are the first that are wanted.
@@ -169,11 +194,13 @@ class TransformersEngine:
                 pending.values(), known, group=request.group, held=self._seats.held(seat, known)
             ):
                 self._seats.compute(pending)
-            held = self._seats.bring(seat, known)
+            held = self._seats.bring(seat, known, tree=request.group)
             if held < len(known):
                 pending[seat] = Prefill(known, held, request.group)
             seeded = np.random.Generator(np.random.Philox(request.seed)) if request.temperature > 0 else None
             self._rows[seat : seat + 1] = [Row(request, answer, list(request.prefix_ids), held, seeded)]
+            # Only now: had the model failed above, whoever asked is still on the list of those to be told.
+            del self._waiting[place]
         self._seats.compute(pending)
         while None in self._rows:
             last = self._rows.pop()
@@ -181,6 +208,15 @@ class TransformersEngine:
                 gap = self._rows.index(None)
                 self._seats.move(len(self._rows), gap, len(last.tokens) - 1)
                 self._rows[gap] = last
+
+    def _next_place(self) -> int | None:
+        """Which waiting request is seated next: one of a tree that has begun, else a new one if there is room."""
+        for place, (request, _) in enumerate(self._waiting):
+            if not self._seats.is_new(request.group):
+                return place
+        # With no row at work nobody would make room: one may always go on.
+        idle = all(row is None for row in self._rows)
+        return 0 if self._seats.has_room or idle else None
 
     def _step(self) -> None:
         """One forward over all rows; rows that end are answered."""
@@ -192,30 +228,10 @@ class TransformersEngine:
             row.add(token, measured)
             finish = row.finish(self._stop_ids)
             if finish is not None:
-                self._seats.keep(seat, tuple(row.tokens[:-1]))
+                self._seats.keep(seat, tuple(row.tokens[:-1]), tree=row.request.group)
                 self._rows[seat] = None
                 if not row.answer.done():
                     row.answer.set_result(row.continuation(finish))
         self.num_decoded += len(rows)
         if all(row is None for row in self._rows):
             self._rows = []
-
-
-def _check_layers(model: PreTrainedModel) -> None:
-    config = model.config
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None):
-        kinds = {"sliding_attention"}
-    if kinds != {"full_attention"}:
-        raise ValueError(
-            f"model {config.model_type!r} has layers of kind {sorted(kinds)}; the embedded engine expects "
-            "full attention only: serve it with SGLang"
-        )
-
-
-def _stop_ids_of(model: PreTrainedModel) -> frozenset[int]:
-    ends = model.generation_config.eos_token_id if model.generation_config else None
-    ends = ends if ends is not None else model.config.eos_token_id
-    if ends is None:
-        raise ValueError("the model names no end token; pass stop_ids")
-    return frozenset(ends if isinstance(ends, list) else [ends])

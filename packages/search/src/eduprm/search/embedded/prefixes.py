@@ -2,7 +2,8 @@
 
 The idea is SGLang's radix cache (arXiv 2312.07104), in one process: an edge holds a run of tokens with their keys and
 values; a prefix that leaves a run half-way splits it. All forks of a tree, and all problems behind the same worked
-examples, find what they share. Knows nothing of models; a block is [layers, 2, heads, tokens, dim].
+examples, find what they share. What a tree under way needs is pinned until that tree ends. Knows nothing of models; a
+block is [layers, 2, heads, tokens, dim].
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class _Run:
     block: torch.Tensor | None
     parent: _Run | None
     used: int = 0
+    pins: set[str] = field(default_factory=set)
     children: dict[int, _Run] = field(default_factory=dict)
 
 
@@ -28,7 +30,8 @@ class PrefixCache:
     """Longest-prefix store with a bound in tokens; the least recently used ends go first.
 
     Args:
-        max_tokens: most tokens held; above it the runs used longest ago are dropped, ends first.
+        max_tokens: most tokens held; above it the runs used longest ago are dropped, ends first, but none that
+            is pinned.
 
     Examples:
         >>> import torch
@@ -42,13 +45,31 @@ class PrefixCache:
         self._max_tokens = max_tokens
         self._clock = 0
         self.num_tokens = 0
+        self.num_pinned = 0
         self._root = _Run(tokens=(), block=None, parent=None)
 
     def clear(self) -> None:
         """Forget everything."""
         self._clock = 0
         self.num_tokens = 0
+        self.num_pinned = 0
         self._root = _Run(tokens=(), block=None, parent=None)
+
+    def pin(self, tokens: tuple[int, ...], name: str) -> None:
+        """Keep what is held of a prefix until `unpin(name)`."""
+        for run, shared in list(self._walk(tokens)):
+            kept = run if shared == len(run.tokens) else self._split(run, shared)
+            self.num_pinned += 0 if kept.pins else shared
+            kept.pins.add(name)
+
+    def unpin(self, name: str) -> None:
+        """Let go of everything pinned under a name."""
+        self._clock += 1
+        for run in self._runs():
+            if name in run.pins:
+                run.pins.remove(name)
+                self.num_pinned -= 0 if run.pins else len(run.tokens)
+        self._evict()
 
     def match(self, tokens: tuple[int, ...]) -> tuple[int, list[torch.Tensor]]:
         """The longest prefix of `tokens` that is held: its length, and its blocks in order."""
@@ -105,7 +126,11 @@ class PrefixCache:
         assert run.block is not None
         assert run.parent is not None
         upper = _Run(
-            tokens=run.tokens[:at], block=run.block[:, :, :, :at].clone(), parent=run.parent, used=run.used
+            tokens=run.tokens[:at],
+            block=run.block[:, :, :, :at].clone(),
+            parent=run.parent,
+            used=run.used,
+            pins=run.pins.copy(),
         )
         run.parent.children[run.tokens[0]] = upper
         run.tokens, run.block, run.parent = run.tokens[at:], run.block[:, :, :, at:].clone(), upper
@@ -114,7 +139,7 @@ class PrefixCache:
 
     def _evict(self) -> None:
         while self.num_tokens > self._max_tokens:
-            ends = [run for run in self._runs() if not run.children and run.used < self._clock]
+            ends = [run for run in self._runs() if not (run.children or run.pins) and run.used < self._clock]
             if not ends:
                 return
             oldest = min(ends, key=lambda run: run.used)

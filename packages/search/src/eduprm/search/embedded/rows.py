@@ -6,6 +6,7 @@ A row knows its tokens and what was measured at each; it does not know where its
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,8 +70,13 @@ def next_tokens(logits: torch.Tensor, rows: list[Row]) -> list[tuple[int, Measur
     Args:
         logits: [rows, vocab], raw.
         rows: in the same order.
+
+    Raises:
+        ValueError: a row's logits are no distribution (NaN).
     """
     top = entropy_top2(logits)
+    # A row of NaN has ids -1, at which nothing can be gathered; it is refused below, after the one transfer.
+    top = top._replace(top_ids=top.top_ids.clamp_min(0))
     tokens = top.top_ids[:, 0].clone()
     drawn = [(index, row.generator) for index, row in enumerate(rows) if row.generator is not None]
     if drawn:
@@ -85,6 +91,12 @@ def next_tokens(logits: torch.Tensor, rows: list[Row]) -> list[tuple[int, Measur
     # One transfer: float64 holds token ids and float32 values alike, exactly.
     columns = (tokens, logprobs, top.entropy_nats, runner_ids, runner_logprobs)
     table = torch.stack([column.double() for column in columns], dim=1).tolist()
+    broken = sum(math.isnan(entropy) for _, _, entropy, _, _ in table)
+    if broken:
+        raise ValueError(
+            f"the model gave NaN logits in {broken} of {len(rows)} rows ({logits.dtype}): expected numbers; "
+            "load it with dtype float32, or check its weights"
+        )
     # Rounding may put a certain token's log-prob above 0, or its entropy below.
     return [
         (int(token), (min(logprob, 0.0), max(entropy, 0.0), int(runner), min(runner_logprob, 0.0)))

@@ -1,7 +1,8 @@
 """Entropies and log-probs of a text that already exists: a teacher-forced pass.
 
-What `eduprm.segment` needs to cut someone else's solution at entropy anchors. One forward over the prefix and the
-text; the vocabulary is worked off in chunks of positions, so memory does not grow with length times vocabulary.
+What `eduprm.segment` needs to cut someone else's solution at entropy anchors. The text goes through the model's own
+forward in chunks of positions, behind the keys and values of what came before: the logits are the model's own, scaled
+or capped where it does that, and memory does not grow with length times vocabulary.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ def score_tokens(model: PreTrainedModel, *, prefix_ids: list[int], token_ids: li
     """Measure every token of `token_ids` after `prefix_ids`.
 
     Args:
-        model: a causal language model.
+        model: a causal language model; its layers may slide.
         prefix_ids: what stands before, at least one token.
         token_ids: the text, as tokens.
 
     Raises:
-        ValueError: no prefix, or longer than the model's context.
+        ValueError: no prefix, longer than the model's context, or logits that are no numbers.
     """
     total = len(prefix_ids) + len(token_ids)
     if not prefix_ids:
@@ -47,16 +48,31 @@ def score_tokens(model: PreTrainedModel, *, prefix_ids: list[int], token_ids: li
         )
     if not token_ids:
         return TokenScores(np.empty(0, np.float32), np.empty(0, np.float32))
-    inputs = torch.tensor([[*prefix_ids, *token_ids]], device=model.device)
-    hidden = model.base_model(input_ids=inputs[:, :-1], use_cache=False).last_hidden_state[0]
-    hidden = hidden[len(prefix_ids) - 1 :]
-    head = model.get_output_embeddings()
+    ids = torch.tensor([[*prefix_ids, *token_ids]], device=model.device)
+    cache = None
+    if len(prefix_ids) > 1:
+        # Nobody asks what follows inside the prefix: no head, no logits.
+        cache = model.base_model(input_ids=ids[:, : len(prefix_ids) - 1], use_cache=True).past_key_values
     logprobs, entropies = [], []
-    for start in range(0, len(token_ids), _CHUNK_POSITIONS):
-        logits = head(hidden[start : start + _CHUNK_POSITIONS])
-        top = entropy_top2(logits)
-        normaliser = logits.gather(1, top.top_ids[:, :1]).float() - top.top_logprobs[:, :1]
-        taken = inputs[0, len(prefix_ids) + start :][: len(logits), None]
-        logprobs.append((logits.gather(1, taken).float() - normaliser).squeeze(1).clamp_max(0))
-        entropies.append(top.entropy_nats.clamp_min(0))
+    for start in range(len(prefix_ids) - 1, total - 1, _CHUNK_POSITIONS):
+        stop = min(start + _CHUNK_POSITIONS, total - 1)
+        # The model's own forward: some scale or cap what comes out of the head.
+        out = model(input_ids=ids[:, start:stop], past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+        measured = _measure(out.logits[0], ids[0, start + 1 : stop + 1])
+        logprobs.append(measured[0])
+        entropies.append(measured[1])
     return TokenScores(torch.cat(logprobs).cpu().numpy(), torch.cat(entropies).cpu().numpy())
+
+
+def _measure(logits: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-prob of the token taken and entropy at each position, from logits [n, vocab]."""
+    top = entropy_top2(logits)
+    if top.entropy_nats.isnan().any():
+        raise ValueError(
+            f"the model gave NaN logits ({logits.dtype}): expected numbers; load it with dtype float32, or "
+            "check its weights"
+        )
+    normaliser = logits.gather(1, top.top_ids[:, :1]).float() - top.top_logprobs[:, :1]
+    logprobs = (logits.gather(1, taken[:, None]).float() - normaliser).squeeze(1)
+    return logprobs.clamp_max(0), top.entropy_nats.clamp_min(0)

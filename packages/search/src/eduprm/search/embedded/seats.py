@@ -1,10 +1,13 @@
 """Where prefixes lie and what is computed of them: the slots of the batch, and the prefixes kept beside them.
 
 A seat is a slot of `SlotCache` and what its keys and values stand for, which outlives the row that wrote them. A prefix
-is brought to a seat from wherever most of it is held, and the rest is computed. Knows tokens, not requests.
+is brought to a seat from wherever most of it is held, and the rest is computed. What a tree under way has brought stays
+until that tree is let go. Knows tokens and the names of trees, not requests.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 import torch
 from transformers import PreTrainedModel
@@ -20,15 +23,45 @@ class Seats:
     Args:
         model: a causal language model that attends as `eduprm.search.embedded.attention` does.
         count: seats.
-        cache_tokens: most prefix tokens kept beside them.
+        cache_tokens: most prefix tokens kept beside them; trees under way may go beyond, see `has_room`.
     """
 
     def __init__(self, model: PreTrainedModel, *, count: int, cache_tokens: int) -> None:
         self._model = model
+        self._cache_tokens = cache_tokens
         self._cache = PrefixCache(max_tokens=cache_tokens)
         self._slots = SlotCache(model.config, num_slots=count, device=model.device, dtype=model.dtype)
         self._resident: list[list[int]] = [[] for _ in range(count)]
+        # How often each tree is held, and which of them have brought a prefix.
+        self._holds: Counter[str] = Counter()
+        self._begun: set[str] = set()
         self.num_prefilled = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more tree may begin: those under way have not filled the cache with what they need."""
+        return self._cache.num_pinned < self._cache_tokens
+
+    @property
+    def num_held(self) -> int:
+        """Prefix tokens kept beside the seats."""
+        return self._cache.num_tokens
+
+    def hold(self, tree: str) -> None:
+        """From now on keep what the tree brings and computes."""
+        self._holds[tree] += 1
+
+    def release(self, tree: str) -> None:
+        """Undo one `hold`; with the last one the tree's prefixes may be dropped."""
+        self._holds[tree] -= 1
+        if not self._holds[tree]:
+            del self._holds[tree]
+            self._begun.discard(tree)
+            self._cache.unpin(tree)
+
+    def is_new(self, tree: str) -> bool:
+        """Whether it is held and has brought nothing yet, so that it can still wait at no cost."""
+        return tree in self._holds and tree not in self._begun
 
     def reset(self) -> None:
         """Forget all prefixes."""
@@ -47,8 +80,9 @@ class Seats:
         """How many tokens of a prefix need not be computed if it is brought to this seat."""
         return max(_shared(self._resident[seat], tokens), self._cache.match(tokens)[0])
 
-    def bring(self, seat: int, tokens: tuple[int, ...]) -> int:
+    def bring(self, seat: int, tokens: tuple[int, ...], *, tree: str) -> int:
         """Bring what is held of a prefix to a seat; returns how many of its tokens that is."""
+        self._pin(tokens, tree)
         resident = _shared(self._resident[seat], tokens)
         held, blocks = self._cache.match(tokens)
         start = 0
@@ -81,7 +115,7 @@ class Seats:
             )
             for seat, part in zip(seats, parts, strict=True):
                 self.num_prefilled += part.missing
-                self.keep(seat, part.tokens)
+                self.keep(seat, part.tokens, tree=part.group)
         pending.clear()
 
     def step(self, rows: list[list[int]]) -> torch.Tensor:
@@ -100,11 +134,17 @@ class Seats:
             self._resident[seat] = tokens.copy()
         return out.logits[:, -1]
 
-    def keep(self, seat: int, tokens: tuple[int, ...]) -> None:
+    def keep(self, seat: int, tokens: tuple[int, ...], *, tree: str) -> None:
         """Keep a seat's keys and values for `tokens` beside the seats, for later forks."""
         held, _ = self._cache.match(tokens)
         if held < len(tokens):
             self._cache.insert(tokens, self._slots.read(seat, held, len(tokens)))
+        self._pin(tokens, tree)
+
+    def _pin(self, tokens: tuple[int, ...], tree: str) -> None:
+        if tree in self._holds:
+            self._begun.add(tree)
+            self._cache.pin(tokens, tree)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Move a row's first `length` tokens to another seat."""

@@ -1,0 +1,83 @@
+"""Teacher-forced measurements against a plain forward: models that scale, cap or slide, and memory that stays bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from eduprm.search import Request, TransformersEngine, score_tokens
+
+MODELS = {
+    "llama": {},
+    "granite": {"logits_scaling": 8.0},
+    "cohere": {"logit_scale": 0.0625, "tie_word_embeddings": False},
+    "gemma2": {"final_logit_softcapping": 3.0, "sliding_window": 16, "query_pre_attn_scalar": 8, "head_dim": 8},
+    "mistral": {"sliding_window": 16},
+}
+
+
+def tiny(kind: str) -> PreTrainedModel:
+    torch.manual_seed(3)
+    config = AutoConfig.for_model(
+        kind, vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=1024, initializer_range=0.25, eos_token_id=3,
+        bos_token_id=1, pad_token_id=0, **MODELS[kind],
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(("num_prefix", "num_text"), [(1, 20), (40, 1), (30, 600), (2, 257)])
+def test_scores_equal_a_plain_forward(kind, num_prefix, num_text):
+    model = tiny(kind)
+    ids = np.random.default_rng(num_text).integers(4, 61, size=num_prefix + num_text).tolist()
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids]), use_cache=False).logits[0, num_prefix - 1 : -1].double()
+    logprobs = torch.log_softmax(logits, dim=-1)
+    entropies = -(logprobs.exp() * logprobs).sum(dim=-1)
+    taken = logprobs.gather(1, torch.tensor(ids[num_prefix:])[:, None])[:, 0]
+    # 257 is a chunk and one token more: a single query behind the cache.
+    scores = score_tokens(model, prefix_ids=ids[:num_prefix], token_ids=ids[num_prefix:])
+    np.testing.assert_allclose(scores.entropies, entropies, atol=1e-4)
+    np.testing.assert_allclose(scores.logprobs, taken, atol=1e-4)
+    if kind in ("granite", "cohere", "gemma2"):
+        # What the head alone says is far off: the test would see it.
+        with torch.inference_mode():
+            bare = model.get_output_embeddings()(model.base_model(torch.tensor([ids])).last_hidden_state[0])
+        bare = torch.log_softmax(bare[num_prefix - 1 : -1].double(), dim=-1)
+        assert float((-(bare.exp() * bare).sum(dim=-1) - entropies).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("kind", ["llama", "granite", "cohere"])
+def test_scores_equal_the_measurements_of_decoding(kind):
+    engine = TransformersEngine(tiny(kind), stop_ids=frozenset())
+    done = asyncio.run(engine.generate(Request(prefix_ids=(5, 6, 7), max_new_tokens=257)))
+    # By the engine's own attention and by transformers'.
+    for model in (engine.model, tiny(kind)):
+        scores = score_tokens(model, prefix_ids=[5, 6, 7], token_ids=done.token_ids.tolist())
+        np.testing.assert_allclose(scores.entropies, done.entropies, atol=1e-4)
+        np.testing.assert_allclose(scores.logprobs, done.logprobs, atol=1e-4)
+
+
+def test_no_more_than_a_chunk_of_logits_is_ever_held(tiny_model):
+    model = copy.deepcopy(tiny_model)
+    shapes: list[tuple[int, ...]] = []
+    model.lm_head.register_forward_hook(lambda module, inputs, logits: shapes.append(tuple(logits.shape)))
+    score_tokens(model, prefix_ids=[5] * 100, token_ids=[7] * 400)
+    assert [shape[1] for shape in shapes] == [256, 144]
+
+
+def test_an_engine_refuses_attention_that_it_does_not_compute():
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "gemma2", vocab_size=61, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, layer_types=["full_attention"], attn_logit_softcapping=50.0,
+    )  # fmt: skip
+    engine = TransformersEngine(AutoModelForCausalLM.from_config(config), stop_ids=frozenset({3}))
+    with pytest.raises(ValueError, match="caps them"):
+        asyncio.run(engine.generate(Request(prefix_ids=(5, 6), max_new_tokens=2)))
