@@ -89,4 +89,6 @@ def test_a_failing_engine_raises_its_own_error_once(engine, problems, letters, m
     with pytest.raises(RuntimeError, match="out of memory"):
         grow_forest(problems([(5, 6), (9, 9), (7, 7)]), strategies=[Greedy()], engine=engine, decoder=letters)
     monkeypatch.undo()
-    assert grow_forest(problems([(5, 6)]), strategies=[Greedy()], engine=engine, decoder=letters).forest.height
+    assert grow_forest(
+        problems([(5, 6)]), strategies=[Greedy()], engine=engine, decoder=letters
+    ).forest.height
