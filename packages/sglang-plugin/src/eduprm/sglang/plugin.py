@@ -106,7 +106,9 @@ def refuse_unanswerable(manager: Any, obj: Any, *_: Any, **__: Any) -> None:
     if not isinstance(custom[ASK], bool):
         raise ValueError(f"custom_params.{ASK}: expected true or false, got {custom[ASK]!r}")
     if custom[ASK] and (reason := _unanswerable(manager.server_args, params)):
-        raise ValueError(f"custom_params.{ASK}: no entropy {reason}; leave the field out or change the server")
+        raise ValueError(
+            f"custom_params.{ASK}: no entropy {reason}; leave the field out or change the server"
+        )
 
 
 def _unanswerable(server_args: Any, params: dict[str, Any]) -> str | None:
