@@ -1,4 +1,4 @@
-"""Teacher-forced measurements against a plain forward: models that scale, cap or slide, and memory that stays bounded."""
+"""Teacher-forced measurements against a plain forward: models that scale, cap or slide, and bounded memory."""
 
 from __future__ import annotations
 

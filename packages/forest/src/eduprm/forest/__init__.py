@@ -10,13 +10,22 @@ from .errors import ForestError, Place
 from .paths import LEAF_SCHEMA, leaf_paths, path_of, path_rows
 from .problem_files import Problems, read_problems
 from .problem_rows import COMMON_NAMES, ProblemColumns
-from .schema import FINISH_REASONS, LABEL_COLUMNS, LABELLED_SCHEMA, NODE_SCHEMA, PROBLEM_SCHEMA, SPLITS
+from .schema import (
+    BOUND_COLUMNS,
+    FINISH_REASONS,
+    LABEL_COLUMNS,
+    LABELLED_SCHEMA,
+    NODE_SCHEMA,
+    PROBLEM_SCHEMA,
+    SPLITS,
+)
 from .shards import read_forest, scan_forest, shard_files, write_shard, write_table
 from .topology import Topology, topology
 from .validate import validate_forest, validate_problems
 from .view import print_tree, render_tree, visible
 
 __all__ = [
+    "BOUND_COLUMNS",
     "COMMON_NAMES",
     "FINISH_REASONS",
     "LABELLED_SCHEMA",

@@ -28,6 +28,9 @@ _NODE_COLUMNS: _Columns = {
 NODE_SCHEMA = pl.Schema(_NODE_COLUMNS)
 """One row per tree node. Log-probs and entropies are in nats, at temperature 1."""
 
+BOUND_COLUMNS = pl.Schema({"entropies_upper": pl.List(pl.Float32)})
+"""Marks a forest whose entropies are bounds: `entropies` holds the lower one, this column the upper one."""
+
 LABEL_COLUMNS = pl.Schema(
     {
         "leaves": pl.Int32,

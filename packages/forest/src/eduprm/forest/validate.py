@@ -14,6 +14,7 @@ import polars as pl
 from .errors import ForestError, Place, place_of, shown
 from .ragged import Ragged
 from .schema import (
+    BOUND_COLUMNS,
     FINISH_REASONS,
     LABEL_COLUMNS,
     LABELLED_SCHEMA,
@@ -34,7 +35,8 @@ def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.Dat
     """Return the frame unchanged if it is a forest (an empty one is), else raise.
 
     Args:
-        df: columns of NODE_SCHEMA, or of LABELLED_SCHEMA; others are left alone.
+        df: columns of NODE_SCHEMA, or of LABELLED_SCHEMA; with BOUND_COLUMNS where entropies are bounds; others
+            are left alone.
         labelled: True demands the label columns, False ignores them, None checks them where any is there.
 
     Errors: ForestError, one line with column, row and reason.
@@ -54,9 +56,14 @@ def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.Dat
     schema = LABELLED_SCHEMA if wants_labels else NODE_SCHEMA
     not_null = _NODE_NOT_NULL + (tuple(LABEL_COLUMNS) if wants_labels else ())
     check_columns(df, schema, not_null=not_null)
+    bounds = tuple(BOUND_COLUMNS) if any(name in df.columns for name in BOUND_COLUMNS) else ()
+    if bounds:
+        check_columns(df, BOUND_COLUMNS, not_null=bounds)
     shape = topology(df)
     _check_finish(df, shape)
-    _check_lists(df)
+    _check_lists(df, "logprobs", "entropies", *bounds)
+    if bounds:
+        _check_bounds(df)
     if wants_labels:
         _check_labels(df, shape)
     return df
@@ -116,7 +123,7 @@ def _check_finish(df: pl.DataFrame, shape: Topology) -> None:
     )
 
 
-def _check_lists(df: pl.DataFrame) -> None:
+def _check_lists(df: pl.DataFrame, *names: str) -> None:
     tokens = Ragged.from_series(df["token_ids"])
     if not tokens.lengths.all():
         empty = pl.Series(tokens.lengths == 0) & (df["node_id"] > 0)
@@ -124,13 +131,22 @@ def _check_lists(df: pl.DataFrame) -> None:
             df, "token_ids", empty, "expected at least one token (only a root may have none), got {}"
         )
     _check_token_ids(df, tokens, "token_ids", None)
-    for name in ("logprobs", "entropies"):
+    for name in names:
         floats = Ragged.from_series(df[name])
         if not np.array_equal(floats.lengths, tokens.lengths):
             row = int(np.flatnonzero(floats.lengths != tokens.lengths)[0])
             why = f"expected {tokens.lengths[row]} values, one per token id, got {floats.lengths[row]}"
             raise ForestError(why, column=name, place=place_of(df, row))
         _check_floats(df, floats, name)
+
+
+def _check_bounds(df: pl.DataFrame) -> None:
+    lower, upper = (Ragged.from_series(df[name]) for name in ("entropies", "entropies_upper"))
+    wrong = np.flatnonzero(upper.numbers() < lower.numbers())
+    if len(wrong):
+        bad = int(wrong[0])
+        why = f"expected at least the lower bound in 'entropies', {lower.show(bad)}, got {upper.show(bad)}"
+        raise ForestError(why, column="entropies_upper", place=_place_in(df, upper, bad, None))
 
 
 def _check_token_ids(df: pl.DataFrame, tokens: Ragged, column: str, rows: np.ndarray | None) -> None:
@@ -146,14 +162,14 @@ def _check_token_ids(df: pl.DataFrame, tokens: Ragged, column: str, rows: np.nda
 def _check_floats(df: pl.DataFrame, floats: Ragged, column: str) -> None:
     bad = floats.first_null()
     if bad is None and len(floats.values):
-        low, high = (0.0, np.inf) if column == "entropies" else (-np.inf, LOGPROB_SLACK_NATS)
+        low, high = (-np.inf, LOGPROB_SLACK_NATS) if column == "logprobs" else (0.0, np.inf)
         values = floats.numbers()
         # a sum is finite when nothing in it is NaN or infinite, and is one pass; the rare rest looks closer
         if not np.isfinite(values.sum(dtype=np.float64)) or values.min() < low or values.max() > high:
             wrong = np.flatnonzero(~np.isfinite(values) | (values < low) | (values > high))
             bad = int(wrong[0]) if len(wrong) else None
     if bad is not None:
-        rule = "0 or more" if column == "entropies" else "0 or less"
+        rule = "0 or less" if column == "logprobs" else "0 or more"
         why = f"expected finite numbers (nats), {rule}, got {floats.show(bad)}"
         raise ForestError(why, column=column, place=_place_in(df, floats, bad, None))
 

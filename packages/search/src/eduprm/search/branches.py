@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eduprm.forest import NODE_SCHEMA
+from eduprm.forest import BOUND_COLUMNS, NODE_SCHEMA
 from eduprm.search.contract import Finish, TokenDecoder
 from eduprm.segment import entropy_anchors
 
@@ -38,6 +38,7 @@ class Branch:
         runner_up_ids: int32 [n].
         runner_up_logprobs: float32 [n].
         finish: why it ended.
+        entropies_upper: float32 [n], nats; None when `entropies` is exact, else that is a lower bound.
         forks: positions at which other branches left it.
     """
 
@@ -49,6 +50,7 @@ class Branch:
     runner_up_ids: NDArray[np.int32]
     runner_up_logprobs: NDArray[np.float32]
     finish: Finish
+    entropies_upper: NDArray[np.float32] | None = None
     forks: list[int] = field(default_factory=list)
 
     @property
@@ -114,6 +116,9 @@ def to_rows(
         decoder: gives the nodes their text.
         stop_ids: the engine's, as the strategy saw them.
 
+    Returns:
+        Columns of NODE_SCHEMA; `entropies_upper` beside them where the engine gave bounds (BOUND_COLUMNS).
+
     Examples:
         >>> import numpy as np
         >>> class Letters:
@@ -165,7 +170,9 @@ def to_rows(
             waiting.extend((node, b, b.start) for b in reversed(left_at.get((id(branch), stop), [])))
             waiting.append((node, branch, stop))
     _add_texts(rows, decoder)
-    return pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
+    bounds = branches[0].entropies_upper is not None
+    schema = pl.Schema({**NODE_SCHEMA, **BOUND_COLUMNS}) if bounds else NODE_SCHEMA
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _row(
@@ -179,6 +186,7 @@ def _row(
     finish: str | None,
 ) -> dict[str, Any]:
     own = slice(start - branch.start, stop - branch.start) if branch else slice(0)
+    upper = branch.entropies_upper if branch else None
     return {
         "problem_id": problem_id,
         "tree": tree,
@@ -187,6 +195,7 @@ def _row(
         "token_ids": branch.token_ids[own].tolist() if branch else [],
         "logprobs": branch.logprobs[own].tolist() if branch else [],
         "entropies": branch.entropies[own].tolist() if branch else [],
+        "entropies_upper": upper[own].tolist() if upper is not None else [],
         "text": "",
         "finish": finish,
     }

@@ -8,7 +8,9 @@ caches or servers. What holds for every engine:
   prefix is the path up to the fork plus the runner-up token.
 * **Exact entropy**: Shannon entropy in nats of the full next-token distribution at temperature 1, from the raw
   logits, whatever temperature the token was drawn with. Log-probs are of that same distribution.
-* **One length.** The five arrays of a continuation have one length, stop token included.
+* **One length.** The arrays of a continuation have one length, stop token included.
+* **Or bounds, by choice.** An engine told to do so may give a lower bound in `entropies` and an upper one in
+  `entropies_upper`; both hold the exact value between them. None there means that `entropies` is exact.
 * **Prefixes are not computed again** where the engine still holds them; `cached_tokens` says how many it held.
 * **Trees under way**: an engine that would drop prefixes for want of room may offer `hold` (`PrefixHolder`); who
   grows a tree holds its group until the tree has ended.
@@ -32,7 +34,18 @@ Finish = Literal["stop", "length"]
 
 
 class RequestError(ValueError):
-    """This request cannot be served (too long a prompt, say); others can. The problem is set aside."""
+    """This request cannot be served (too long a prompt, say); others can. The problem is set aside for good."""
+
+
+class TransientError(RuntimeError):
+    """The engine could not serve this request now (a lost worker, a timeout), its own retries included.
+
+    The tree is set aside; asked for again later, it may be grown.
+    """
+
+
+class EngineMismatchError(RuntimeError):
+    """The engine is not the one that was asked for (another model, no entropies): nothing can be grown with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,7 @@ class Continuation:
         finish: why the path ended.
         prefix_tokens: length of the request's prefix.
         cached_tokens: how many of those the engine did not compute again.
+        entropies_upper: float32, nats; None when `entropies` is exact, else `entropies` is a lower bound.
     """
 
     token_ids: NDArray[np.int32]
@@ -86,12 +100,15 @@ class Continuation:
     finish: Finish
     prefix_tokens: int
     cached_tokens: int
+    entropies_upper: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         lengths = {
             name: len(getattr(self, name))
             for name in ("token_ids", "logprobs", "entropies", "runner_up_ids", "runner_up_logprobs")
         }
+        if self.entropies_upper is not None:
+            lengths["entropies_upper"] = len(self.entropies_upper)
         if len(set(lengths.values())) != 1 or not lengths["token_ids"]:
             raise ValueError(f"a continuation's arrays must have one length of at least 1, got {lengths}")
 
@@ -115,6 +132,8 @@ class Engine(Protocol):
 
         Raises:
             RequestError: the request itself cannot be served; other requests still can.
+            TransientError: it could not be served now.
+            EngineMismatchError: the engine is not what was asked for.
         """
         ...
 

@@ -1,24 +1,58 @@
-"""Grow a forest: many problems, one strategy, one engine, a bounded number of trees at once.
+"""Grow many trees: problems in, trees out, a bounded number of them at once.
 
-A problem whose request an engine refuses is set aside with its reason; the rest goes on. Trees come out in the order of
-the problems whatever order they end in. Knows nothing of files: write what it returns.
+A problem that an engine refuses is set aside with its reason; the rest goes on. `grow_trees` hands out each tree as it
+is finished and holds no more than are growing, so the number of problems has no bound; `grow_forest` collects them in
+the order of the problems. A tree comes out whole or not at all. Knows nothing of files: write what it returns.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from eduprm.forest import NODE_SCHEMA
 from eduprm.search.branches import to_rows
-from eduprm.search.contract import Engine, RequestError, TokenDecoder, holding
+from eduprm.search.contract import Engine, RequestError, TokenDecoder, TransientError, holding
+from eduprm.search.cost import COST_SCHEMA, Meter
 from eduprm.search.problems import check_problems, check_strategies
 from eduprm.search.strategies import Strategy
 
-REJECTED_SCHEMA = {"problem_id": pl.String, "tree": pl.String, "reason": pl.String}
+REJECTED_SCHEMA = pl.Schema(
+    {"problem_id": pl.String(), "tree": pl.String(), "reason": pl.String(), "transient": pl.Boolean()}
+)
+"""One row a tree that was not grown; `transient` where asking again later may help."""
+
+
+class Job(NamedTuple):
+    """One tree to be grown."""
+
+    problem_id: str
+    prompt_ids: Sequence[int]
+    strategy: Strategy
+
+
+class Grown(NamedTuple):
+    """What became of a job: either `rows` and `cost`, or `reason`.
+
+    Attributes:
+        number: place of the job among the jobs.
+        job: the job.
+        rows: forest rows of the tree; None if it was set aside.
+        cost: its row of COST_SCHEMA.
+        reason: why it was set aside.
+        transient: whether asking again later may help.
+    """
+
+    number: int
+    job: Job
+    rows: pl.DataFrame | None
+    cost: dict[str, Any] | None
+    reason: str | None
+    transient: bool
 
 
 class Growth(NamedTuple):
@@ -26,11 +60,13 @@ class Growth(NamedTuple):
 
     Attributes:
         forest: nodes of all trees, in the order of problems and strategies.
-        rejected: problem_id, tree and reason of each tree that could not be grown.
+        rejected: REJECTED_SCHEMA, a row for each tree that could not be grown.
+        costs: COST_SCHEMA, a row for each tree that was grown.
     """
 
     forest: pl.DataFrame
     rejected: pl.DataFrame
+    costs: pl.DataFrame
 
 
 def grow_forest(
@@ -47,7 +83,7 @@ def grow_forest(
     Args:
         problems: needs problem_id and prompt_token_ids.
         strategies: what to grow; their tree names must differ.
-        engine: continues the prefixes.
+        engine: continues the prefixes. One that is an async context manager (a server's client) is entered and left.
         decoder: the policy's tokenizer.
         concurrency: most trees growing at once.
         on_tree: called with the rows of each tree as it is finished, for progress.
@@ -55,6 +91,7 @@ def grow_forest(
     Raises:
         ValueError: two strategies share a tree name, a problem has no prompt or stands twice, a column is missing,
             or `concurrency` is below 1.
+        EngineMismatchError: the engine is not what was asked for.
 
     Examples:
         >>> import torch
@@ -75,8 +112,15 @@ def grow_forest(
         >>> growth.forest["finish"].drop_nulls().len(), growth.rejected.height  # leaves, trees set aside
         (3, 0)
     """
-    return asyncio.run(
-        grow_forest_async(
+
+    async def entered() -> Growth:
+        if isinstance(engine, AbstractAsyncContextManager):
+            async with engine:
+                return await grow()
+        return await grow()
+
+    async def grow() -> Growth:
+        return await grow_forest_async(
             problems,
             strategies=strategies,
             engine=engine,
@@ -84,7 +128,8 @@ def grow_forest(
             concurrency=concurrency,
             on_tree=on_tree,
         )
-    )
+
+    return asyncio.run(entered())
 
 
 async def grow_forest_async(
@@ -96,48 +141,104 @@ async def grow_forest_async(
     concurrency: int = 64,
     on_tree: Callable[[pl.DataFrame], None] | None = None,
 ) -> Growth:
-    """`grow_forest` inside an event loop that is already running."""
+    """`grow_forest` inside an event loop that is already running; it neither enters nor leaves the engine."""
     check_strategies(strategies, concurrency=concurrency)
     check_problems(problems)
-    places = asyncio.Semaphore(concurrency)
-
-    async def grow(
-        problem_id: str, prompt: list[int], strategy: Strategy
-    ) -> pl.DataFrame | tuple[str, str, str]:
-        async with places:
-            try:
-                with holding(engine, problem_id):
-                    branches = await strategy.grow(
-                        tuple(prompt), problem_id=problem_id, engine=engine, decoder=decoder
-                    )
-            except RequestError as error:
-                return problem_id, strategy.tree, str(error)
-        rows = to_rows(
-            branches,
-            problem_id=problem_id,
-            tree=strategy.tree,
-            cut=strategy.cut,
-            decoder=decoder,
-            stop_ids=engine.stop_ids,
-        )
-        if on_tree is not None:
-            on_tree(rows)
-        return rows
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(grow(problem_id, prompt, strategy))
-                for strategy in strategies
-                for problem_id, prompt in problems.select("problem_id", "prompt_token_ids").iter_rows()
-            ]
-    except BaseExceptionGroup as failed:
-        # One fault of the engine reaches every tree: once is enough.
-        raise failed.exceptions[0] from None
-    done = [task.result() for task in tasks]
-    grown = [rows for rows in done if isinstance(rows, pl.DataFrame)]
-    refused = [row for row in done if isinstance(row, tuple)]
-    return Growth(
-        pl.concat([pl.DataFrame(schema=NODE_SCHEMA), *grown]),
-        pl.DataFrame(refused, schema=REJECTED_SCHEMA, orient="row"),
+    jobs = (
+        Job(problem_id, prompt, strategy)
+        for strategy in strategies
+        for problem_id, prompt in problems.select("problem_id", "prompt_token_ids").iter_rows()
     )
+    done: list[Grown] = []
+    async for grown in grow_trees(jobs, engine=engine, decoder=decoder, concurrency=concurrency):
+        done.append(grown)
+        if on_tree is not None and grown.rows is not None:
+            on_tree(grown.rows)
+    return collect(done)
+
+
+def collect(grown: Iterable[Grown]) -> Growth:
+    """The tables of many jobs, in the order of the jobs."""
+    done = sorted(grown, key=lambda one: one.number)
+    trees = [one.rows for one in done if one.rows is not None]
+    refused = [
+        (one.job.problem_id, one.job.strategy.tree, one.reason, one.transient)
+        for one in done
+        if one.rows is None
+    ]
+    return Growth(
+        pl.concat(trees) if trees else pl.DataFrame(schema=NODE_SCHEMA),
+        pl.DataFrame(refused, schema=REJECTED_SCHEMA, orient="row"),
+        pl.DataFrame([one.cost for one in done if one.cost is not None], schema=COST_SCHEMA),
+    )
+
+
+async def grow_trees(
+    jobs: Iterable[Job], *, engine: Engine, decoder: TokenDecoder, concurrency: int = 64
+) -> AsyncIterator[Grown]:
+    """Grow the trees of any number of jobs, and hand out each as it is finished.
+
+    Jobs are taken one by one as there is room, so an endless iterator is fine; at most `concurrency` trees grow, and as
+    many wait to be taken. Who takes slowly slows the growing down.
+
+    Raises:
+        ValueError: `concurrency` is below 1.
+        EngineMismatchError: the engine is not what was asked for; so does anything else that goes wrong in an engine.
+    """
+    if concurrency < 1:
+        raise ValueError(f"concurrency: expected at least 1 tree at once, got {concurrency}")
+    numbered = enumerate(jobs)
+    finished: asyncio.Queue[Grown | BaseException | None] = asyncio.Queue(maxsize=concurrency)
+
+    async def work() -> None:
+        for number, job in numbered:
+            await finished.put(await _grow_tree(number, job, engine, decoder))
+
+    async def run() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(concurrency):
+                    group.create_task(work())
+        except BaseExceptionGroup as failed:
+            await finished.put(failed.exceptions[0])
+        else:
+            await finished.put(None)
+
+    running = asyncio.create_task(run())
+    try:
+        while (grown := await finished.get()) is not None:
+            if isinstance(grown, BaseException):
+                raise grown
+            yield grown
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _grow_tree(number: int, job: Job, engine: Engine, decoder: TokenDecoder) -> Grown:
+    meter, strategy = Meter(engine), job.strategy
+    try:
+        with holding(engine, job.problem_id):
+            branches = await strategy.grow(
+                tuple(job.prompt_ids), problem_id=job.problem_id, engine=meter, decoder=decoder
+            )
+    except (RequestError, TransientError) as error:
+        return Grown(number, job, None, None, str(error), isinstance(error, TransientError))
+    rows = to_rows(
+        branches,
+        problem_id=job.problem_id,
+        tree=strategy.tree,
+        cut=strategy.cut,
+        decoder=decoder,
+        stop_ids=engine.stop_ids,
+    )
+    cost = {
+        "problem_id": job.problem_id,
+        "tree": strategy.tree,
+        "requests": meter.requests,
+        "unique_tokens": sum(len(branch.token_ids) for branch in branches),
+        "prefix_tokens": meter.prefix_tokens,
+        "cached_tokens": meter.cached_tokens,
+        "recomputed_tokens": meter.recomputed_tokens,
+    }
+    return Grown(number, job, rows, cost, None, False)

@@ -136,6 +136,7 @@ def as_branch(done: Continuation) -> Branch:
         runner_up_ids=done.runner_up_ids,
         runner_up_logprobs=done.runner_up_logprobs,
         finish=done.finish,
+        entropies_upper=done.entropies_upper,
     )
 
 

@@ -1,0 +1,233 @@
+"""The client of an SGLang server, or of a router in front of many: asynchronous, bounded, stubborn within reason.
+
+`SglangServer` satisfies `eduprm.search.contract.Engine` over the native generate route and loads neither sglang nor
+torch. One request runs a path to its end; at most `max_requests` are on their way, the rest wait here. What may pass
+(a lost connection, a worker killed, 5xx, a path that takes too long) is tried again with back-off; what will not (a
+prompt longer than the context) is a RequestError; a wrong model or a missing plugin stops everything. Source of the
+routes: SGLang 0.5.23, http_server.py; sglang-router 0.3.2 passes them on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+from eduprm.search.contract import (
+    Continuation,
+    EngineMismatchError,
+    Request,
+    RequestError,
+    TransientError,
+)
+from eduprm.search.seeds import derive_seed
+from eduprm.search.sglang.identity import check_served, model_facts, served_context
+from eduprm.search.sglang.retry import RetryableError, RetrySettings
+from eduprm.search.sglang.samples import warn_of_seeds
+from eduprm.search.sglang.wire import EntropyKind, continuation, payload
+
+_RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REFUSED_STATUS = frozenset({400, 413, 422})
+
+
+class SglangServer:
+    """An engine behind a URL; enter it (`async with`) before use, or hand it to `grow_forest`, which does.
+
+    Args:
+        url: of a server or a router, `http://host:port`.
+        model: the model it has to run: bundled model, local folder or hub name; only its JSON files are read here.
+        entropy: "exact" needs the plugin eduprm-sglang on the server; "bounds" makes do with top-k log-probs.
+        served_as: what the server calls the model, where path and last part of the path differ.
+        stop_ids: tokens that end a path; None for those of the model's generation config.
+        top_logprobs: k of the bounds, at least 2.
+        max_requests: most requests on their way at once; what fills the server's batch.
+        timeout_s: longest wait for one path, its time in the server's queue included.
+        start_wait_s: longest wait for a server that does not answer yet.
+        retry: how often and after what waits a failed request is sent again.
+        api_key: of the server, if it wants one.
+
+    Raises:
+        ValueError: the model's files cannot be read here.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str,
+        entropy: EntropyKind = "exact",
+        served_as: str | None = None,
+        stop_ids: frozenset[int] | None = None,
+        top_logprobs: int = 20,
+        max_requests: int = 64,
+        timeout_s: float = 600.0,
+        start_wait_s: float = 60.0,
+        retry: RetrySettings | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        if top_logprobs < 2:
+            raise ValueError(
+                f"top_logprobs: expected at least 2 (the token and its runner-up), got {top_logprobs}"
+            )
+        self._url = url.rstrip("/")
+        self._facts = model_facts(model, stop_ids=stop_ids)
+        self._entropy: EntropyKind = entropy
+        self._served_as = served_as
+        self._top_logprobs = top_logprobs
+        self._max_requests = max_requests
+        self._timeout_s = timeout_s
+        self._start_wait_s = start_wait_s
+        self._retry = retry or RetrySettings()
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._context_length = self._facts.context_length
+        self._session: aiohttp.ClientSession | None = None
+        self._places = asyncio.Semaphore(max_requests)
+        self._answered_s = 0.0
+        self._repeats_samples = True
+        self.num_retries = 0
+        self.num_decoded = 0
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end a path."""
+        return self._facts.stop_ids
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a prefix and its continuation; the server's own limit once it is entered."""
+        return self._context_length
+
+    async def __aenter__(self) -> SglangServer:
+        """Connect, and check that the server is the one asked for.
+
+        Raises:
+            EngineMismatchError: nobody answers, another model, or no entropies.
+        """
+        self._places = asyncio.Semaphore(self._max_requests)
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            connector=aiohttp.TCPConnector(limit=self._max_requests + 1),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=10.0),
+        )
+        try:
+            await self._check_server()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self._close()
+
+    async def generate(self, request: Request) -> Continuation:
+        """Continue one prefix to its end."""
+        wanted = len(request.prefix_ids) + request.max_new_tokens
+        if wanted > self._context_length:
+            raise RequestError(
+                f"prefix of {len(request.prefix_ids)} tokens plus {request.max_new_tokens} new ones exceeds "
+                f"the server's limit of {self._context_length}"
+            )
+        if request.temperature > 0.0 and not self._repeats_samples:
+            warn_of_seeds()
+        body = payload(
+            request, stop_ids=self.stop_ids, entropy=self._entropy, top_logprobs=self._top_logprobs
+        )
+        waits = self._retry.waits(request.group, len(request.prefix_ids), request.seed)
+        for attempt in range(1, self._retry.attempts + 1):
+            try:
+                async with self._places:
+                    answer = await self._post("/generate", body, group=request.group)
+                done = continuation(
+                    answer,
+                    request,
+                    stop_ids=self.stop_ids,
+                    entropy=self._entropy,
+                    vocab_size=self._facts.vocab_size,
+                )
+            except RetryableError as error:
+                silent_s = time.monotonic() - self._answered_s
+                if attempt == self._retry.attempts or silent_s > self._retry.patience_s:
+                    raise TransientError(f"{self._url}: {error} ({attempt} attempts)") from error
+                self.num_retries += 1
+                await asyncio.sleep(next(waits))
+            else:
+                self._answered_s = time.monotonic()
+                self.num_decoded += len(done.token_ids)
+                return done
+        raise AssertionError("unreachable")
+
+    async def _post(self, route: str, body: dict[str, Any], *, group: str = "") -> dict[str, Any]:
+        # A router with the policy `manual` keeps a key on one worker; `cache_aware` reads the prefix itself.
+        headers = {"X-SMG-Routing-Key": f"{derive_seed(group):016x}"} if group else {}
+        return await self._call("POST", route, json=body, headers=headers)
+
+    async def _call(self, method: str, route: str, **options: Any) -> Any:
+        """One attempt at one call.
+
+        Raises:
+            RetryableError: no answer, or one that another attempt may better.
+            RequestError: the server refuses this request.
+            EngineMismatchError: the server refuses the client.
+        """
+        if self._session is None:
+            raise RuntimeError("the client is not connected: use it inside `async with`")
+        try:
+            async with self._session.request(method, self._url + route, **options) as response:
+                if response.status == 200:
+                    return await response.json(content_type=None)
+                text = (await response.text(errors="replace"))[:300]
+        except TimeoutError as error:
+            raise RetryableError(f"no answer within {self._timeout_s:g} s") from error
+        except (aiohttp.ClientError, ConnectionError, ValueError) as error:
+            raise RetryableError(f"{type(error).__name__}: {error}") from error
+        reason = f"{route} answered {response.status}: {text}"
+        if response.status in _RETRYABLE_STATUS:
+            raise RetryableError(reason)
+        if response.status in _REFUSED_STATUS:
+            raise RequestError(reason)
+        raise EngineMismatchError(f"{self._url}: {reason}")
+
+    async def _check_server(self) -> None:
+        try:
+            model_info = await self._patiently("/model_info", "/get_model_info")
+            check_served(self._facts, model_info, served_as=self._served_as)
+            info = await self._patiently("/server_info", "/get_server_info")
+        except EngineMismatchError as error:
+            text = str(error)
+            raise EngineMismatchError(
+                text if text.startswith(self._url) else f"{self._url}: {text}"
+            ) from error
+        self._context_length = served_context(self._facts, info)
+        self._repeats_samples = bool(info.get("enable_deterministic_inference"))
+        self._answered_s = time.monotonic()
+        # One token, to see before the first tree whether entropies come with it.
+        await self.generate(Request(prefix_ids=(min(self.stop_ids, default=0),), max_new_tokens=1))
+
+    async def _patiently(self, route: str, older: str) -> dict[str, Any]:
+        """GET a route, waiting for a server that is starting; servers and routers before 0.5.4 know the older name."""
+        until = time.monotonic() + self._start_wait_s
+        waits = RetrySettings(attempts=10_000, longest_wait_s=5.0).waits(self._url, route)
+        while True:
+            try:
+                try:
+                    return dict(await self._call("GET", route))
+                except EngineMismatchError:
+                    return dict(await self._call("GET", older))
+            except RetryableError as error:
+                if time.monotonic() > until:
+                    raise EngineMismatchError(
+                        f"no SGLang server is ready after {self._start_wait_s:g} s ({error}); start one, or give "
+                        "the URL of another"
+                    ) from error
+                await asyncio.sleep(next(waits))
+
+    async def _close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

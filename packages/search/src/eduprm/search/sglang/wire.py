@@ -1,0 +1,167 @@
+"""What goes to SGLang's native generate route and what comes back, as plain dictionaries.
+
+The same for an engine in this process and for a server: both take these fields and return this record. The plugin
+eduprm-sglang answers `custom_params = {"eduprm_entropy": true}` with one value a token of `entropy`, `logprob`,
+`runner_up_id` and `runner_up_logprob` (nats, raw logits, temperature 1), and `entropy_plugin`, its version. Without it,
+top-k log-probs give bounds, on request only. Knows no transport. Source: SGLang 0.5.23, io_struct.py and
+tokenizer_manager.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eduprm.search.contract import Continuation, EngineMismatchError, Finish, Request, RequestError
+from eduprm.search.sglang.bounds import top_k_bounds
+from eduprm.search.sglang.retry import RetryableError
+
+EntropyKind = Literal["exact", "bounds"]
+
+_PLUGIN_KEYS = ("entropy", "logprob", "runner_up_id", "runner_up_logprob")
+NO_PLUGIN = (
+    "the server gives no entropies: install eduprm-sglang beside SGLang there and start it again, or choose "
+    'entropy="bounds" (top-k log-probs, a lower and an upper bound)'
+)
+
+
+def payload(
+    request: Request, *, stop_ids: frozenset[int], entropy: EntropyKind, top_logprobs: int
+) -> dict[str, Any]:
+    """The body of a generate call.
+
+    Raises:
+        EngineMismatchError: bounds are asked for at a temperature whose log-probs SGLang does not give at 1.
+    """
+    sampling: dict[str, Any] = {
+        "max_new_tokens": request.max_new_tokens,
+        "temperature": request.temperature,
+        # Said in full: a server may have defaults of its own.
+        "top_p": 1.0,
+        "top_k": -1,
+        "min_p": 0.0,
+        "frequency_penalty": 0.0,
+        "presence_penalty": 0.0,
+        "repetition_penalty": 1.0,
+        "stop_token_ids": sorted(stop_ids),
+    }
+    if request.temperature > 0.0:
+        sampling["sampling_seed"] = request.seed
+    body: dict[str, Any] = {"input_ids": list(request.prefix_ids), "sampling_params": sampling}
+    if entropy == "exact":
+        sampling["custom_params"] = {"eduprm_entropy": True}
+        return body
+    if request.temperature not in (0.0, 1.0):
+        raise EngineMismatchError(
+            f'entropy="bounds" at temperature {request.temperature}: SGLang gives log-probs of the distribution '
+            "divided by the temperature, from which those at temperature 1 do not follow; sample at 1.0, or "
+            'install eduprm-sglang on the server and use entropy="exact"'
+        )
+    return {**body, "return_logprob": True, "logprob_start_len": -1, "top_logprobs_num": top_logprobs}
+
+
+def continuation(
+    answer: dict[str, Any],
+    request: Request,
+    *,
+    stop_ids: frozenset[int],
+    entropy: EntropyKind,
+    vocab_size: int,
+) -> Continuation:
+    """The contract's record from a generate call's answer.
+
+    Raises:
+        EngineMismatchError: no plugin, or an answer that does not fit what was asked.
+        RequestError: the server cut the prompt or the path short.
+        RetryableError: the server gave the request up.
+    """
+    meta = answer["meta_info"]
+    finish = _finish(meta["finish_reason"], len(answer["output_ids"]), request, stop_ids)
+    prefix_tokens = len(request.prefix_ids)
+    if meta["prompt_tokens"] != prefix_tokens:
+        raise RequestError(f"the server took {meta['prompt_tokens']} of the prefix's {prefix_tokens} tokens")
+    token_ids = np.array(answer["output_ids"], np.int32)
+    measured = (
+        _measured(meta, len(token_ids)) if entropy == "exact" else _bounded(meta, token_ids, vocab_size)
+    )
+    return Continuation(
+        token_ids=token_ids,
+        **measured,
+        finish=finish,
+        prefix_tokens=prefix_tokens,
+        cached_tokens=int(meta["cached_tokens"]),
+    )
+
+
+def _finish(reason: dict[str, Any], count: int, request: Request, stop_ids: frozenset[int]) -> Finish:
+    kind = reason["type"]
+    if kind == "stop":
+        if reason.get("matched") not in stop_ids:
+            raise EngineMismatchError(
+                f"the server ends paths at {reason.get('matched')!r}, which is not among the stop ids "
+                f"{sorted(stop_ids)} of the model asked for; pass stop_ids"
+            )
+        return "stop"
+    if kind == "length":
+        if count < request.max_new_tokens:
+            raise RequestError(
+                f"the server ended the path after {count} of {request.max_new_tokens} tokens behind a prefix of "
+                f"{len(request.prefix_ids)}: its context or its cache holds no more"
+            )
+        return "length"
+    raise RetryableError(f"the server gave the request up: {reason.get('message') or kind}")
+
+
+def _measured(meta: dict[str, Any], count: int) -> dict[str, NDArray[Any]]:
+    """The plugin's values."""
+    if "entropy" not in meta:
+        raise EngineMismatchError(NO_PLUGIN)
+    lengths = {key: len(meta.get(key) or ()) for key in _PLUGIN_KEYS}
+    if set(lengths.values()) != {count}:
+        raise EngineMismatchError(
+            f"expected {count} values a token from the plugin {meta.get('entropy_plugin')!r}, got {lengths}; "
+            "install the eduprm-sglang of this client's release on the server"
+        )
+    if any(None in meta[key] for key in _PLUGIN_KEYS):
+        raise RetryableError("the plugin vouches for only a part of the path's entropies")
+    return {
+        # Rounding may put a certain token's log-prob above 0, or its entropy below.
+        "logprobs": np.minimum(np.array(meta["logprob"], np.float32), 0.0),
+        "entropies": np.maximum(np.array(meta["entropy"], np.float32), 0.0),
+        "runner_up_ids": np.array(meta["runner_up_id"], np.int32),
+        "runner_up_logprobs": np.minimum(np.array(meta["runner_up_logprob"], np.float32), 0.0),
+    }
+
+
+def _bounded(meta: dict[str, Any], token_ids: NDArray[np.int32], vocab_size: int) -> dict[str, NDArray[Any]]:
+    """From top-k log-probs: `entropies` is the lower bound."""
+    taken = meta.get("output_token_logprobs") or []
+    tops = meta.get("output_top_logprobs") or []
+    if not len(taken) == len(tops) == len(token_ids):
+        raise EngineMismatchError(
+            f"expected log-probs of {len(token_ids)} tokens, got {len(taken)} and the top of {len(tops)}"
+        )
+    ids = np.array([[entry[1] for entry in top] for top in tops], np.int32)
+    logprobs = np.array([[entry[0] for entry in top] for top in tops], np.float64)
+    lower, upper = top_k_bounds(logprobs, vocab_size)
+    # The most probable token other than the one taken.
+    others = np.where(ids == token_ids[:, None], -np.inf, logprobs)
+    at = others.argmax(axis=1)
+    rows = np.arange(len(token_ids))
+    return {
+        "logprobs": np.minimum(np.array([entry[0] for entry in taken], np.float32), 0.0),
+        "entropies": _rounded(lower, -np.inf),
+        "entropies_upper": _rounded(upper, np.inf),
+        "runner_up_ids": ids[rows, at],
+        "runner_up_logprobs": np.minimum(others[rows, at].astype(np.float32), 0.0),
+    }
+
+
+def _rounded(values: NDArray[np.float64], towards: float) -> NDArray[np.float32]:
+    """To float32, outwards, so that a bound stays one."""
+    near = values.astype(np.float32)
+    inside = near > values if towards < 0 else near < values
+    away = np.where(inside, np.nextafter(near, np.float32(towards)), near)
+    return np.maximum(away, np.float32(0.0))

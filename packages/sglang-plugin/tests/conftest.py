@@ -1,0 +1,155 @@
+"""One real SGLang server for all tests, and a float64 reference that shares no code with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ASK = {"custom_params": {"eduprm_entropy": True}}
+# Small on purpose: prompts come in chunks, and a handful of requests does not fit, so that some are retracted.
+CHUNK, POOL = 32, 448
+
+
+class Server:
+    """A client of the server under test."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        self.url, self.log = url, log
+
+    def post(self, route: str, body: dict[str, Any]) -> Any:
+        request = urllib.request.Request(
+            self.url + route, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise ValueError(f"HTTP {error.code}: {error.read().decode()}") from None
+
+    def generate(self, ids: list, params: dict | list[dict], **more: Any) -> Any:
+        return self.post("/generate", {"input_ids": ids, "sampling_params": params, **more})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_server(folder: Path, model: str, *flags: str) -> tuple[Server, subprocess.Popen]:
+    """Start a CPU server with the package's own command and wait until it answers."""
+    port, log = free_port(), folder / "server.log"
+    command = [sys.executable, "-m", "eduprm.sglang.cpu_server", "--model-path", model]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port), *flags],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(f"http://127.0.0.1:{port}", log)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(server.url + "/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return server, process
+        except OSError:
+            time.sleep(0.5)
+    stop_server(process)
+    raise RuntimeError(f"the server did not come up:\n{log.read_text()[-4000:]}")
+
+
+def stop_server(process: subprocess.Popen) -> None:
+    # The group holds the scheduler and the detokenizer too.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> str:
+    from eduprm.search.models import BUNDLED_MODEL, resolve_model
+
+    return resolve_model(BUNDLED_MODEL)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, model_folder: str) -> Iterator[Server]:
+    flags = ["--chunked-prefill-size", str(CHUNK), "--max-total-tokens", str(POOL)]
+    found, process = start_server(
+        # Admit many requests: the pool then runs full in mid-decode.
+        tmp_path_factory.mktemp("sglang"), model_folder, *flags, "--schedule-conservativeness", "0.01"
+    )  # fmt: skip
+    yield found
+    stop_server(process)
+
+
+class Reference:
+    """Entropy, log-prob and runner-up by transformers in float64, one full forward over prompt and output."""
+
+    def __init__(self, folder: str) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def chat(self, text: str) -> list[int]:
+        """Prompt ids of one user message."""
+        chat = [{"role": "user", "content": text}]
+        return self.tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
+
+    def values(self, prompt: list[int], output: list[int]) -> dict[str, list]:
+        """What `meta_info` must hold for this output."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self.model(torch.tensor([prompt + output])).logits[0, len(prompt) - 1 : -1]
+            logprobs = torch.log_softmax(logits, dim=-1)
+        columns: dict[str, list] = {"entropy": [], "logprob": [], "runner_up_id": [], "runner_up_logprob": []}
+        for row, token in zip(logprobs, output, strict=True):
+            others = row.clone()
+            others[token] = -torch.inf
+            columns["entropy"].append(float(-(row.exp() * row).sum()))
+            columns["logprob"].append(float(row[token]))
+            columns["runner_up_id"].append(int(others.argmax()))
+            columns["runner_up_logprob"].append(float(others.max()))
+        return columns
+
+    def check(self, prompt: list[int], answer: dict[str, Any], *, tolerance: float = 1e-3) -> None:
+        """Assert that an answer's values are those of its tokens: same length, same order, same numbers."""
+        output, meta = answer["output_ids"], answer["meta_info"]
+        expected = self.values(prompt, output)
+        assert len(output) == meta["completion_tokens"]
+        for field, column in expected.items():
+            assert len(meta[field]) == len(output), (
+                f"{field}: {len(meta[field])} values, {len(output)} tokens"
+            )
+            if field != "runner_up_id":
+                assert meta[field] == pytest.approx(column, abs=tolerance), field
+        for position, (found, wanted) in enumerate(
+            zip(meta["runner_up_id"], expected["runner_up_id"], strict=True)
+        ):
+            # Two tokens of one probability: either is right, the log-prob above has been compared.
+            if found != wanted:
+                gap = self.values(prompt, [*output[:position], found])["logprob"][-1]
+                assert gap == pytest.approx(expected["runner_up_logprob"][position], abs=tolerance), position
+
+
+@pytest.fixture(scope="session")
+def reference(model_folder: str) -> Reference:
+    return Reference(model_folder)
