@@ -198,9 +198,9 @@ def test_unknown_options_are_refused(options: dict) -> None:
 @pytest.mark.parametrize("logprob", [-math.inf, math.inf, math.nan])
 def test_a_log_prob_that_is_not_finite_is_refused_by_row(logprob: float) -> None:
     frame, grades = small()
-    broken = frame.with_columns(
-        logprobs=pl.when(pl.col("node_id") == 3).then([pl.lit(logprob, pl.Float32)]).otherwise("logprobs")
-    )
+    logprobs = frame["logprobs"].to_list()
+    logprobs[3] = [logprob]
+    broken = frame.with_columns(pl.Series("logprobs", logprobs, dtype=frame.schema["logprobs"]))
     with pytest.raises(ValueError, match=r"finite log-probs.*row 3 .*'node_id': 3.*sums to (-?inf|nan)"):
         label_forest(broken, grades, leaf_weighting="probability")
     assert label_forest(broken, grades)["value"].to_list() == label_forest(frame, grades)["value"].to_list()
