@@ -20,7 +20,6 @@ from eduprm.search import (
 )
 from eduprm.segment import entropy_anchors
 
-
 PROMPTS = [(5, 6, 7), (9, 9), tuple(range(10, 40)), (33, 20, 41, 8)]
 
 
@@ -137,9 +136,7 @@ def test_budgets_hold(engine, problems, letters):
 
 def test_every_strategy_keeps_to_a_total_of_tokens(engine, problems, letters):
     def paths(strategy, problem: str = "p2") -> list[list[int]]:
-        forest = grow_forest(
-            problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters
-        ).forest
+        forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
         return leaf_paths(forest).filter(problem_id=problem).sort("leaf")["token_ids"].to_list()
 
     free = paths(HighTemperature(temperature=1.5, num_samples=8, max_tokens_per_path=12))

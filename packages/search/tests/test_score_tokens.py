@@ -1,4 +1,4 @@
-"""Teacher-forced measurements against a plain forward: models that scale, cap or slide, and memory that stays bounded."""
+"""Teacher-forced measurements against a plain forward, for models that scale, cap or slide; memory stays bounded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ MODELS = {
     "llama": {},
     "granite": {"logits_scaling": 8.0},
     "cohere": {"logit_scale": 0.0625, "tie_word_embeddings": False},
-    "gemma2": {"final_logit_softcapping": 3.0, "sliding_window": 16, "query_pre_attn_scalar": 8, "head_dim": 8},
+    "gemma2": {
+        "final_logit_softcapping": 3.0,
+        "sliding_window": 16,
+        "query_pre_attn_scalar": 8,
+        "head_dim": 8,
+    },
     "mistral": {"sliding_window": 16},
 }
 
