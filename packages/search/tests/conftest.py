@@ -20,11 +20,15 @@ class PlainDecoder:
     def __init__(self, model: torch.nn.Module, stop_ids: frozenset[int]) -> None:
         self.model = model
         self.stop_ids = stop_ids
+        self._known: dict[tuple[int, ...], torch.Tensor] = {}
 
     @torch.inference_mode()
     def distribution(self, ids: tuple[int, ...]) -> torch.Tensor:
-        """Log-probs of the next token, float64, [vocab]."""
-        return torch.log_softmax(self.model(torch.tensor([ids])).logits[0, -1].double(), dim=-1)
+        """Log-probs of the next token, float64, [vocab]; each prefix by a forward of its own, once."""
+        if ids not in self._known:
+            logits = self.model(torch.tensor([ids])).logits[0, -1].double()
+            self._known[ids] = torch.log_softmax(logits, dim=-1)
+        return self._known[ids]
 
     def greedy(self, prompt: tuple[int, ...], max_new: int) -> list[tuple[int, float, float, int, float]]:
         """(token, log-prob, entropy, runner-up, its log-prob) of a greedy path."""

@@ -1,4 +1,4 @@
-"""Teacher-forced measurements against a plain forward: models that scale, cap or slide, and bounded memory."""
+"""Teacher-forced measurements against a plain forward, for models that scale, cap or slide; memory stays bounded."""
 
 from __future__ import annotations
 
