@@ -90,6 +90,8 @@ def model_folder() -> str:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, model_folder: str) -> Iterator[Server]:
     flags = ["--chunked-prefill-size", str(CHUNK), "--max-total-tokens", str(POOL)]
+    # Other settings by hand: EDUPRM_SGLANG_FLAGS="--tp-size 3".
+    flags += os.environ.get("EDUPRM_SGLANG_FLAGS", "").split()
     found, process = start_server(
         # Admit many requests: the pool then runs full in mid-decode.
         tmp_path_factory.mktemp("sglang"), model_folder, *flags, "--schedule-conservativeness", "0.01"
