@@ -13,8 +13,6 @@ import torch
 from eduprm.sglang.capture import HostStep, finish, start
 from eduprm.sglang.wire import FIELDS
 
-pytestmark = pytest.mark.sglang
-
 
 def run(logits, rows, tokens, *, will_change=True, spoil=True):
     """One step as SGLang would run it; sampling spoils the logits in between."""

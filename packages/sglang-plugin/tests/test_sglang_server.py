@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from eduprm.sglang import FIELDS, PLUGIN_FIELD, PLUGIN_VERSION, with_entropy
 
-pytestmark = [pytest.mark.slow, pytest.mark.sglang]
+pytestmark = pytest.mark.slow
 
 QUESTIONS = (
     "What is 7 times 8?",

@@ -16,8 +16,6 @@ from eduprm.sglang import IncompatibleSGLang, versions
 from eduprm.sglang.platform import activate
 from eduprm.sglang.plugin import refuse_unanswerable
 
-pytestmark = pytest.mark.sglang
-
 
 @pytest.mark.parametrize("found", ["0.5.19", "0.5.24", "0.6.0", "0.5.24.post1", "1.0", "unknown"])
 def test_a_version_outside_of_the_range_is_refused_by_name(found):
