@@ -1,0 +1,130 @@
+"""What the plugin costs: decode tokens per second when everybody asks, when nobody does, and without the plugin.
+
+Two servers of one model, one with the plugin and one without (SGLANG_PLUGINS=none), both up, only one at work at a
+time. "asked" and "not asked" go to the first, "absent" to the second. Rounds take the three turn about; the ratio is
+that of neighbours in one round, so that a machine that slows down slows all three. The prompts are in the radix cache
+from a first round that is not counted, so that a round is decoding alone.
+
+    uv run --extra sglang packages/sglang-plugin/benchmarks/cost.py --rows 16 --tokens 64 --rounds 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from eduprm.search import resolve_model
+from eduprm.sglang import with_entropy
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(model: str, folder: Path, *, plugins: str, flags: list[str]) -> tuple[int, subprocess.Popen]:
+    port, log = free_port(), folder / f"{plugins}.log"
+    command = [
+        sys.executable,
+        "-m",
+        "eduprm.sglang.cpu_server",
+        "--model-path",
+        model,
+        "--port",
+        str(port),
+        *flags,
+    ]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "SGLANG_PLUGINS": plugins},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return port, process
+        except OSError:
+            time.sleep(0.5)
+    raise SystemExit(f"a server did not come up:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def decode(port: int, ids: list[list[int]], *, tokens: int, asked: bool) -> float:
+    """Tokens per second of one batch."""
+    params = {"temperature": 0, "max_new_tokens": tokens, "ignore_eos": True}
+    body = {"input_ids": ids, "sampling_params": with_entropy(params) if asked else params}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/generate", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    begin = time.perf_counter()
+    with urllib.request.urlopen(request, timeout=600) as answer:
+        answers = json.loads(answer.read())
+    seconds = time.perf_counter() - begin
+    assert all(("entropy" in one["meta_info"]) == asked for one in answers)
+    return sum(len(one["output_ids"]) for one in answers) / seconds
+
+
+def report(name: str, ratios: list[float]) -> None:
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    print(f"{name:<24} {middle:.4f} [quartiles {low:.4f}, {high:.4f}; {len(ratios)} rounds]")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("flags", nargs="*", help="flags of the servers, after --")
+    options = parser.parse_args()
+
+    # Distinct first tokens, so that the rows share no prefix.
+    ids = [[1000 + row, *range(2000, 2024)] for row in range(options.rows)]
+    flags = ["--sleep-on-idle", *options.flags]
+    model = resolve_model(options.model)
+    folder = Path(tempfile.mkdtemp())
+    servers = [start(model, folder, plugins=plugins, flags=flags) for plugins in ("eduprm_entropy", "none")]
+    ways = {
+        "asked": (servers[0][0], True),
+        "not asked": (servers[0][0], False),
+        "absent": (servers[1][0], False),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    try:
+        for port, _ in servers:
+            decode(port, ids, tokens=8, asked=False)
+        for number in range(options.rounds):
+            order = list(ways)
+            for name in order[number % 3 :] + order[: number % 3]:
+                port, asked = ways[name]
+                rates[name].append(decode(port, ids, tokens=options.tokens, asked=asked))
+    finally:
+        for _, process in servers:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        shutil.rmtree(folder)
+    for name, found in rates.items():
+        print(f"{name:<24} {statistics.median(found):8.1f} tokens/s (median)")
+    for upper, lower in (("asked", "not asked"), ("asked", "absent"), ("not asked", "absent")):
+        report(f"{upper} / {lower}", [a / b for a, b in zip(rates[upper], rates[lower], strict=True)])
+
+
+if __name__ == "__main__":
+    main()
