@@ -19,6 +19,10 @@ from rich.progress import (
 console = Console(stderr=True, highlight=False)
 
 
+class UnfinishedError(Exception):
+    """A stage lacks rows that another start may fetch; the text says how many and why."""
+
+
 class Bar:
     """A running bar: `advance` by finished items, with a note such as a rate."""
 

@@ -1,15 +1,25 @@
 """Grow trees of solutions from a policy: the engine contract, EDU sampling and its baselines.
 
 `TransformersEngine` and `score_tokens` need the extra `transformers` and are imported only when asked for.
+Engines of SGLang are in `eduprm.search.sglang`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from eduprm.search.branches import Branch, CutRule, to_rows
 from eduprm.search.budget import Budget
-from eduprm.search.contract import Continuation, Engine, Request, RequestError, TokenDecoder
+from eduprm.search.contract import (
+    Continuation,
+    Engine,
+    EngineMismatchError,
+    Request,
+    RequestError,
+    TokenDecoder,
+    TransientError,
+)
+from eduprm.search.cost import COST_SCHEMA
 from eduprm.search.edu import EduSampling
-from eduprm.search.grow import Growth, grow_forest, grow_forest_async
+from eduprm.search.grow import Grown, Growth, Job, grow_forest, grow_forest_async, grow_trees
 from eduprm.search.models import BUNDLED_MODEL, resolve_model
 from eduprm.search.order import leaf_order
 from eduprm.search.seeds import derive_seed
@@ -21,24 +31,30 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUNDLED_MODEL",
+    "COST_SCHEMA",
     "Branch",
     "Budget",
     "Continuation",
     "CutRule",
     "EduSampling",
     "Engine",
+    "EngineMismatchError",
     "Greedy",
+    "Grown",
     "Growth",
     "HighTemperature",
+    "Job",
     "PolicyTokenizer",
     "Request",
     "RequestError",
     "Strategy",
     "TokenDecoder",
     "TransformersEngine",
+    "TransientError",
     "derive_seed",
     "grow_forest",
     "grow_forest_async",
+    "grow_trees",
     "leaf_order",
     "resolve_model",
     "score_tokens",

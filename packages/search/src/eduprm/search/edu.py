@@ -49,7 +49,9 @@ class EduSampling(BaseModel):
     order: Order = Field(default="best_first", description="which waiting fork is taken next")
     budget: Budget = Field(default_factory=Budget, description="caps on one tree")
     parallel_forks: int = Field(
-        default=1, ge=1, description="most forks of one tree decoded at once; above 1 the tree grows in rounds"
+        default=1,
+        ge=1,
+        description="most forks of one tree decoded at once; above 1 the tree grows in rounds",
     )
 
     @property
@@ -249,7 +251,5 @@ def _extended(head: Branch, done: Continuation) -> Branch:
     )
 
 
-def _joined(
-    head: NDArray[np.float32] | None, rest: NDArray[np.float32] | None
-) -> NDArray[np.float32] | None:
+def _joined(head: NDArray[np.float32] | None, rest: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
     return None if head is None or rest is None else np.concatenate([head, rest])

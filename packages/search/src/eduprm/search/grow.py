@@ -203,9 +203,7 @@ async def _grow_tree(number: int, job: Job, engine: Engine, decoder: TokenDecode
         )
     except (RequestError, TransientError) as error:
         return Grown(number, job, None, None, str(error), isinstance(error, TransientError))
-    rows = to_rows(
-        branches, problem_id=job.problem_id, tree=strategy.tree, cut=strategy.cut, decoder=decoder
-    )
+    rows = to_rows(branches, problem_id=job.problem_id, tree=strategy.tree, cut=strategy.cut, decoder=decoder)
     cost = {
         "problem_id": job.problem_id,
         "tree": strategy.tree,

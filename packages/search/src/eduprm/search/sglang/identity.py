@@ -87,7 +87,9 @@ def check_served(facts: ModelFacts, info: dict[str, Any], *, served_as: str | No
             f"{facts.name}"
         )
     if info.get("is_generation") is False:
-        raise EngineMismatchError(f"the server runs {names[0]} for embeddings; start it without --is-embedding")
+        raise EngineMismatchError(
+            f"the server runs {names[0]} for embeddings; start it without --is-embedding"
+        )
 
 
 def served_context(facts: ModelFacts, info: dict[str, Any]) -> int:

@@ -69,7 +69,9 @@ class SglangServer:
         api_key: str | None = None,
     ) -> None:
         if top_logprobs < 2:
-            raise ValueError(f"top_logprobs: expected at least 2 (the token and its runner-up), got {top_logprobs}")
+            raise ValueError(
+                f"top_logprobs: expected at least 2 (the token and its runner-up), got {top_logprobs}"
+            )
         self._url = url.rstrip("/")
         self._facts = model_facts(model, stop_ids=stop_ids)
         self._entropy: EntropyKind = entropy

@@ -83,7 +83,9 @@ def continuation(
     if meta["prompt_tokens"] != prefix_tokens:
         raise RequestError(f"the server took {meta['prompt_tokens']} of the prefix's {prefix_tokens} tokens")
     token_ids = np.array(answer["output_ids"], np.int32)
-    measured = _measured(meta, len(token_ids)) if entropy == "exact" else _bounded(meta, token_ids, vocab_size)
+    measured = (
+        _measured(meta, len(token_ids)) if entropy == "exact" else _bounded(meta, token_ids, vocab_size)
+    )
     return Continuation(
         token_ids=token_ids,
         **measured,
@@ -133,9 +135,7 @@ def _measured(meta: dict[str, Any], count: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def _bounded(
-    meta: dict[str, Any], token_ids: NDArray[np.int32], vocab_size: int
-) -> dict[str, NDArray[Any]]:
+def _bounded(meta: dict[str, Any], token_ids: NDArray[np.int32], vocab_size: int) -> dict[str, NDArray[Any]]:
     """From top-k log-probs: `entropies` is the lower bound."""
     taken = meta.get("output_token_logprobs") or []
     tops = meta.get("output_top_logprobs") or []
