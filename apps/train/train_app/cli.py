@@ -15,7 +15,7 @@ from typing import Any
 
 from eduprm.bench.command_line import UsageError, load_settings
 from eduprm.prm.processes import is_first_process, num_processes, share
-from train_app.progress import say
+from train_app.progress import UnfinishedError, say
 from train_app.run_folder import RunFolder, stage_settings
 from train_app.settings import STAGES, TrainSettings
 
@@ -23,7 +23,11 @@ _StageFunction = Callable[[TrainSettings, RunFolder], dict[str, Any]]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the job; the exit status is 0 when all is done and 2 when the command could not be carried out."""
+    """Run the job.
+
+    The exit status is 0 when all is done, 2 when the command could not be carried out, and 3 when trees are missing
+    that the same command may fetch.
+    """
     try:
         settings = load_settings(TrainSettings, arguments)
         folder = RunFolder(settings.folder)
@@ -36,6 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         say(f"train: {error}")
         return 2
+    except UnfinishedError as error:
+        say(f"train: {error}")
+        return 3
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
         return 130

@@ -23,8 +23,7 @@ from eduprm.bench import (
 )
 from eduprm.forest import leaf_paths
 from eduprm.label import node_validity, step_validity
-from eduprm.search import leaf_order
-from eduprm.search.edu import Order
+from eduprm.search import EduSampling, leaf_order
 
 EDU, EQUAL = "EDU", "greedy+HT, =tokens"
 HEADLINE_RULE = "prm_min"
@@ -61,8 +60,7 @@ def judge(
     grades: pl.DataFrame,
     *,
     ht_tree: str,
-    order: Order,
-    num_leaves: int,
+    search: EduSampling,
     seed: int,
     bootstrap: int,
 ) -> Judgement:
@@ -72,12 +70,12 @@ def judge(
         scored: held-out forest with a column `score`; trees "edu", "greedy" and `ht_tree`.
         grades: problem_id, tree, leaf, answer, correct.
         ht_tree: name of the trees of independent samples.
-        order: in which EDU forks were taken.
-        num_leaves: largest N.
+        search: how the EDU trees were grown.
+        search.budget.max_leaves: largest N.
         seed: of the bootstrap.
         bootstrap: resamples.
     """
-    found = leaf_order(scored, order=order)
+    found = leaf_order(scored, order=search.order, parallel_forks=search.parallel_forks, budget=search.budget)
     leaves = leaf_paths(scored)
     candidates = candidates_from_leaves(leaves, grades, step_scores=_step_scores(leaves, scored), order=found)
     edu, samples, greedy = (candidates.filter(tree=name) for name in ("edu", ht_tree, "greedy"))
@@ -86,7 +84,9 @@ def judge(
     edu, samples, greedy = (
         rows.filter(pl.col("problem_id").is_in(list(common))) for rows in (edu, samples, greedy)
     )
-    ns = sorted({n for n in (1, 2, 4, 8, 16, 32, 64) if n < num_leaves} | {num_leaves})
+    ns = sorted(
+        {n for n in (1, 2, 4, 8, 16, 32, 64) if n < search.budget.max_leaves} | {search.budget.max_leaves}
+    )
     cost = token_cost(scored.filter(pl.col("problem_id").is_in(list(common))), ns=ns, order=found)
     ht_name = f"HT {ht_tree.removeprefix('ht-')}"
 

@@ -24,6 +24,10 @@ from eduprm.prm.processes import is_first_process
 console = Console(stderr=True, highlight=False, quiet=not is_first_process())
 
 
+class UnfinishedError(Exception):
+    """A stage lacks rows that another start may fetch; the text says how many and why."""
+
+
 class Bar:
     """A running bar: `advance` by finished items, with a note such as a rate."""
 

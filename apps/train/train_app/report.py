@@ -41,8 +41,7 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         scored,
         grades,
         ht_tree=f"ht-{settings.samples.temperature}",
-        order=settings.search.order,
-        num_leaves=settings.search.budget.max_leaves,
+        search=settings.search,
         seed=settings.seed,
         bootstrap=settings.bootstrap,
     )

@@ -4,6 +4,7 @@
     problems.parquet       problems with the prompts that the policy was given
     rejected/              problems and rows that were set aside, with the reason
     forest/SPLIT-N.parquet trees, a shard of problems each
+    costs/SPLIT-N.parquet  what each tree cost its engine
     grades/, labels/       graded leaves and labelled trees, shard by shard
     prm/                   the trained PRM, a Hugging Face folder
     scores/                held-out trees with the PRM's scores
@@ -32,7 +33,7 @@ from train_app.settings import STAGES, TrainSettings
 
 _FILES: dict[str, tuple[str, ...]] = {
     "problems": ("problems.parquet", "rejected/problems.jsonl"),
-    "search": ("forest", "rejected/search"),
+    "search": ("forest", "costs", "rejected/search"),
     "label": ("labels", "grades"),
     "prm": ("prm", "training.json"),
     "score": ("scores",),
@@ -69,6 +70,7 @@ class RunFolder:
                 "rejected",
                 "rejected/search",
                 "forest",
+                "costs",
                 "labels",
                 "grades",
                 "scores",
@@ -153,6 +155,8 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.
         source["problems"] = hashlib.sha256(settings.problems.read_bytes()).hexdigest()[:16]
+    # Trees of another engine differ by rounding, bounds by more; where the server is makes no difference.
+    served = {"engine": settings.engine, "server": {"entropy": settings.server.entropy}}
     chosen: dict[str, dict[str, Any]] = {
         "problems": {**source, "problem": dumped["problem"], "policy": {"model": settings.policy.model}},
         "search": {
@@ -160,6 +164,7 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
             "samples": dumped["samples"],
             "policy": {"model": settings.policy.model, "dtype": settings.policy.dtype},
             "shard_problems": settings.shard_problems,
+            **(served if settings.engine != "transformers" else {}),
         },
         "label": {"label": dumped["label"], "problem": {"grader": settings.problem.grader}},
         "prm": {"prm": dumped["prm"]},

@@ -6,7 +6,7 @@ The defaults are the job of a bare machine: the bundled SmolLM2-135M, small prod
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from eduprm.bench.command_line import CommandSettings
 from eduprm.prm import InputFormat, LoraSettings, TrainConfig
 from eduprm.search import BUNDLED_MODEL, Budget, EduSampling
+from eduprm.search.sglang import EntropyKind, RetrySettings
 
 STAGES = ("problems", "search", "label", "prm", "score", "report")
 Stage = Literal["problems", "search", "label", "prm", "score", "report"]
@@ -36,6 +37,28 @@ class PolicySettings(_Part):
         65_536, ge=0, description="prefix tokens whose keys and values are kept for forks"
     )
     trust_remote_code: bool = Field(False, description="run code that comes with the checkpoint")
+
+
+class ServerSettings(_Part):
+    """How the search talks to an SGLang server or router; unused with the engine `transformers`."""
+
+    entropy: EntropyKind = Field(
+        "exact",
+        description="exact: from the plugin eduprm-sglang on the server; bounds: a lower and an upper bound from "
+        "top-k log-probs, and the forest is marked",
+    )
+    top_logprobs: int = Field(20, ge=2, description="k of the bounds")
+    max_requests: int = Field(64, ge=1, description="most paths on their way to the server at once")
+    timeout_s: float = Field(600.0, gt=0, description="longest wait for one path, its queueing included")
+    start_wait_s: float = Field(60.0, ge=0, description="longest wait for a server that is starting")
+    served_as: str | None = Field(
+        None, description="what the server calls the policy; none: by the last part of its path"
+    )
+    retry: RetrySettings = Field(RetrySettings(), description="when a failed request is sent again")
+
+    def client_options(self) -> dict[str, Any]:
+        """Arguments of `SglangServer`."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
 
 
 class ProblemSettings(_Part):
@@ -149,7 +172,14 @@ class TrainSettings(CommandSettings):
     shard_problems: int = Field(
         32, ge=1, description="problems a shard; a killed search goes on from the last whole shard"
     )
+    engine: Literal["transformers", "sglang"] = Field(
+        "transformers", description="what decodes: the policy in this process, or an SGLang server at --url"
+    )
+    url: str | None = Field(
+        None, pattern=r"^https?://", description="of the SGLang server or router, http://host:port"
+    )
     policy: PolicySettings = Field(PolicySettings(), description="the model that solves")
+    server: ServerSettings = Field(ServerSettings(), description="the SGLang server")
     problem: ProblemSettings = Field(ProblemSettings(), description="the problems")
     search: EduSampling = Field(
         EduSampling(threshold=0.5, budget=Budget(max_leaves=8, max_tokens_per_path=128)),
@@ -174,6 +204,20 @@ class TrainSettings(CommandSettings):
         if value is not None and not value.is_file():
             raise ValueError("expected a file that exists")
         return value
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> TrainSettings:
+        if (self.engine == "sglang") != (self.url is not None):
+            raise ValueError(
+                "--engine sglang and --url http://host:port go together: expected both or neither, got "
+                f"--engine {self.engine} and {'--url ' + self.url if self.url else 'no --url'}"
+            )
+        if self.server.entropy == "bounds" and self.samples.temperature != 1.0:
+            raise ValueError(
+                "--server.entropy bounds: SGLang's log-probs of samples are at temperature 1 only where they are drawn "
+                f"at it: expected --samples.temperature 1.0, got {self.samples.temperature}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> TrainSettings:

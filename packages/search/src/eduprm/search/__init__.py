@@ -1,6 +1,7 @@
 """Grow trees of solutions from a policy: the engine contract, EDU sampling and its baselines.
 
 `TransformersEngine`, `load_policy` and `score_tokens` need the extra `transformers` and are imported when asked for.
+Engines of SGLang are in `eduprm.search.sglang`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,17 @@ from eduprm.search.budget import Budget
 from eduprm.search.contract import (
     Continuation,
     Engine,
+    EngineMismatchError,
     PrefixHolder,
     Request,
     RequestError,
     TokenDecoder,
+    TransientError,
     holding,
 )
+from eduprm.search.cost import COST_SCHEMA
 from eduprm.search.edu import EduSampling
-from eduprm.search.grow import Growth, grow_forest, grow_forest_async
+from eduprm.search.grow import Grown, Growth, Job, grow_forest, grow_forest_async, grow_trees
 from eduprm.search.models import BUNDLED_MODEL, resolve_model
 from eduprm.search.order import leaf_order
 from eduprm.search.seeds import derive_seed
@@ -29,15 +33,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUNDLED_MODEL",
+    "COST_SCHEMA",
     "Branch",
     "Budget",
     "Continuation",
     "CutRule",
     "EduSampling",
     "Engine",
+    "EngineMismatchError",
     "Greedy",
+    "Grown",
     "Growth",
     "HighTemperature",
+    "Job",
     "PolicyTokenizer",
     "PrefixHolder",
     "Request",
@@ -45,10 +53,12 @@ __all__ = [
     "Strategy",
     "TokenDecoder",
     "TransformersEngine",
+    "TransientError",
     "derive_seed",
     "grow_forest",
     "grow_forest_async",
     "holding",
+    "grow_trees",
     "leaf_order",
     "load_policy",
     "resolve_model",

@@ -1,0 +1,124 @@
+"""A server for tests of clients: SGLang's routes with scripted numbers, and faults when they are wanted.
+
+What the next token is follows from the prefix by a fixed function, so every client gets the same paths however often it
+asks; no model, no cache. It knows how SGLang answers (0.5.23, with eduprm-sglang), not how it computes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from aiohttp import web
+from numpy.typing import NDArray
+
+VOCAB, STOP = 40, 3
+
+
+def distribution(prefix: tuple[int, ...]) -> NDArray[np.float64]:
+    """Log-probs of the next token, [VOCAB], a fixed function of the prefix."""
+    rng = np.random.default_rng([len(prefix), *prefix[-4:]])
+    logits = rng.normal(size=VOCAB) * 2.5
+    return logits - np.log(np.exp(logits).sum())
+
+
+Fault = Callable[[dict[str, Any], int], Any]
+"""Takes a body and how often it has come. Gives None (answer as usual), fields that replace the answer's, a whole
+response, "drop" (close the connection), or something to await that gives one of these."""
+
+
+class ScriptedServer:
+    """SGLang's routes over `distribution`, as an async context manager on a free port of loopback.
+
+    Args:
+        plugin: whether eduprm-sglang answers.
+        model: the last part of the path it says it serves.
+        context: tokens of a prefix and its continuation.
+
+    Attributes:
+        url: once it is entered.
+        fault: what goes wrong.
+        seen: how often each prefix was sent.
+        in_flight: requests being answered.
+        most_in_flight: the largest of it so far.
+    """
+
+    def __init__(self, *, plugin: bool = True, model: str = "tiny", context: int = 200) -> None:
+        self.plugin, self.model, self.context = plugin, model, context
+        self.fault: Fault = lambda body, number: None
+        self.seen: Counter[tuple[int, ...]] = Counter()
+        self.in_flight = self.most_in_flight = 0
+        self.url = ""
+
+    async def __aenter__(self) -> ScriptedServer:
+        app = web.Application()
+        app.router.add_get("/model_info", self._model_info)
+        app.router.add_get("/server_info", self._server_info)
+        app.router.add_post("/generate", self._generate)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _model_info(self, _: web.Request) -> web.Response:
+        return web.json_response({"model_path": f"/elsewhere/{self.model}", "is_generation": True})
+
+    async def _server_info(self, _: web.Request) -> web.Response:
+        return web.json_response({"max_req_input_len": self.context - 4, "version": "test"})
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prefix = tuple(body["input_ids"])
+        self.seen[prefix] += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(0.001)
+            answered = self.fault(body, self.seen[prefix])
+            if asyncio.iscoroutine(answered):
+                answered = await answered
+            if answered == "drop" and request.transport is not None:
+                request.transport.close()
+                answered = None
+            if isinstance(answered, web.Response):
+                return answered
+            return web.json_response({**self._answer(body, prefix), **(answered or {})})
+        finally:
+            self.in_flight -= 1
+
+    def _answer(self, body: dict[str, Any], prefix: tuple[int, ...]) -> dict[str, Any]:
+        params = body["sampling_params"]
+        ids, rows = list(prefix), []
+        while len(rows) < params["max_new_tokens"] and not (rows and ids[-1] in params["stop_token_ids"]):
+            logprobs = distribution(tuple(ids))
+            best = np.argsort(-logprobs)
+            rows.append((logprobs, best))
+            ids.append(int(best[0]))
+        stopped = ids[-1] in params["stop_token_ids"]
+        meta: dict[str, Any] = {
+            "finish_reason": {"type": "stop", "matched": ids[-1]} if stopped else {"type": "length"},
+            "prompt_tokens": len(prefix),
+            "cached_tokens": len(prefix) - 1 if len(prefix) > 3 else 0,
+        }
+        if self.plugin and params.get("custom_params") == {"eduprm_entropy": True}:
+            meta |= {
+                "entropy": [float(-(np.exp(p) * p).sum()) for p, _ in rows],
+                "logprob": [float(p[best[0]]) for p, best in rows],
+                "runner_up_id": [int(best[1]) for _, best in rows],
+                "runner_up_logprob": [float(p[best[1]]) for p, best in rows],
+                "entropy_plugin": "test",
+            }
+        if body.get("return_logprob"):
+            k = body["top_logprobs_num"]
+            tops = [[[float(p[i]), int(i), None] for i in best[:k]] for p, best in rows]
+            meta["output_token_logprobs"] = [top[0] for top in tops]
+            meta["output_top_logprobs"] = tops
+        return {"output_ids": ids[len(prefix) :], "meta_info": meta}

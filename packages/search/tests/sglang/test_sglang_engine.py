@@ -1,0 +1,201 @@
+"""The real SGLang, on the CPU: the trees of the transformers engine, the radix cache, a router, and a worker killed.
+
+Needs the extra `sglang`; one pair of servers for all tests (conftest).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from eduprm.forest import leaf_paths, token_counts, validate_forest
+from eduprm.search import (
+    Budget,
+    EduSampling,
+    Greedy,
+    HighTemperature,
+    PolicyTokenizer,
+    RequestError,
+    TransformersEngine,
+    grow_forest,
+)
+from eduprm.search.compare import compare_forests
+from eduprm.search.contract import EngineMismatchError, Request
+from eduprm.search.sglang import RetrySettings, SglangServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.sglang]
+
+MODEL = "smollm2-135m-instruct"
+EDU = EduSampling(
+    threshold=0.5, parallel_forks=4, budget=Budget(max_leaves=6, max_tokens_per_path=24, max_total_tokens=90)
+)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PolicyTokenizer:
+    return PolicyTokenizer(MODEL)
+
+
+def problems(tokenizer: PolicyTokenizer, count: int, *, first: int = 0) -> pl.DataFrame:
+    # No common beginning: a router that knows nothing may send each problem anywhere.
+    prompts = [
+        tokenizer.encode(f"{n + 3}: compute {n + 3} times {n + 11} and {n} more.\nAnswer:\n")
+        for n in range(first, first + count)
+    ]
+    return pl.DataFrame(
+        {"problem_id": [f"p{n}" for n in range(first, first + count)], "prompt_token_ids": prompts}
+    )
+
+
+@pytest.fixture(scope="session")
+def embedded() -> TransformersEngine:
+    return TransformersEngine.from_pretrained(MODEL, device="cpu", dtype="float32")
+
+
+def test_trees_equal_those_of_the_transformers_engine_but_for_ties(sglang_cluster, embedded, tokenizer):
+    _, (worker, _) = sglang_cluster
+    asked = problems(tokenizer, 6)
+    prompts = dict(asked.rows())
+    served = grow_forest(
+        asked, strategies=[EDU], engine=SglangServer(worker.url, model=MODEL), decoder=tokenizer
+    )
+    here = grow_forest(asked, strategies=[EDU], engine=embedded, decoder=tokenizer)
+
+    @torch.inference_mode()
+    def top_three(problem_id: str, ids: tuple[int, ...]) -> list[float]:
+        logits = embedded.model(torch.tensor([[*prompts[problem_id], *ids]])).logits[0, -1]
+        return torch.log_softmax(logits.double(), dim=-1).topk(3).values.tolist()
+
+    validate_forest(served.forest)
+    compared = compare_forests(served.forest, here.forest, strategy=EDU, top_three=top_three)
+    assert "different" not in compared["verdict"].to_list(), compared
+    assert (compared["verdict"] == "same").sum() >= 4, compared
+    assert compared["entropy_error_nats"].max() < 1e-3
+    assert compared["logprob_error_nats"].max() < 1e-3
+    # Costs: each tree's prefixes were held but for the prompt and the forks' own tokens.
+    assert served.costs["unique_tokens"].to_list() == token_counts(served.forest)["unique_tokens"].to_list()
+    assert served.costs["recomputed_tokens"].sum() <= 0.01 * served.costs["prefix_tokens"].sum(), served.costs
+    assert here.costs["recomputed_tokens"].sum() == 0
+
+
+def test_bounds_hold_the_exact_entropies_and_mark_the_forest(sglang_cluster, tokenizer):
+    _, (worker, _) = sglang_cluster
+    asked, strategy = problems(tokenizer, 2), [Greedy(max_tokens_per_path=24)]
+    exact, bounds = (
+        grow_forest(
+            asked,
+            strategies=strategy,
+            engine=SglangServer(worker.url, model=MODEL, entropy=kind),
+            decoder=tokenizer,
+        )
+        for kind in ("exact", "bounds")
+    )
+    assert "entropies_upper" in validate_forest(bounds.forest).columns
+    assert leaf_paths(bounds.forest)["token_ids"].equals(leaf_paths(exact.forest)["token_ids"])
+    true, lower = (
+        np.concatenate([np.array(r) for r in leaf_paths(g.forest)["entropies"]]) for g in (exact, bounds)
+    )
+    upper = np.concatenate([np.array(row) for row in bounds.forest["entropies_upper"]])
+    assert (lower <= true + 1e-4).all()
+    assert (true <= upper + 1e-4).all()
+    assert lower.max() < true.max()
+
+
+def test_samples_come_at_temperature_one_and_warn_that_they_do_not_repeat(sglang_cluster, tokenizer):
+    _, (worker, _) = sglang_cluster
+    samples = HighTemperature(temperature=0.8, num_samples=4, max_tokens_per_path=12)
+    with pytest.warns(UserWarning, match="deterministic"):
+        growth = grow_forest(
+            problems(tokenizer, 1),
+            strategies=[samples],
+            engine=SglangServer(worker.url, model=MODEL),
+            decoder=tokenizer,
+        )
+    assert len(leaf_paths(growth.forest)) == 4
+
+
+def test_limits_and_the_wrong_model_are_told_by_the_server(sglang_cluster, tokenizer, tmp_path):
+    _, (worker, _) = sglang_cluster
+
+    async def go() -> str:
+        async with SglangServer(worker.url, model=MODEL) as client:
+            assert client.stop_ids == frozenset({2})
+            limit = client.context_length
+            assert limit <= 4096
+            # What just fits is taken whole, one token more is refused here.
+            done = await client.generate(Request(prefix_ids=(5,) * (limit - 2), max_new_tokens=2))
+            assert len(done.token_ids) == 2 or done.finish == "stop"
+            with pytest.raises(RequestError) as caught:
+                await client.generate(Request(prefix_ids=(5,) * (limit - 1), max_new_tokens=2))
+            return str(caught.value)
+
+    assert "limit" in asyncio.run(go())
+    other = tmp_path / "another-model"
+    other.mkdir()
+    (other / "config.json").write_text(
+        json.dumps(
+            {"vocab_size": 9, "max_position_embeddings": 64, "eos_token_id": 2, "architectures": ["X"]}
+        )
+    )
+    with pytest.raises(EngineMismatchError, match=r"smollm2.*expected .*another-model"):
+        grow_forest(
+            problems(tokenizer, 1),
+            strategies=[EDU],
+            engine=SglangServer(worker.url, model=str(other)),
+            decoder=tokenizer,
+        )
+
+
+def served(worker) -> int:
+    """Requests that a worker has answered, from its own count."""
+    with urllib.request.urlopen(worker.url + "/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(sum(float(l.rsplit(" ", 1)[1]) for l in lines if l.startswith("sglang:num_requests_total")))
+
+
+def test_behind_a_router_each_tree_stays_with_its_worker_and_a_killed_worker_loses_nothing(
+    sglang_cluster, tokenizer
+):
+    router, workers = sglang_cluster
+    client = SglangServer(router.url, model=MODEL, max_requests=16)
+    before = [served(worker) for worker in workers]
+    growth = grow_forest(
+        problems(tokenizer, 12, first=100), strategies=[EDU], engine=client, decoder=tokenizer
+    )
+    assert growth.rejected.is_empty()
+    # Both worked, and yet no fork was computed from its prompt: each found its prefix where it was sent.
+    assert all(served(worker) > old for worker, old in zip(workers, before, strict=True))
+    assert growth.costs["recomputed_tokens"].sum() <= 0.01 * growth.costs["prefix_tokens"].sum(), growth.costs
+
+    asked = problems(tokenizer, 16, first=200)
+    whole = grow_forest(
+        asked, strategies=[EDU], engine=SglangServer(workers[0].url, model=MODEL), decoder=tokenizer
+    )
+    grown: list[str] = []
+
+    def on_tree(rows: pl.DataFrame) -> None:
+        grown.append(rows["problem_id"][0])
+        if len(grown) == 3:
+            workers[1].kill()
+
+    client = SglangServer(
+        router.url, model=MODEL, max_requests=16, retry=RetrySettings(attempts=12, longest_wait_s=4)
+    )
+    after = grow_forest(asked, strategies=[EDU], engine=client, decoder=tokenizer, on_tree=on_tree)
+    assert not workers[1].alive
+    assert after.rejected.is_empty(), after.rejected
+    # Nothing lost, nothing twice, and the trees of one undisturbed worker.
+    assert after.forest.select("problem_id").unique(maintain_order=True).equals(asked.select("problem_id"))
+    assert sorted(grown) == sorted(asked["problem_id"])
+    validate_forest(after.forest)
+    same = sum(
+        after.forest.filter(problem_id=p)["token_ids"].equals(whole.forest.filter(problem_id=p)["token_ids"])
+        for p in asked["problem_id"]
+    )
+    assert same >= 14
