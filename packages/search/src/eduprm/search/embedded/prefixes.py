@@ -57,7 +57,7 @@ class PrefixCache:
 
     def pin(self, tokens: tuple[int, ...], name: str) -> None:
         """Keep what is held of a prefix until `unpin(name)`."""
-        for run, shared in list(self._walk(tokens)):
+        for run, shared in self._walk(tokens):
             kept = run if shared == len(run.tokens) else self._split(run, shared)
             self.num_pinned += 0 if kept.pins else shared
             kept.pins.add(name)
@@ -115,9 +115,11 @@ class PrefixCache:
             if run is None:
                 return
             shared = _common_length(run.tokens, tokens[start : start + len(run.tokens)])
+            # Asked before the yield: whoever takes a partly shared run may split it.
+            ends = shared < len(run.tokens)
             yield run, shared
             start += shared
-            if shared < len(run.tokens):
+            if ends:
                 return
             node = run
 
