@@ -3,8 +3,8 @@
 Two servers of one model, one with the plugin and one without (SGLANG_PLUGINS=none), both up, only one at work at a
 time. "asked" and "not asked" go to the first, "absent" to the second. Rounds take the three turn about; the ratio is
 that of neighbours in one round, so that a machine that slows down slows all three. Beside the wall clock stands the
-processor time of the server's processes, which other work on the machine disturbs less. The prompts are in the radix cache
-from a first round that is not counted, so that a round is decoding alone.
+processor time of the server's processes, which other work on the machine disturbs less. The prompts are in the radix
+cache from a first round that is not counted, so that a round is decoding alone.
 
     uv run --extra sglang packages/sglang-plugin/benchmarks/cost.py --rows 16 --tokens 64 --rounds 8
 """
@@ -121,9 +121,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     servers = [start(model, folder, plugins=plugins, flags=flags) for plugins in ("eduprm_entropy", "none")]
     ways = {
-        "asked": (servers[0][0], True),
-        "not asked": (servers[0][0], False),
-        "absent": (servers[1][0], False),
+        "asked": (servers[0], True),
+        "not asked": (servers[0], False),
+        "absent": (servers[1], False),
     }
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     try:
