@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -61,7 +60,6 @@ def start(model: str, folder: Path, *, plugins: str, flags: list[str]) -> Server
             env={**os.environ, "SGLANG_PLUGINS": plugins},
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
     while process.poll() is None:
         try:
@@ -136,7 +134,8 @@ def main() -> None:
                 rates[name].append(decode(server, ids, tokens=options.tokens, asked=asked))
     finally:
         for server in servers:
-            os.killpg(server.process.pid, signal.SIGKILL)
+            for one in (*psutil.Process(server.process.pid).children(recursive=True), server.process):
+                one.kill()
             server.process.wait()
         shutil.rmtree(folder)
     for clock, column in (("wall clock", 0), ("processor time", 1)):
