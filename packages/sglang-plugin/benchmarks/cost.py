@@ -2,8 +2,9 @@
 
 Two servers of one model, one with the plugin and one without (SGLANG_PLUGINS=none), both up, only one at work at a
 time. "asked" and "not asked" go to the first, "absent" to the second. Rounds take the three turn about; the ratio is
-that of neighbours in one round, so that a machine that slows down slows all three. The prompts are in the radix cache
-from a first round that is not counted, so that a round is decoding alone.
+that of neighbours in one round, so that a machine that slows down slows all three. Beside the wall clock stands the
+processor time of the server's processes, which other work on the machine disturbs less. The prompts are in the radix
+cache from a first round that is not counted, so that a round is decoding alone.
 
     uv run --extra sglang packages/sglang-plugin/benchmarks/cost.py --rows 16 --tokens 64 --rounds 8
 """
@@ -14,7 +15,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -23,9 +23,17 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
+
+import psutil
 
 from eduprm.search import resolve_model
 from eduprm.sglang import with_entropy
+
+
+class Server(NamedTuple):
+    port: int
+    process: subprocess.Popen
 
 
 def free_port() -> int:
@@ -34,7 +42,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(model: str, folder: Path, *, plugins: str, flags: list[str]) -> tuple[int, subprocess.Popen]:
+def start(model: str, folder: Path, *, plugins: str, flags: list[str]) -> Server:
     port, log = free_port(), folder / f"{plugins}.log"
     command = [
         sys.executable,
@@ -52,31 +60,40 @@ def start(model: str, folder: Path, *, plugins: str, flags: list[str]) -> tuple[
             env={**os.environ, "SGLANG_PLUGINS": plugins},
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
     while process.poll() is None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
                 if answer.status == 200:
-                    return port, process
+                    return Server(port, process)
         except OSError:
             time.sleep(0.5)
     raise SystemExit(f"a server did not come up:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-def decode(port: int, ids: list[list[int]], *, tokens: int, asked: bool) -> float:
-    """Tokens per second of one batch."""
+def processor_seconds(pid: int) -> float:
+    """Processor time that a server's processes have used so far."""
+    root = psutil.Process(pid)
+    times = [one.cpu_times() for one in (root, *root.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
+
+
+def decode(server: Server, ids: list[list[int]], *, tokens: int, asked: bool) -> tuple[float, float]:
+    """Decode one batch; return tokens per second of wall clock, and of processor time."""
     params = {"temperature": 0, "max_new_tokens": tokens, "ignore_eos": True}
     body = {"input_ids": ids, "sampling_params": with_entropy(params) if asked else params}
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/generate", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        f"http://127.0.0.1:{server.port}/generate",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
     )
-    begin = time.perf_counter()
+    used, begin = processor_seconds(server.process.pid), time.perf_counter()
     with urllib.request.urlopen(request, timeout=600) as answer:
         answers = json.loads(answer.read())
-    seconds = time.perf_counter() - begin
+    seconds, used = time.perf_counter() - begin, processor_seconds(server.process.pid) - used
     assert all(("entropy" in one["meta_info"]) == asked for one in answers)
-    return sum(len(one["output_ids"]) for one in answers) / seconds
+    done = sum(len(one["output_ids"]) for one in answers)
+    return done / seconds, done / used
 
 
 def report(name: str, ratios: list[float]) -> None:
@@ -102,28 +119,32 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     servers = [start(model, folder, plugins=plugins, flags=flags) for plugins in ("eduprm_entropy", "none")]
     ways = {
-        "asked": (servers[0][0], True),
-        "not asked": (servers[0][0], False),
-        "absent": (servers[1][0], False),
+        "asked": (servers[0], True),
+        "not asked": (servers[0], False),
+        "absent": (servers[1], False),
     }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     try:
-        for port, _ in servers:
-            decode(port, ids, tokens=8, asked=False)
+        for server in servers:
+            decode(server, ids, tokens=8, asked=False)
         for number in range(options.rounds):
             order = list(ways)
             for name in order[number % 3 :] + order[: number % 3]:
-                port, asked = ways[name]
-                rates[name].append(decode(port, ids, tokens=options.tokens, asked=asked))
+                server, asked = ways[name]
+                rates[name].append(decode(server, ids, tokens=options.tokens, asked=asked))
     finally:
-        for _, process in servers:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for server in servers:
+            for one in (*psutil.Process(server.process.pid).children(recursive=True), server.process):
+                one.kill()
+            server.process.wait()
         shutil.rmtree(folder)
-    for name, found in rates.items():
-        print(f"{name:<24} {statistics.median(found):8.1f} tokens/s (median)")
-    for upper, lower in (("asked", "not asked"), ("asked", "absent"), ("not asked", "absent")):
-        report(f"{upper} / {lower}", [a / b for a, b in zip(rates[upper], rates[lower], strict=True)])
+    for clock, column in (("wall clock", 0), ("processor time", 1)):
+        print(f"tokens per second of {clock}, batch {options.rows}")
+        for name, found in rates.items():
+            print(f"  {name:<22} {statistics.median(row[column] for row in found):8.1f} (median)")
+        for upper, lower in (("asked", "not asked"), ("asked", "absent"), ("not asked", "absent")):
+            pairs = zip(rates[upper], rates[lower], strict=True)
+            report(f"  {upper} / {lower}", [a[column] / b[column] for a, b in pairs])
 
 
 if __name__ == "__main__":

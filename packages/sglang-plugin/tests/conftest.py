@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -59,7 +58,6 @@ def start_server(folder: Path, model: str, *flags: str) -> tuple[Server, subproc
             [*command, "--host", "127.0.0.1", "--port", str(port), *flags],
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
     server = Server(f"http://127.0.0.1:{port}", log)
     deadline = time.monotonic() + 300
@@ -70,13 +68,17 @@ def start_server(folder: Path, model: str, *flags: str) -> tuple[Server, subproc
                     return server, process
         except OSError:
             time.sleep(0.5)
-    stop_server(process)
+    if process.poll() is None:
+        stop_server(process)
     raise RuntimeError(f"the server did not come up:\n{log.read_text()[-4000:]}")
 
 
 def stop_server(process: subprocess.Popen) -> None:
-    # The group holds the scheduler and the detokenizer too.
-    os.killpg(process.pid, signal.SIGKILL)
+    import psutil  # SGLang depends on it
+
+    # The scheduler and the detokenizer too.
+    for one in (*psutil.Process(process.pid).children(recursive=True), process):
+        one.kill()
     process.wait()
 
 

@@ -86,7 +86,7 @@ def test_one_new_token_comes_from_the_prefill_alone(server, reference):
 def test_temperature_top_p_and_penalties_do_not_change_the_values(server, reference):
     prompt = reference.chat(QUESTIONS[4])
     params = {
-        "temperature": 1.5, "top_p": 0.98, "top_k": 500, "frequency_penalty": 0.9, "repetition_penalty": 1.2,
+        "temperature": 1.5, "top_p": 0.98, "top_k": 500, "frequency_penalty": 0.9,
         "max_new_tokens": 24,
     }  # fmt: skip
     answer = server.generate(prompt, with_entropy(params))
