@@ -8,8 +8,8 @@ path is decoded to its end in one request; its anchors then wait as forks, and `
 
 Ties go to the smaller position, then to the branch found earlier. The runner-up token of a fork is not forked again.
 With `parallel_forks` above 1 the forks of a tree are taken in rounds: the best so many of those that wait are decoded
-at once, and what they bring joins the queue when all of them have ended. Which trees come out depends on that number and
-not on how fast an engine answers.
+at once, and what they bring joins the queue when all of them have ended. Which trees come out depends on that number
+and not on how fast an engine answers.
 Not in the paper, so ours: the caps of `Budget`, the rounds, and that the first token may be an anchor.
 """
 

@@ -1,8 +1,8 @@
 """SGLang inside this process: the scheduler, the radix cache and the kernels without a server in between.
 
 `SglangEngine` satisfies `eduprm.search.contract.Engine`. SGLang ties its engine to the event loop of the first
-request, so requests run on a loop of the engine's own, in a thread; callers may come from any loop. Needs the extra `sglang`, and
-the plugin eduprm-sglang for exact entropies. Source: SGLang 0.5.23, entrypoints/engine.py.
+request, so requests run on a loop of the engine's own, in a thread; callers may come from any loop. Needs the extra
+`sglang`, and the plugin eduprm-sglang for exact entropies. Source: SGLang 0.5.23, entrypoints/engine.py.
 """
 
 from __future__ import annotations
