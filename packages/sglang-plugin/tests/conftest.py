@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -59,7 +58,6 @@ def start_server(folder: Path, model: str, *flags: str) -> tuple[Server, subproc
             [*command, "--host", "127.0.0.1", "--port", str(port), *flags],
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
     server = Server(f"http://127.0.0.1:{port}", log)
     deadline = time.monotonic() + 300
@@ -70,13 +68,17 @@ def start_server(folder: Path, model: str, *flags: str) -> tuple[Server, subproc
                     return server, process
         except OSError:
             time.sleep(0.5)
-    stop_server(process)
+    if process.poll() is None:
+        stop_server(process)
     raise RuntimeError(f"the server did not come up:\n{log.read_text()[-4000:]}")
 
 
 def stop_server(process: subprocess.Popen) -> None:
-    # The group holds the scheduler and the detokenizer too.
-    os.killpg(process.pid, signal.SIGKILL)
+    import psutil  # SGLang depends on it
+
+    # The scheduler and the detokenizer too.
+    for one in (*psutil.Process(process.pid).children(recursive=True), process):
+        one.kill()
     process.wait()
 
 
@@ -89,7 +91,10 @@ def model_folder() -> str:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, model_folder: str) -> Iterator[Server]:
-    flags = ["--chunked-prefill-size", str(CHUNK), "--max-total-tokens", str(POOL)]
+    # An idle scheduler would spin on a core that the reference needs.
+    flags = ["--sleep-on-idle", "--chunked-prefill-size", str(CHUNK), "--max-total-tokens", str(POOL)]
+    # Other settings by hand: EDUPRM_SGLANG_FLAGS="--tp-size 3".
+    flags += os.environ.get("EDUPRM_SGLANG_FLAGS", "").split()
     found, process = start_server(
         # Admit many requests: the pool then runs full in mid-decode.
         tmp_path_factory.mktemp("sglang"), model_folder, *flags, "--schedule-conservativeness", "0.01"
@@ -107,6 +112,7 @@ class Reference:
 
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.known: dict[tuple, dict[str, list]] = {}
 
     def chat(self, text: str) -> list[int]:
         """Prompt ids of one user message."""
@@ -115,10 +121,17 @@ class Reference:
 
     def values(self, prompt: list[int], output: list[int]) -> dict[str, list]:
         """What `meta_info` must hold for this output."""
+        key = (tuple(prompt), tuple(output))
+        if key not in self.known:
+            self.known[key] = self._values(prompt, output)
+        return self.known[key]
+
+    def _values(self, prompt: list[int], output: list[int]) -> dict[str, list]:
         import torch
 
         with torch.inference_mode():
-            logits = self.model(torch.tensor([prompt + output])).logits[0, len(prompt) - 1 : -1]
+            ids = torch.tensor([prompt + output])
+            logits = self.model(ids, logits_to_keep=len(output) + 1).logits[0, :-1]
             logprobs = torch.log_softmax(logits, dim=-1)
         columns: dict[str, list] = {"entropy": [], "logprob": [], "runner_up_id": [], "runner_up_logprob": []}
         for row, token in zip(logprobs, output, strict=True):

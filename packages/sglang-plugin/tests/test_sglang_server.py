@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -84,7 +86,7 @@ def test_one_new_token_comes_from_the_prefill_alone(server, reference):
 def test_temperature_top_p_and_penalties_do_not_change_the_values(server, reference):
     prompt = reference.chat(QUESTIONS[4])
     params = {
-        "temperature": 1.5, "top_p": 0.98, "top_k": 500, "frequency_penalty": 0.9, "repetition_penalty": 1.2,
+        "temperature": 1.5, "top_p": 0.98, "top_k": 500, "frequency_penalty": 0.9,
         "max_new_tokens": 24,
     }  # fmt: skip
     answer = server.generate(prompt, with_entropy(params))
@@ -163,6 +165,25 @@ def test_a_field_that_is_no_boolean_is_refused(server, reference):
     params = {"max_new_tokens": 2, "custom_params": {"eduprm_entropy": "yes"}}
     with pytest.raises(ValueError, match=r"HTTP 400.*expected true or false, got 'yes'"):
         server.generate(reference.chat(QUESTIONS[0]), params)
+
+
+def test_two_samples_of_one_request(server, reference):
+    prompt = reference.chat(QUESTIONS[4])
+    params = with_entropy({"temperature": 1.2, "n": 2, "max_new_tokens": 10})
+    answers = server.generate(prompt, params)
+    assert len(answers) == 2
+    for answer in answers:
+        reference.check(prompt, answer)
+
+
+def test_the_request_of_the_readme(server):
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    body = re.search(r"curl [^']*'[^']*' -d '(.*?)'", text, re.S)[1]
+    answer = server.post("/generate", json.loads(body))
+    named = re.findall(r"^\| `(\w+)`", text, re.M)
+    assert set(named) == {*FIELDS, PLUGIN_FIELD}
+    assert {len(answer["meta_info"][name]) for name in FIELDS} == {len(answer["output_ids"])}
+    assert answer["meta_info"][PLUGIN_FIELD] == PLUGIN_VERSION
 
 
 def test_nothing_was_lost_on_the_way(server):

@@ -30,16 +30,19 @@ def test_a_version_inside_of_the_range_is_taken(found):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "change",
+    ("change", "reasons"),
     [
-        "versions.SUPPORTED = ((9, 0, 0), (9, 1, 0))",
-        "path = next(iter(versions._FUNCTIONS)); versions._FUNCTIONS[path] = ('self', 'renamed')",
-        "path = next(iter(versions._FIELDS)); versions._FIELDS[path] = ('gone',)",
-        "versions._FUNCTIONS['sglang.srt.managers.scheduler.Scheduler.moved'] = ()",
+        ("versions.SUPPORTED = ((9, 0, 0), (9, 1, 0))", ["supports sglang >=9.0.0,<9.1.0"]),
+        (
+            "first, *_ = versions._FUNCTIONS; versions._FUNCTIONS[first] = ('self', 'renamed')\n"
+            "first, *_ = versions._FIELDS; versions._FIELDS[first] = ('gone',)\n"
+            "versions._FUNCTIONS['sglang.srt.managers.scheduler.Scheduler.moved'] = ()",
+            ["expected ('self', 'renamed') first", "has no gone", "Scheduler.moved is missing"],
+        ),
     ],
-    ids=["version", "parameters", "field", "function"],
+    ids=["version", "hooks"],
 )
-def test_sglang_does_not_start_with_a_hook_that_does_not_fit(change):
+def test_sglang_does_not_start_with_a_hook_that_does_not_fit(change, reasons):
     # SGLang's own loader, which swallows ordinary exceptions of plugins.
     code = (
         f"from eduprm.sglang import versions\n{change}\n"
@@ -55,6 +58,8 @@ def test_sglang_does_not_start_with_a_hook_that_does_not_fit(change):
     assert done.returncode == 1
     assert "served" not in done.stdout
     assert f"does not fit sglang {version('sglang')}" in done.stderr
+    for reason in reasons:
+        assert reason in done.stderr
 
 
 def test_the_cpu_platform_is_never_chosen_by_accident(monkeypatch):

@@ -1,7 +1,8 @@
 """Start an SGLang server on the CPU: `python -m eduprm.sglang.cpu_server --model-path DIR --port 30000`.
 
 For: tests and laptops. Sets SGLANG_PLATFORM and the flags that eager CPU serving needs, and runs
-`sglang.launch_server` in this process; every flag of SGLang may follow and wins over the ones set here.
+`sglang.launch_server` in this process. Every flag of SGLang may follow; a value given there wins. `--overlap` leaves
+SGLang's overlap scheduler on, which on a CPU hides nothing and computes one step too many for each request.
 """
 
 from __future__ import annotations
@@ -51,8 +52,11 @@ def cpu_server_args(**changes: object) -> list[str]:
 
 def main() -> None:
     """Run `sglang.launch_server` on the CPU platform with this command's arguments."""
+    flags = sys.argv[1:]
+    overlap = "--overlap" in flags
+    defaults = cpu_server_args(disable_overlap_schedule=not overlap)
     os.environ["SGLANG_PLATFORM"] = PLATFORM
-    sys.argv = ["sglang.launch_server", *cpu_server_args(), *sys.argv[1:]]
+    sys.argv = ["sglang.launch_server", *defaults, *(flag for flag in flags if flag != "--overlap")]
     runpy.run_module("sglang.launch_server", run_name="__main__", alter_sys=True)
 
 

@@ -9,7 +9,6 @@ Source: sglang 0.5.20 to 0.5.23, `sglang.srt.managers.auxiliary_output` and its 
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import pkgutil
 import re
@@ -37,7 +36,7 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "sglang.srt.managers.tokenizer_manager.TokenizerManager._validate_one_request": ("self", "obj"),
 }
 
-#: Dataclasses whose fields are read or written.
+#: Classes whose fields are read or written.
 _FIELDS: dict[str, tuple[str, ...]] = {
     "sglang.srt.layers.logits_processor.LogitsProcessorOutput": (
         "next_token_logits",
@@ -56,6 +55,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
         "has_custom_logit_processor",
         "logit_bias",
     ),
+    "sglang.srt.server_args.ServerArgs": ("speculative_algorithm", "pp_size", "disaggregation_mode"),
 }
 
 
@@ -120,7 +120,8 @@ def _misfit_fields(path: str, expected: tuple[str, ...]) -> str | None:
         owner = pkgutil.resolve_name(path)
     except (ImportError, AttributeError) as error:
         return f"{path} is missing ({error})"
-    missing = set(expected) - {field.name for field in dataclasses.fields(owner)}
+    found = {name for part in owner.__mro__ for name in inspect.get_annotations(part)}
+    missing = set(expected) - found
     return f"{path} has no {', '.join(sorted(missing))}" if missing else None
 
 
