@@ -1,17 +1,14 @@
 """The main job through an SGLang server: what it lacks after faults, the next start fetches, and nothing else.
 
-The server is scripted (eduprm.search.sglang.testing), so that faults come where they are wanted; the job through the real
-SGLang and a router is in packages/search/tests/sglang.
+The server is scripted (eduprm.search.sglang.testing), so that faults come where they are wanted; the job through the
+real SGLang and a router is in packages/search/tests/sglang.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,21 +49,28 @@ def scripted() -> ScriptedServer:
     return ScriptedServer(model=Path(resolve_model(BUNDLED_MODEL)).name, context=2000)
 
 
-def train(run: Path, *arguments: str, expect: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "apps/train", "--run", str(run), *SMALL, *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    assert done.returncode == expect, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
+@pytest.fixture
+def train(monkeypatch, capfd) -> Callable[..., str]:
+    """Run the command in this process, and give what it says."""
+    monkeypatch.syspath_prepend(str(ROOT / "apps/train"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from train_app.cli import main
+
+    def run(folder: Path, *arguments: str, expect: int = 0) -> str:
+        capfd.readouterr()
+        status = main(["--run", str(folder), *SMALL, *arguments])
+        said = capfd.readouterr().err
+        assert status == expect, said
+        return said
+
+    return run
 
 
 def forest(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((run / "forest").glob("*.parquet"))}
 
 
-def test_what_is_missing_after_faults_the_next_start_fetches_and_nothing_else(tmp_path):
+def test_what_is_missing_after_faults_the_next_start_fetches_and_nothing_else(tmp_path, train):
     with serving(scripted()) as server:
         train(tmp_path / "whole", "--url", server.url)
     problems = pl.read_parquet(tmp_path / "whole" / "problems.parquet")
@@ -115,7 +119,7 @@ def test_what_is_missing_after_faults_the_next_start_fetches_and_nothing_else(tm
     assert costs.height == costs.select("problem_id", "tree").unique().height == 18 - 3
 
 
-def test_a_server_that_is_not_there_or_lacks_the_plugin_is_told_in_a_line(tmp_path):
+def test_a_server_that_is_not_there_or_lacks_the_plugin_is_told_in_a_line(tmp_path, train):
     said = train(tmp_path / "none", "--url", "http://127.0.0.1:9", expect=2)
     assert "train: --url: http://127.0.0.1:9: no SGLang server is ready" in said
     bare = scripted()
@@ -130,7 +134,7 @@ def test_a_server_that_is_not_there_or_lacks_the_plugin_is_told_in_a_line(tmp_pa
     assert "entropies_upper" in marked.columns
 
 
-def test_flags_that_do_not_fit_together_are_refused(tmp_path):
+def test_flags_that_do_not_fit_together_are_refused(tmp_path, train):
     assert "--engine sglang and --url" in train(tmp_path / "a", expect=2)
     url = ("--url", "http://127.0.0.1:9")
     assert "--samples.temperature 1.0" in train(tmp_path / "b", *url, "--server.entropy", "bounds", expect=2)

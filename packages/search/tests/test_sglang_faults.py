@@ -372,3 +372,10 @@ def test_errors_of_one_engine_are_three_kinds():
     # What decides whether a tree is asked for again: refused for good, later, or never with this engine.
     assert not issubclass(RequestError, TransientError)
     assert not issubclass(EngineMismatchError, (RequestError, TransientError))
+
+
+def test_a_server_that_answers_nothing_at_all_is_told_before_the_first_tree(model):
+    server = ScriptedServer()
+    server.fault = lambda body, number: web.Response(status=400, text="no speculative decoding")
+    with pytest.raises(EngineMismatchError, match=r"not even one token.*no speculative decoding"):
+        grow(model, server)

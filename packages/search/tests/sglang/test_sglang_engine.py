@@ -156,7 +156,9 @@ def served(worker) -> int:
     """Requests that a worker has answered, from its own count."""
     with urllib.request.urlopen(worker.url + "/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
-    return int(sum(float(l.rsplit(" ", 1)[1]) for l in lines if l.startswith("sglang:num_requests_total")))
+    return int(
+        sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("sglang:num_requests_total"))
+    )
 
 
 def test_behind_a_router_each_tree_stays_with_its_worker_and_a_killed_worker_loses_nothing(

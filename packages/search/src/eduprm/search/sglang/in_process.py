@@ -1,8 +1,8 @@
 """SGLang inside this process: the scheduler, the radix cache and the kernels without a server in between.
 
-`SglangEngine` satisfies `eduprm.search.contract.Engine`. SGLang ties its engine to the event loop of the first request,
-so requests run on a loop of the engine's own, in a thread; callers may come from any loop. Needs the extra `sglang`, and
-the plugin eduprm-sglang for exact entropies. Source: SGLang 0.5.23, entrypoints/engine.py.
+`SglangEngine` satisfies `eduprm.search.contract.Engine`. SGLang ties its engine to the event loop of the first
+request, so requests run on a loop of the engine's own, in a thread; callers may come from any loop. Needs the extra
+`sglang`, and the plugin eduprm-sglang for exact entropies. Source: SGLang 0.5.23, entrypoints/engine.py.
 """
 
 from __future__ import annotations
@@ -112,6 +112,10 @@ class SglangEngine:
             raise RequestError(str(error)) from error
         self.num_decoded += len(done.token_ids)
         return done
+
+    def reset(self) -> None:
+        """Forget all held prefixes; for measurements that must not depend on what came before."""
+        asyncio.run_coroutine_threadsafe(self._engine.tokenizer_manager.flush_cache(), self._loop).result()
 
     def close(self) -> None:
         """Stop SGLang's processes."""

@@ -207,7 +207,11 @@ class SglangServer:
         self._repeats_samples = bool(info.get("enable_deterministic_inference"))
         self._answered_s = time.monotonic()
         # One token, to see before the first tree whether entropies come with it.
-        await self.generate(Request(prefix_ids=(min(self.stop_ids, default=0),), max_new_tokens=1))
+        probe = Request(prefix_ids=(min(self.stop_ids, default=0),), max_new_tokens=1)
+        try:
+            await self.generate(probe)
+        except (RequestError, TransientError) as error:
+            raise EngineMismatchError(f"{self._url}: not even one token comes back: {error}") from error
 
     async def _patiently(self, route: str, older: str) -> dict[str, Any]:
         """GET a route, waiting for a server that is starting; servers and routers before 0.5.4 know the older name."""

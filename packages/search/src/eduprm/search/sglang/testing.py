@@ -96,7 +96,8 @@ class ScriptedServer:
 
     def _answer(self, body: dict[str, Any], prefix: tuple[int, ...]) -> dict[str, Any]:
         params = body["sampling_params"]
-        ids, rows = list(prefix), []
+        ids = list(prefix)
+        rows: list[tuple[NDArray[np.float64], NDArray[np.intp]]] = []
         while len(rows) < params["max_new_tokens"] and not (rows and ids[-1] in params["stop_token_ids"]):
             logprobs = distribution(tuple(ids))
             best = np.argsort(-logprobs)
