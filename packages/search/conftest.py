@@ -1,4 +1,4 @@
-"""Without SGLang (the extra `sglang`) the engine in this process cannot be imported, so no doctest is looked for in it."""
+"""Without SGLang (the extra `sglang`) the in-process engine cannot be imported: no doctest is looked for in it."""
 
 import importlib.util
 

@@ -81,7 +81,14 @@ def test_replay_finds_the_order_and_budgets_hold_to_the_token(parallel, order, b
         branches = grow(strategy, prompt=prompt)
         assert 1 < len(branches) <= budget.max_leaves
         rows = validate_forest(
-            to_rows(branches, problem_id="p", tree="edu", cut=strategy.cut, decoder=Letters())
+            to_rows(
+                branches,
+                problem_id="p",
+                tree="edu",
+                cut=strategy.cut,
+                decoder=Letters(),
+                stop_ids=Scripted.stop_ids,
+            )
         )
         found = leaf_order(rows, order=order, parallel_forks=parallel, budget=budget)
         ordered = leaf_paths(rows).join(found, on=["problem_id", "tree", "leaf"]).sort("order")

@@ -22,7 +22,7 @@ class RetrySettings(BaseModel):
 
     Examples:
         >>> [round(wait) for wait in RetrySettings(attempts=4, first_wait_s=8).waits("p", 0)]
-        [6, 16, 23]
+        [11, 21, 44]
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
