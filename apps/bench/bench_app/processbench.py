@@ -53,9 +53,6 @@ def run(settings: ProcessBenchSettings) -> int:
         write_results(folder, scored, report, kept)
     shown = f"threshold {threshold['value']:.4g}, {threshold['how']}"
     print_summary(processbench_table(results), scored, threshold=shown)
-        processbench_table(results, threshold=f"threshold {threshold['value']:.4g}, {threshold['how']}"),
-        scored,
-    )
     print_undefined(results["PRM"])
     print_rejected(scored)
     print_paths(folder, scored)

@@ -34,8 +34,8 @@ def choose_threshold(scores: Sequence[Sequence[float]], labels: Sequence[int]) -
         ValueError: no solution with or none without an error (F1 is not defined), or a score outside [0, 1].
 
     Examples:
-        >>> choose_threshold([[0.9, 0.2], [0.8, 0.7], [0.9, 0.1]], [1, -1, 1])
-        Threshold(value=0.45, f1=1.0)
+        >>> choose_threshold([[0.9, 0.25], [0.8, 0.75], [0.9, 0.1]], [1, -1, 1])
+        Threshold(value=0.5, f1=1.0)
     """
     gold = np.asarray(labels)
     wrong = gold >= 0
