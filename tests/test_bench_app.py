@@ -111,7 +111,7 @@ def test_a_run_takes_up_scores_by_content_and_ends_with_the_same_bytes(bench, tm
     assert bench(*command)[0] == 0
     files = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json*")}
     chunks = sorted((tmp_path / "out" / "scores").glob("*.json"))
-    assert len(chunks) == 5
+    assert len(chunks) == 6
     # A killed run: some chunks are not there, one is half written.
     chunks[1].unlink()
     (chunks[1].parent / f".{chunks[1].name}.tmp-1-ab").write_text("[[")
@@ -126,6 +126,9 @@ def test_a_run_takes_up_scores_by_content_and_ends_with_the_same_bytes(bench, tm
     status, out, _ = bench(*command, "--threshold", "0.25")
     assert status == 0
     assert "threshold 0.25, given" in out
+    # Fewer rows are a part of what is there, and so is one file of the two.
+    assert bench(*command, "--limit", 5)[0] == 0
+    assert bench("processbench", "b.jsonl", *command[3:], "--threshold", 0.5)[0] == 0
     # Other content is scored anew.
     status, _, err = bench(*command, "--batch-tokens", "64")
     assert (status, "cannot be loaded" in err) == (2, True)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,15 @@ from bench_app.settings import StepSettings
 from bench_app.training import training_problems
 from eduprm.bench.command_line import UsageError, first_line
 from eduprm.bench.prm_folder import find_prm, folder_digest
-from eduprm.bench.steps import BenchFileError, Items, ScoreStore, StepScorer, find_overlap, score_items
-from eduprm.bench.steps.files import draw_rows
+from eduprm.bench.steps import (
+    BenchFileError,
+    Items,
+    ScoreStore,
+    StepScorer,
+    draw_rows,
+    find_overlap,
+    score_items,
+)
 from eduprm.forest import atomic_write_bytes, sweep_temporaries
 
 _COMPUTING = ("eduprm-prm", "torch", "transformers", "tokenizers")
@@ -111,13 +119,17 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
         }
     store = ScoreStore(folder / "scores", key)
     with RowsProgress(errors, total=items.items.height) as progress:
-        every = score_items(
-            items.items,
-            lambda: _load(prm, settings),
-            store,
-            chunk_rows=settings.chunk_rows,
-            done=progress.advance,
-        )
+        load = partial(_load, prm, settings)
+        try:
+            every = score_items(
+                items.items, load, store, chunk_rows=settings.chunk_rows, done=progress.advance
+            )
+        except RuntimeError as error:
+            if "out of memory" not in str(error):
+                raise
+            raise UsageError(
+                f"--batch-tokens: out of memory with {settings.batch_tokens}; set it lower"
+            ) from error
     late = every.filter(pl.col("reason").is_not_null()).select(
         "part", "id", "reason", source=pl.lit("scoring"), row=pl.lit(None, pl.Int64)
     )

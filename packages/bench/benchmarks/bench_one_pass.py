@@ -21,8 +21,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from eduprm.bench.steps import predict_first_wrong, read_processbench
-from eduprm.bench.steps.files import draw_rows
+from eduprm.bench.steps import draw_rows, predict_first_wrong, read_processbench
 from eduprm.prm import InputFormat, ProcessRewardModel
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.model import load_classifier

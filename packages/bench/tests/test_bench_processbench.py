@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from eduprm.bench.steps import (
     BenchFileError,
     choose_threshold,
+    draw_rows,
     evaluate_processbench,
     find_overlap,
     normalise_problem,
     predict_first_wrong,
     read_processbench,
 )
-from eduprm.bench.steps.files import draw_rows
 from eduprm.bench.steps.processbench import PROCESSBENCH_SCHEMA, floor_predictions
 from eduprm.bench.steps.table import processbench_table
 
@@ -120,7 +120,12 @@ def rows_of(*labels):
 
 def test_array_and_lines_are_read_alike_and_bad_rows_are_named(tmp_path):
     rows = [*rows_of(-1, 1, 2, True), {"id": "gsm8k-9", "problem": "?"}]
-    rows += [{**rows[0], "id": 7, "steps": ["one", " "]}, rows[1], {**rows[0], "id": "x"}]
+    rows += [
+        {**rows[0], "id": 7, "steps": ["one", " "]},
+        {**rows[0], "id": "y", "problem": "\ud800"},
+        rows[1],
+        {**rows[0], "id": "x"},
+    ]
     (tmp_path / "own.json").write_text(json.dumps(rows))
     lines = "\n".join(map(json.dumps, rows))
     (tmp_path / "own.jsonl").write_text(lines + "\nnot json\n")
@@ -132,10 +137,11 @@ def test_array_and_lines_are_read_alike_and_bad_rows_are_named(tmp_path):
         ("gsm8k", "gsm8k-1", 1),
         ("own", "x", -1),
     ]
-    assert array.rejected["row"].to_list() == [3, 4, 5, 6, 7]
-    assert jsonl.rejected["row"].to_list() == [3, 4, 5, 6, 7, 9]
+    assert array.rejected["row"].to_list() == [3, 4, 5, 6, 7, 8]
+    assert jsonl.rejected["row"].to_list() == [3, 4, 5, 6, 7, 8, 10]
     reasons = jsonl.rejected["reason"].to_list()
-    wanted = ("label from -1 to 1", "got True", "no steps, label", "text in step 1", "used by", "not JSON")
+    wanted = ("label from -1 to 1", "got True", "no steps, label", "text in step 1")
+    wanted += ("text in 'problem', got '\\ud800'", "used by", "not JSON")
     assert all(part in reason for part, reason in zip(wanted, reasons, strict=True))
 
 

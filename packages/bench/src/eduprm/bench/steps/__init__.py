@@ -4,7 +4,6 @@ Frames and numbers only; a PRM comes in as anything with the methods of `StepSco
 """
 
 from eduprm.bench.steps.files import BenchFileError as BenchFileError
-from eduprm.bench.steps.files import Items as Items
 from eduprm.bench.steps.overlap import find_overlap as find_overlap
 from eduprm.bench.steps.overlap import normalise_problem as normalise_problem
 from eduprm.bench.steps.prmbench import evaluate_prmbench as evaluate_prmbench
@@ -12,6 +11,8 @@ from eduprm.bench.steps.prmbench import read_prmbench as read_prmbench
 from eduprm.bench.steps.processbench import evaluate_processbench as evaluate_processbench
 from eduprm.bench.steps.processbench import predict_first_wrong as predict_first_wrong
 from eduprm.bench.steps.processbench import read_processbench as read_processbench
+from eduprm.bench.steps.rows import Items as Items
+from eduprm.bench.steps.rows import draw_rows as draw_rows
 from eduprm.bench.steps.scoring import ScoreStore as ScoreStore
 from eduprm.bench.steps.scoring import StepScorer as StepScorer
 from eduprm.bench.steps.scoring import score_items as score_items
@@ -23,6 +24,7 @@ __all__ = [
     "ScoreStore",
     "StepScorer",
     "choose_threshold",
+    "draw_rows",
     "evaluate_prmbench",
     "evaluate_processbench",
     "find_overlap",

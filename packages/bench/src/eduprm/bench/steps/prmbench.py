@@ -20,16 +20,8 @@ import numpy as np
 import polars as pl
 
 from eduprm.bench.bootstrap import hashed_rng, percentile_interval, resample_counts
-from eduprm.bench.steps.files import (
-    ITEM_SCHEMA,
-    Items,
-    RowError,
-    collect,
-    id_of,
-    open_sources,
-    steps_of,
-    text_of,
-)
+from eduprm.bench.steps.files import RowError, open_sources
+from eduprm.bench.steps.rows import ITEM_SCHEMA, Items, collect, id_of, steps_of, text_of
 
 HUB_NAME = "hitsmy/PRMBench_Preview"
 CATEGORIES: dict[str, tuple[str, ...]] = {

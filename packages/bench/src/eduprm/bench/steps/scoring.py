@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
+from eduprm.bench.steps.rows import drawing_order
 from eduprm.forest import atomic_write_bytes
 
 _FORMAT = 1  # raise when what a chunk holds changes, so that older ones are not taken up
@@ -91,7 +92,7 @@ def score_items(
     """Score every row, taking up the chunks that the store holds.
 
     Args:
-        items: with columns problem and steps.
+        items: with columns part, id, problem and steps.
         load: gives the PRM; called once, and only if some chunk is not there.
         store: where chunks are kept.
         chunk_rows: rows between two writes; a killed run loses at most these.
@@ -108,22 +109,30 @@ def score_items(
         raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
     pairs = list(zip(items["problem"].to_list(), items["steps"].to_list(), strict=True))
     prm: StepScorer | None = None
-    found: list[RowScore] = []
-    for start in range(0, len(pairs), chunk_rows):
-        rows = pairs[start : start + chunk_rows]
+    results: dict[int, RowScore] = {}
+    for indices in _chunks(items, chunk_rows):
+        rows = [pairs[index] for index in indices]
         chunk = store.read(rows)
         fresh = chunk is None
         if chunk is None:
             prm = prm or load()
             chunk = _score_chunk(prm, rows)
             store.write(rows, chunk)
-        found += chunk
+        results.update(zip(indices, chunk, strict=True))
         done(len(rows), sum(row.tokens for row in chunk) if fresh else 0)
+    found = [results[index] for index in range(len(pairs))]
     return items.with_columns(
         pl.Series("scores", [row.scores for row in found], dtype=pl.List(pl.Float64)),
         pl.Series("num_tokens", [row.tokens for row in found], dtype=pl.Int32),
         pl.Series("reason", [row.reason for row in found], dtype=pl.String),
     )
+
+
+def _chunks(items: pl.DataFrame, size: int) -> Iterator[list[int]]:
+    """Indices of rows of one part, in drawing order, so that a larger draw or more parts keep the chunks they had."""
+    for indices in drawing_order(items).values():
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size]
 
 
 def _score_chunk(prm: StepScorer, rows: Sequence[tuple[str, Sequence[str]]]) -> list[RowScore]:
