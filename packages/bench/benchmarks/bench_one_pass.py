@@ -37,7 +37,8 @@ def load(name: str, batch_tokens: int) -> ProcessRewardModel:
 
         name = str(resolve_model(name))
     model = load_classifier(name)
-    torch.nn.init.normal_(model.score.weight, std=0.02, generator=torch.Generator().manual_seed(0))
+    std = 0.5 / model.config.get_text_config().hidden_size ** 0.5
+    torch.nn.init.normal_(model.score.weight, std=std, generator=torch.Generator().manual_seed(0))
     return ProcessRewardModel(
         model, InputBuilder.from_pretrained(name, InputFormat()), batch_tokens=batch_tokens
     )
@@ -74,6 +75,7 @@ def check_equal(ours: list[list[float]], theirs: list[list[float]]) -> tuple[flo
     flat = np.concatenate([np.array(row) for row in ours])
     worst = float(np.abs(flat - np.concatenate([np.array(row) for row in theirs])).max())
     assert worst < TOLERANCE, f"scores differ by {worst}"
+    assert np.ptp(flat) > 10 * TOLERANCE, f"nothing to compare: scores from {flat.min()} to {flat.max()}"
     between = np.quantile(flat, np.linspace(0.05, 0.95, 19))
     between = [float(t) for t in between if np.abs(flat - t).min() > worst]
     for threshold in between:
