@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eduprm.bench.prm_folder import find_prm
 from rerank_app.errors import EXIT_STOPPED, EXIT_UNUSABLE, UsageError
 from rerank_app.files import SolutionsFile, open_solutions
-from rerank_app.prm import find_prm
 from rerank_app.settings import Settings, load_settings
 
 

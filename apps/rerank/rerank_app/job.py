@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from eduprm.bench.prm_folder import file_digest, folder_digest
 from rerank_app.errors import EXIT_FINE, EXIT_SOME_REJECTED, Rejection, UsageError
 from rerank_app.files import SolutionsFile
 from rerank_app.index import Chunk, Counts, Index
-from rerank_app.prm import file_digest, folder_digest
 from rerank_app.progress import SolutionsProgress, busy
 from rerank_app.ranking import Ranker
 from rerank_app.report import (

@@ -1,4 +1,4 @@
-"""Find the PRM and tell it from every other by content.
+"""Find the PRM and tell it from every other by content; for the apps.
 
 For: a clear message before anything heavy is loaded, and the key under which scores are kept. Does not know: torch.
 """
@@ -9,7 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from rerank_app.errors import UsageError, first_line
+from eduprm.bench.command_line import UsageError, first_line
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]

@@ -1,0 +1,8 @@
+"""`uv run apps/bench COMMAND`: judge a process reward model on the field's benchmarks."""
+
+import sys
+
+from bench_app.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

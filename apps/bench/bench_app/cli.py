@@ -1,0 +1,65 @@
+"""The commands of the app: a name, its settings, and the function that runs it.
+
+For: which command is meant, mistakes as one line, exit statuses. Does not know: what a command does. A new command is a
+line in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from bench_app.settings import PrmBenchSettings, ProcessBenchSettings
+from eduprm.bench.command_line import CommandSettings, UsageError, load_settings
+
+EXIT_FINE, EXIT_UNUSABLE, EXIT_SOME_REJECTED, EXIT_STOPPED = 0, 2, 3, 130
+
+
+class Command(NamedTuple):
+    """`module.run(settings)` gives the exit status; imported only when its settings are found good."""
+
+    settings: type[CommandSettings]
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "processbench": Command(
+        ProcessBenchSettings, "bench_app.processbench", "find the first wrong step (ProcessBench)"
+    ),
+    "prmbench": Command(
+        PrmBenchSettings, "bench_app.prmbench", "tell spoilt steps from good ones (PRMBench)"
+    ),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; returns the exit status."""
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(_usage())
+        return EXIT_FINE if arguments else EXIT_UNUSABLE
+    if name not in COMMANDS:
+        print(f"bench: expected a command ({', '.join(COMMANDS)}), got {name!r}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    command = COMMANDS[name]
+    try:
+        settings = load_settings(command.settings, arguments[1:])
+        run: Callable[[Any], int] = import_module(command.module).run
+        return run(settings)
+    except UsageError as error:
+        for line in str(error).splitlines():
+            print(f"bench {name}: {line}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    except KeyboardInterrupt:
+        print(f"bench {name}: stopped; the same command goes on from here", file=sys.stderr)
+        return EXIT_STOPPED
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    head = "usage: uv run apps/bench COMMAND [DATA ...] [--flags]\n\ncommands (each with --help):"
+    return "\n".join([head, *lines])

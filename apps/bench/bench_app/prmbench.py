@@ -1,0 +1,63 @@
+"""`bench prmbench`: scores, judgements at a fixed threshold, figures per class of error."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from bench_app.job import output_folder, readable, score, take, working_in, write_results
+from bench_app.printing import print_paths, print_rejected, print_summary
+from bench_app.settings import PrmBenchSettings
+from eduprm.bench.steps import evaluate_prmbench, read_prmbench
+from eduprm.bench.steps.prmbench import floor_scores
+from eduprm.bench.steps.table import prmbench_table
+
+
+def run(settings: PrmBenchSettings) -> int:
+    """Run the command; returns the exit status."""
+    with readable():
+        items = take(read_prmbench(settings.data, parts=settings.parts), settings)
+    folder = output_folder(settings, "prmbench")
+    with working_in(folder):
+        scored = score(items, settings, folder)
+        rows = scored.rows
+        judges = {"PRM": rows}
+        if scored.clean is not None:
+            judges["PRM, without overlap"] = scored.clean
+        if rows.height < scored.all_rows.height:
+            judges["PRM, rejected as wrong"] = _with_rejected(scored.all_rows)
+        for name, scores in floor_scores(rows, seed=settings.seed).items():
+            judges[name] = rows.with_columns(scores=pl.Series(scores, dtype=pl.List(pl.Float64)))
+        results = {
+            name: evaluate_prmbench(
+                frame,
+                seed=settings.seed,
+                # The floors' scores are made for this one.
+                threshold=settings.threshold if name.startswith("PRM") else 0.5,
+                bootstrap=settings.bootstrap,
+            )
+            for name, frame in judges.items()
+        }
+        beyond = pl.col("error_steps").list.max() > pl.col("steps").list.len()
+        report = {
+            "benchmark": "PRMBench",
+            "data": settings.data,
+            "prm": settings.prm,
+            "threshold": {"value": settings.threshold},
+            "rows_with_error_steps_beyond_the_last": rows.filter(beyond).height,
+            "results": {name: frame.to_dicts() for name, frame in results.items()},
+        }
+        write_results(folder, scored, report, rows.select("part", "id", "error_steps", "scores"))
+    shown = f"threshold {settings.threshold:.4g}: a step is judged right above it"
+    print_summary(prmbench_table(results), scored, threshold=shown)
+    print_rejected(scored)
+    print_paths(folder, scored)
+    return 3 if scored.rejected.height else 0
+
+
+def _with_rejected(rows: pl.DataFrame) -> pl.DataFrame:
+    """All rows, every step of a rejected one judged the wrong way round."""
+    scores = [
+        [float(step in wrong) for step in range(1, len(steps) + 1)] if given is None else given
+        for given, steps, wrong in rows.select("scores", "steps", "error_steps").iter_rows()
+    ]
+    return rows.with_columns(scores=pl.Series(scores, dtype=pl.List(pl.Float64)))

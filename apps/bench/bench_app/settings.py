@@ -1,0 +1,86 @@
+"""Settings of the commands: frozen models from which the command line, its help and TOML recipes come.
+
+For: reading and checking settings. Does not know: files' contents, models. Imports neither torch nor polars.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg, SettingsConfigDict
+
+from eduprm.bench.command_line import CommandSettings
+
+
+class StepSettings(CommandSettings):
+    """What the benchmarks of steps have in common."""
+
+    prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    output: Path | None = Field(
+        None,
+        description="folder of report, rows and scores; none: runs/bench/<command>-<last two names of the PRM's path>",
+    )
+    parts: tuple[str, ...] = Field(
+        (), description="take only these subsets (prmbench: classes of error); none: all"
+    )
+    limit: int | None = Field(
+        None, ge=1, description="take only so many rows of each, drawn by a hash of their ids; none: all"
+    )
+    train_problems: Path | None = Field(
+        None,
+        description="what the PRM was trained on, to look for overlap: a file of problems or a run folder; none: the "
+        "problems.parquet beside the PRM, if there is one",
+    )
+    batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")
+    chunk_rows: int = Field(
+        32, ge=1, description="rows scored between two writes; a killed run loses at most these"
+    )
+    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
+    )
+    bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals")
+    seed: int = Field(0, ge=0, description="seeds those resamples and the random judges")
+    config: Path | None = Field(None, description="TOML file with any of these settings; flags win over it")
+
+
+class ProcessBenchSettings(StepSettings):
+    """
+    Judge a process reward model (PRM) on ProcessBench: find the first wrong step.
+
+    DATA are files (.json, .jsonl, .parquet; rows of id, problem, steps, label) or a
+    name on the hub. Exit status: 0 done, 3 done but some rows rejected, 2 unusable.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="uv run apps/bench processbench")
+    command: ClassVar[str] = "uv run apps/bench processbench"
+
+    data: CliPositionalArg[list[str]] = Field(
+        ["Qwen/ProcessBench"], min_length=1, description="files, or the name of a data set on the hub"
+    )
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="a step is judged wrong at or below it; none: chosen on --choose-on"
+    )
+    choose_on: str = Field(
+        "gsm8k", description="the subset on which the threshold with the best F1 is chosen, to be used on all"
+    )
+
+
+class PrmBenchSettings(StepSettings):
+    """
+    Judge a process reward model (PRM) on PRMBench: tell spoilt steps from good ones.
+
+    DATA are files (.json, .jsonl, .parquet; rows of idx, modified_question,
+    modified_process, error_steps, classification) or a name on the hub.
+    Exit status: 0 done, 3 done but some rows rejected, 2 unusable.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="uv run apps/bench prmbench")
+    command: ClassVar[str] = "uv run apps/bench prmbench"
+
+    data: CliPositionalArg[list[str]] = Field(
+        ["hitsmy/PRMBench_Preview"], min_length=1, description="files, or the name of a data set on the hub"
+    )
+    threshold: float = Field(0.5, ge=0, le=1, description="a step is judged right above it")

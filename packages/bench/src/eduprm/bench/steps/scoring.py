@@ -1,0 +1,168 @@
+"""Score the steps of benchmark rows with a PRM, each solution in one forward pass, in chunks that survive a kill.
+
+It knows a PRM by the few methods of `StepScorer` and the chunks on disk, not the benchmarks' gold. A chunk is kept
+under a hash of all that decides its scores: the PRM's content, the settings and versions that the caller names, and the
+rows' problems and steps. So a run takes up exactly the chunks that it would have computed, whatever was judged before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import polars as pl
+
+from eduprm.bench.steps.rows import drawing_order
+from eduprm.forest import atomic_write_bytes
+
+_FORMAT = 1  # raise when what a chunk holds changes, so that older ones are not taken up
+
+
+class InputBuilder(Protocol):
+    """Builds the ids a PRM reads."""
+
+    def prompt_ids(self, problem: str) -> list[int]:
+        """Ids before the first step."""
+
+    def solution_ids(self, steps: Sequence[str]) -> list[list[int]]:
+        """Ids of each step; ValueError for steps that cannot be read."""
+
+
+class StepScorer(Protocol):
+    """What is asked of a PRM; `eduprm.prm.ProcessRewardModel` is one."""
+
+    builder: Any  # an InputBuilder; Any, so that builders with further optional arguments fit
+    max_tokens: int | None
+
+    def score_ids(
+        self, solutions: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]
+    ) -> list[list[float]]:
+        """One score in [0, 1] per step of each (prompt ids, ids of each step)."""
+
+
+class RowScore(NamedTuple):
+    """Scores of a row's steps and the tokens read, or why there are none."""
+
+    scores: list[float] | None
+    tokens: int
+    reason: str | None
+
+
+class ScoreStore:
+    """Chunks of scores in a folder, by content.
+
+    Args:
+        folder: made on the first write.
+        key: everything besides the rows that decides a score, as JSON has it.
+    """
+
+    def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._key = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
+
+    def path(self, rows: Sequence[tuple[str, Sequence[str]]]) -> Path:
+        """Where the scores of these (problem, steps) stand, whether they do or not."""
+        text = json.dumps([self._key, rows], ensure_ascii=False)
+        return self.folder / f"{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.json"
+
+    def read(self, rows: Sequence[tuple[str, Sequence[str]]]) -> list[RowScore] | None:
+        """Scores of a finished chunk, None if it is not finished."""
+        path = self.path(rows)
+        if not path.is_file():
+            return None
+        return [RowScore(*row) for row in json.loads(path.read_bytes())]
+
+    def write(self, rows: Sequence[tuple[str, Sequence[str]]], scores: Sequence[RowScore]) -> None:
+        """Keep a chunk, atomically."""
+        atomic_write_bytes(self.path(rows), json.dumps(list(scores), allow_nan=False).encode())
+
+
+def score_items(
+    items: pl.DataFrame,
+    load: Callable[[], StepScorer],
+    store: ScoreStore,
+    *,
+    chunk_rows: int = 32,
+    done: Callable[[int, int], None] = lambda rows, tokens: None,
+) -> pl.DataFrame:
+    """Score every row, taking up the chunks that the store holds.
+
+    Args:
+        items: with columns part, id, problem and steps.
+        load: gives the PRM; called once, and only if some chunk is not there.
+        store: where chunks are kept.
+        chunk_rows: rows between two writes; a killed run loses at most these.
+        done: called with the rows of each chunk and the tokens read for it now (0: it was taken up).
+
+    Returns:
+        The items with scores (a list with one number per step, null if rejected), num_tokens and reason (null, or why
+        the row was rejected: it cannot be tokenised, or is longer than the PRM's context).
+
+    Raises:
+        ValueError: chunk_rows below 1.
+    """
+    if chunk_rows < 1:
+        raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
+    pairs = list(zip(items["problem"].to_list(), items["steps"].to_list(), strict=True))
+    prm: StepScorer | None = None
+    results: dict[int, RowScore] = {}
+    for indices in _chunks(items, chunk_rows):
+        rows = [pairs[index] for index in indices]
+        chunk = store.read(rows)
+        fresh = chunk is None
+        if chunk is None:
+            prm = prm or load()
+            chunk = _score_chunk(prm, rows)
+            store.write(rows, chunk)
+        results.update(zip(indices, chunk, strict=True))
+        done(len(rows), sum(row.tokens for row in chunk) if fresh else 0)
+    found = [results[index] for index in range(len(pairs))]
+    return items.with_columns(
+        pl.Series("scores", [row.scores for row in found], dtype=pl.List(pl.Float64)),
+        pl.Series("num_tokens", [row.tokens for row in found], dtype=pl.Int32),
+        pl.Series("reason", [row.reason for row in found], dtype=pl.String),
+    )
+
+
+def _chunks(items: pl.DataFrame, size: int) -> Iterator[list[int]]:
+    """Indices of rows of one part, in drawing order, so that a larger draw or more parts keep the chunks they had."""
+    for indices in drawing_order(items).values():
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size]
+
+
+def _score_chunk(prm: StepScorer, rows: Sequence[tuple[str, Sequence[str]]]) -> list[RowScore]:
+    inputs: list[tuple[list[int], list[list[int]]] | None] = []
+    reasons: list[str | None] = []
+    for problem, steps in rows:
+        try:
+            one = prm.builder.prompt_ids(problem), prm.builder.solution_ids(steps)
+            reason = _too_long(one, prm.max_tokens)
+        except ValueError as error:
+            one, reason = None, f"cannot be read by the PRM ({error})"
+        inputs.append(one if reason is None else None)
+        reasons.append(reason)
+    fitting = [one for one in inputs if one is not None]
+    scores = iter(prm.score_ids(fitting) if fitting else [])
+    results = []
+    for one, reason in zip(inputs, reasons, strict=True):
+        values = next(scores) if one is not None else None
+        if values is not None and not all(map(math.isfinite, values)):
+            values, reason = None, "the PRM's scores are not numbers; try --dtype float32"
+        results.append(RowScore(values, 0 if one is None else _num_tokens(one), reason))
+    return results
+
+
+def _num_tokens(one: tuple[list[int], list[list[int]]]) -> int:
+    return len(one[0]) + sum(map(len, one[1]))
+
+
+def _too_long(one: tuple[list[int], list[list[int]]], most: int | None) -> str | None:
+    total = _num_tokens(one)
+    if most is None or total <= most:
+        return None
+    return f"{total} tokens with its problem, the PRM's context holds {most}"
