@@ -25,6 +25,10 @@ from eduprm.sglang.wire import FIELDS
 
 logger = logging.getLogger(__name__)
 
+#: Rows of a tile on a CPU. A step has few rows, and the default of one a tile takes nearly twice as long
+#: (benchmarks/step.py).
+CPU_CHUNK_ROWS = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
@@ -59,7 +63,9 @@ def start(logits: Tensor, rows: Sequence[int], *, will_change: bool) -> Started:
         logits = logits.index_select(0, index)  # a copy already
     elif will_change:
         logits = logits.clone()
-    return Started(rows=tuple(rows), index=index, logits=logits, top2=entropy_top2(logits))
+    chunk_rows = CPU_CHUNK_ROWS if logits.device.type == "cpu" else None
+    top2 = entropy_top2(logits, chunk_rows=chunk_rows)
+    return Started(rows=tuple(rows), index=index, logits=logits, top2=top2)
 
 
 @torch.no_grad()
