@@ -5,7 +5,7 @@ SGLang's auxiliary output: the scheduler copies it to pinned host memory on its 
 of the step (`copy_to_host`), waits for its event, commits the tokens, and calls `consume` with what it committed.
 So there is one transfer per step and no wait of its own, with the overlap scheduler or without.
 Does not know: how SGLang is hooked; it imports nothing of SGLang.
-Source: sglang `sglang.srt.managers.auxiliary_output` (0.5.20 to 0.5.23).
+Source: sglang `sglang.srt.managers.auxiliary_output` (0.5.23).
 
 Shapes: R rows (requests that asked) of a batch, V vocabulary.
 """
