@@ -93,6 +93,26 @@ def test_package_imports_alone(name, wheels, tmp_path):
     assert str(environment) in done.stdout
 
 
+def test_the_client_of_a_server_needs_neither_torch_nor_sglang(wheels, tmp_path):
+    environment = tmp_path / "env"
+    uv("venv", "--quiet", "--python", "3.11", str(environment))
+    python = str(environment / "bin" / "python")
+    uv(
+        "pip", "install", "--quiet", "--python", python, "--find-links", str(wheels),
+        "--constraints", str(_constraints(tmp_path)), "eduprm-search[sglang-client]",
+    )  # fmt: skip
+    code = (
+        "import importlib.util\n"
+        "from eduprm.search import EduSampling, PolicyTokenizer, grow_forest\n"
+        "from eduprm.search.sglang import SglangServer\n"
+        "import transformers\n"
+        "print([name for name in ('torch', 'sglang') if importlib.util.find_spec(name)])"
+    )
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
 def _constraints(folder: Path) -> Path:
     path = folder / "constraints.txt"
     text = uv(

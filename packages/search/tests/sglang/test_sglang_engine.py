@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -150,6 +151,25 @@ def test_limits_and_the_wrong_model_are_told_by_the_server(sglang_cluster, token
             engine=SglangServer(worker.url, model=str(other)),
             decoder=tokenizer,
         )
+
+
+def test_the_main_job_grows_its_trees_through_the_router(sglang_cluster, tmp_path, monkeypatch):
+    router, _ = sglang_cluster
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[4] / "apps" / "train"))
+    from train_app.cli import main
+
+    arguments = [
+        "--engine", "sglang", "--url", router.url, "--run", str(tmp_path / "run"), "--problem.num-train", "4",
+        "--problem.num-test", "2", "--search.budget.max-leaves", "4", "--search.budget.max-tokens-per-path", "32",
+        "--search.parallel-forks", "2", "--samples.num-samples", "3", "--only", "problems", "--only", "search",
+        "--only", "label",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    labels = pl.concat([pl.read_parquet(path) for path in (tmp_path / "run" / "labels").glob("*.parquet")])
+    assert labels.select("problem_id", "tree").unique().height == 4 + 3 * 2
+    costs = pl.concat([pl.read_parquet(path) for path in (tmp_path / "run" / "costs").glob("*.parquet")])
+    edu = costs.filter(tree="edu")
+    assert edu["recomputed_tokens"].sum() <= 0.01 * edu["prefix_tokens"].sum(), edu
 
 
 def served(worker) -> int:

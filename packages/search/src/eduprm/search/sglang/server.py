@@ -31,6 +31,7 @@ from eduprm.search.sglang.wire import EntropyKind, continuation, payload
 
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REFUSED_STATUS = frozenset({400, 413, 422})
+_INFO_LIMIT_S = 10.0
 
 
 class SglangServer:
@@ -110,7 +111,6 @@ class SglangServer:
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=self._max_requests + 1),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=10.0),
         )
         try:
             await self._check_server()
@@ -165,9 +165,9 @@ class SglangServer:
     async def _post(self, route: str, body: dict[str, Any], *, group: str = "") -> dict[str, Any]:
         # A router with the policy `manual` keeps a key on one worker; `cache_aware` reads the prefix itself.
         headers = {"X-SMG-Routing-Key": f"{derive_seed(group):016x}"} if group else {}
-        return await self._call("POST", route, json=body, headers=headers)
+        return await self._call("POST", route, limit_s=self._timeout_s, json=body, headers=headers)
 
-    async def _call(self, method: str, route: str, **options: Any) -> Any:
+    async def _call(self, method: str, route: str, *, limit_s: float, **options: Any) -> Any:
         """One attempt at one call.
 
         Raises:
@@ -178,12 +178,13 @@ class SglangServer:
         if self._session is None:
             raise RuntimeError("the client is not connected: use it inside `async with`")
         try:
-            async with self._session.request(method, self._url + route, **options) as response:
+            limit = aiohttp.ClientTimeout(total=limit_s, sock_connect=10.0)
+            async with self._session.request(method, self._url + route, timeout=limit, **options) as response:
                 if response.status == 200:
                     return await response.json(content_type=None)
                 text = (await response.text(errors="replace"))[:300]
         except TimeoutError as error:
-            raise RetryableError(f"no answer within {self._timeout_s:g} s") from error
+            raise RetryableError(f"no answer within {limit_s:g} s") from error
         except (aiohttp.ClientError, ConnectionError, ValueError) as error:
             raise RetryableError(f"{type(error).__name__}: {error}") from error
         reason = f"{route} answered {response.status}: {text}"
@@ -220,9 +221,9 @@ class SglangServer:
         while True:
             try:
                 try:
-                    return dict(await self._call("GET", route))
+                    return dict(await self._call("GET", route, limit_s=_INFO_LIMIT_S))
                 except EngineMismatchError:
-                    return dict(await self._call("GET", older))
+                    return dict(await self._call("GET", older, limit_s=_INFO_LIMIT_S))
             except RetryableError as error:
                 if time.monotonic() > until:
                     raise EngineMismatchError(
