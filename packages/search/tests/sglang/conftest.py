@@ -82,7 +82,7 @@ def start_worker(folder: Path, name: str, *flags: str, **environment: str) -> Pr
             "--port",
             str(port),
             "--max-total-tokens",
-            "8192",
+            "4096",
             "--enable-metrics",
             "--sleep-on-idle",
             *flags,

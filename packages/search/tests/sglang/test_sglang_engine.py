@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -61,7 +64,7 @@ def embedded() -> TransformersEngine:
 
 def test_trees_equal_those_of_the_transformers_engine_but_for_ties(sglang_cluster, embedded, tokenizer):
     _, (worker, _) = sglang_cluster
-    asked = problems(tokenizer, 6)
+    asked = problems(tokenizer, 5)
     prompts = dict(asked.rows())
     served = grow_forest(
         asked, strategies=[EDU], engine=SglangServer(worker.url, model=MODEL), decoder=tokenizer
@@ -76,7 +79,7 @@ def test_trees_equal_those_of_the_transformers_engine_but_for_ties(sglang_cluste
     validate_forest(served.forest)
     compared = compare_forests(served.forest, here.forest, strategy=EDU, top_three=top_three)
     assert "different" not in compared["verdict"].to_list(), compared
-    assert (compared["verdict"] == "same").sum() >= 4, compared
+    assert (compared["verdict"] == "same").sum() >= 3, compared
     assert compared["entropy_error_nats"].max() < 1e-3
     assert compared["logprob_error_nats"].max() < 1e-3
     # Costs: each tree's prefixes were held but for the prompt and the forks' own tokens.
@@ -151,6 +154,47 @@ def test_limits_and_the_wrong_model_are_told_by_the_server(sglang_cluster, token
             engine=SglangServer(worker.url, model=str(other)),
             decoder=tokenizer,
         )
+
+
+IN_PROCESS = """
+import json, sys
+import polars as pl
+from eduprm.sglang.cpu_server import CPU_ENGINE_ARGS
+from eduprm.search import EduSampling, PolicyTokenizer, RequestError, grow_forest
+from eduprm.search.sglang import SglangEngine
+
+if __name__ == "__main__":
+    model, edu, problems = json.loads(sys.argv[1])
+    asked = pl.DataFrame(problems, schema=["problem_id", "prompt_token_ids"], orient="row")
+    with SglangEngine(model, **CPU_ENGINE_ARGS) as engine:
+        # Two growths: each has an event loop of its own.
+        for part in (asked.head(1), asked.tail(2)):
+            growth = grow_forest(part, strategies=[EduSampling(**edu)], engine=engine, decoder=PolicyTokenizer(model))
+            print("TREE", json.dumps([growth.forest["token_ids"].to_list(), growth.costs.to_dicts()]))
+        long = part.with_columns(prompt_token_ids=pl.lit([5] * 9000))
+        print("REFUSED", *grow_forest(long, strategies=[EduSampling(**edu)], engine=engine,
+            decoder=PolicyTokenizer(model)).rejected["reason"])
+"""
+
+
+def test_the_engine_in_a_process_of_its_own_grows_the_same_trees(sglang_cluster, tokenizer, tmp_path):
+    _, (worker, _) = sglang_cluster
+    asked = problems(tokenizer, 3, first=50)
+    client = SglangServer(worker.url, model=MODEL)
+    expected = grow_forest(asked, strategies=[EDU], engine=client, decoder=tokenizer)
+    script = tmp_path / "in_process.py"
+    script.write_text(IN_PROCESS)
+    given = json.dumps([MODEL, EDU.model_dump(mode="json"), asked.rows()])
+    done = subprocess.run(
+        [sys.executable, str(script), given], capture_output=True, text=True, timeout=400,
+        env={**os.environ, "SGLANG_PLATFORM": "eduprm_cpu", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    parts = [json.loads(line[5:]) for line in lines if line.startswith("TREE ")]
+    assert [ids for part, _ in parts for ids in part] == expected.forest["token_ids"].to_list()
+    assert sum(cost["recomputed_tokens"] for _, costs in parts for cost in costs) == 0
+    assert sum("limit of" in line for line in lines if line.startswith("REFUSED")) == 1
 
 
 def test_the_main_job_grows_its_trees_through_the_router(sglang_cluster, tmp_path, monkeypatch):
