@@ -30,6 +30,13 @@ class PlainDecoder:
             self._known[ids] = torch.log_softmax(logits, dim=-1)
         return self._known[ids]
 
+    @torch.inference_mode()
+    def read(self, ids: tuple[int, ...], *, least: int) -> None:
+        """Note `distribution` of every prefix of at least `least` tokens, from one forward over all of `ids`."""
+        logits = self.model(torch.tensor([ids])).logits[0, least - 1 :].double()
+        for length, logprobs in enumerate(torch.log_softmax(logits, dim=-1), start=least):
+            self._known.setdefault(ids[:length], logprobs)
+
     def greedy(self, prompt: tuple[int, ...], max_new: int) -> list[tuple[int, float, float, int, float]]:
         """(token, log-prob, entropy, runner-up, its log-prob) of a greedy path."""
         out, ids = [], list(prompt)

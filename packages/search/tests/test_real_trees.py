@@ -72,6 +72,9 @@ def test_trees_equal_the_reference(engine, reference, tokenizer, prompts, proble
     compared = 0
     for number, prompt in enumerate(prompts):
         own = ordered.filter(problem_id=f"p{number}")
+        for ids in own["token_ids"].to_list():
+            # Saves the reference a forward a token where both agree; where they do not, it goes its own way.
+            reference.read((*prompt, *ids[:-1]), least=len(prompt))
         expected = reference.edu(
             prompt,
             threshold=THRESHOLD,
