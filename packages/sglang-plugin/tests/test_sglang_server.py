@@ -136,7 +136,8 @@ def test_a_prompt_that_is_computed_in_chunks(server, reference):
 
 def test_retracted_requests_keep_their_values(server, reference):
     prompts = [reference.chat(question) for question in QUESTIONS]
-    answers = server.generate(prompts, greedy(80, ignore_eos=True))
+    # Not ignore_eos: SGLang then counts the room exactly and admits fewer.
+    answers = server.generate(prompts, greedy(80, min_new_tokens=80))
     assert sum(answer["meta_info"]["num_retractions"] for answer in answers) > 0
     for prompt, answer in zip(prompts, answers, strict=True):
         reference.check(prompt, answer)

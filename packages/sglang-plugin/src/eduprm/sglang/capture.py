@@ -5,7 +5,7 @@ SGLang's auxiliary output: the scheduler copies it to pinned host memory on its 
 of the step (`copy_to_host`), waits for its event, commits the tokens, and calls `consume` with what it committed.
 So there is one transfer per step and no wait of its own, with the overlap scheduler or without.
 Does not know: how SGLang is hooked; it imports nothing of SGLang.
-Source: sglang `sglang.srt.managers.auxiliary_output` (0.5.20 to 0.5.23).
+Source: sglang `sglang.srt.managers.auxiliary_output` (0.5.23).
 
 Shapes: R rows (requests that asked) of a batch, V vocabulary.
 """
@@ -24,6 +24,10 @@ from eduprm.entropy import EntropyTop2, entropy_top2
 from eduprm.sglang.wire import FIELDS
 
 logger = logging.getLogger(__name__)
+
+#: Rows of a tile on a CPU. A step has few rows, and the default of one a tile takes nearly twice as long
+#: (benchmarks/step.py).
+CPU_CHUNK_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,9 @@ def start(logits: Tensor, rows: Sequence[int], *, will_change: bool) -> Started:
         logits = logits.index_select(0, index)  # a copy already
     elif will_change:
         logits = logits.clone()
-    return Started(rows=tuple(rows), index=index, logits=logits, top2=entropy_top2(logits))
+    chunk_rows = CPU_CHUNK_ROWS if logits.device.type == "cpu" else None
+    top2 = entropy_top2(logits, chunk_rows=chunk_rows)
+    return Started(rows=tuple(rows), index=index, logits=logits, top2=top2)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ SGLang calls `register` in each of its processes (entry-point group `sglang.srt.
 * tokenizer manager, `update_request_meta_info`: leaves nothing in responses that did not ask, and adds the version.
 
 Does not know: the arithmetic (`capture`), the names on the wire (`wire`).
-Source: sglang 0.5.20 to 0.5.23, `sglang.srt.plugins` and `sglang.srt.sampling.sampling_observer`. The observer of
+Source: sglang 0.5.23, `sglang.srt.plugins` and `sglang.srt.sampling.sampling_observer`. The observer of
 that module comes after the penalties, too late for raw logits; everything downstream of it is used as it is.
 """
 
