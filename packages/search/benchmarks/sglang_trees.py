@@ -74,11 +74,16 @@ def main() -> None:
     with engine_of(options.model, rows=options.rows) as engine:
         for turn in range(options.rounds + 1):
             for name, strategy in arms.items():
-                rows[name].append(
-                    measured(engine, tokenizer, asked.head(4) if turn == 0 else asked, strategy)
-                )
+                # The first round warms up.
+                rows[name].append(measured(engine, tokenizer, asked if turn else asked.head(2), strategy))
+                if turn:
+                    took = rows[name][-1]
+                    print(
+                        f"round {turn}: {name} {took['seconds']:.1f} s, {took['decoded']:.0f} tokens",
+                        flush=True,
+                    )
     for name, turns in rows.items():
-        kept = turns[1:]  # the first round warms up
+        kept = turns[1:]
         middle = {key: statistics.median(turn[key] for turn in kept) for key in kept[0]}
         print(
             f"{name:8} median of {len(kept)}: {middle['seconds']:.1f} s, {middle['leaves']:.0f} leaves, "

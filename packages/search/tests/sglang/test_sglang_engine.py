@@ -128,15 +128,15 @@ def test_limits_and_the_wrong_model_are_told_by_the_server(sglang_cluster, token
     _, (worker, _) = sglang_cluster
 
     async def go() -> str:
-        async with SglangServer(worker.url, model=MODEL) as client:
+        async with SglangServer(worker.url, model=MODEL, timeout_s=200) as client:
             assert client.stop_ids == frozenset({2})
             limit = client.context_length
             assert limit <= 4096
-            # What just fits is taken whole, one token more is refused here.
-            done = await client.generate(Request(prefix_ids=(5,) * (limit - 2), max_new_tokens=2))
-            assert len(done.token_ids) == 2 or done.finish == "stop"
+            # What just fits is taken whole (a prefix has to leave five tokens free), one more is refused here.
+            done = await client.generate(Request(prefix_ids=(5,) * (limit - 5), max_new_tokens=5))
+            assert len(done.token_ids) == 5 or done.finish == "stop"
             with pytest.raises(RequestError) as caught:
-                await client.generate(Request(prefix_ids=(5,) * (limit - 1), max_new_tokens=2))
+                await client.generate(Request(prefix_ids=(5,) * (limit - 5), max_new_tokens=6))
             return str(caught.value)
 
     assert "limit" in asyncio.run(go())
