@@ -82,9 +82,9 @@ class ProblemSettings(_Part):
         description="its split to hold out, num_test problems of it; none: a quarter of the problems, by a hash of "
         "the question",
     )
-    num_train: int = Field(160, ge=1, description="generated problems to train on; unused with a file")
+    num_train: int = Field(96, ge=1, description="generated problems to train on; unused with a file")
     num_test: int = Field(
-        72, ge=1, description="problems held out, generated or of test_split; unused with a file"
+        64, ge=1, description="problems held out, generated or of test_split; unused with a file"
     )
     style: str | None = Field(
         None,
@@ -131,7 +131,7 @@ class PrmSettings(_Part):
         # For a model of 135M parameters and minutes: half of the layers, a high rate, many small steps.
         TrainConfig(
             learning_rate=1e-3,
-            epochs=3,
+            epochs=2,
             batch_tokens=512,
             lora=LoraSettings(rank=16, alpha=32.0),
             last_layers=15,
