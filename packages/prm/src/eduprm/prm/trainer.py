@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional
 from torch.utils.data import Dataset, SequentialSampler
@@ -172,7 +173,8 @@ class RichProgress(TrainerCallback):
         if not state.is_world_process_zero:
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, TextColumn("{task.fields[loss]}"))
+        # On standard error, like every bar: standard output is for results.
+        self.progress = Progress(*columns, TextColumn("{task.fields[loss]}"), console=Console(stderr=True))
         self.progress.start()
         self.task = self.progress.add_task(
             "training", total=state.max_steps, completed=state.global_step, loss=""
