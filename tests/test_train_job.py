@@ -99,6 +99,8 @@ def test_the_closing_table_and_command(finished):
     run, shown = finished
     for word in ("oracle", "greedy", "majority, plain", "majority by probability", "=tokens", "PRM min"):
         assert word in shown
+    cut = "--segment entropy --policy.model smollm2-135m-instruct --policy.threshold 0.5 --policy.style products"
+    assert cut in shown
     command = next(
         line.strip() for line in shown.splitlines() if line.strip().startswith("uv run apps/rerank")
     )
