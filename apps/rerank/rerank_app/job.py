@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from eduprm.bench.prm_folder import file_digest, folder_digest
-from rerank_app.errors import EXIT_FINE, EXIT_SOME_REJECTED, Rejection, UsageError
+from rerank_app.errors import EXIT_FINE, EXIT_SOME_REJECTED, Rejection, UsageError, first_line
 from rerank_app.files import SolutionsFile
 from rerank_app.index import Chunk, Counts, Index
 from rerank_app.progress import SolutionsProgress, busy
@@ -45,6 +45,8 @@ _COMPUTING = (
     "eduprm-bench",
     "eduprm-label",
     "eduprm-segment",
+    "eduprm-search",
+    "eduprm-entropy",
 )
 
 
@@ -87,9 +89,23 @@ class Job:
         return {
             "input": file_digest(self.settings.file),
             "prm": folder_digest(self.prm),
+            "policy": self._policy_key(),
             "settings": self.settings.result_settings,
             "versions": {name: version(name) for name in _COMPUTING},
         }
+
+    def _policy_key(self) -> str | None:
+        """Content of the policy that cuts, where one does; a hub name stands for itself."""
+        if self.settings.segment != "entropy":
+            return None
+        from eduprm.search import resolve_model
+
+        name = self.settings.policy.model
+        try:
+            folder = Path(resolve_model(name))
+        except ValueError as error:
+            raise UsageError(f"--policy.model: {name} cannot be loaded: {first_line(error)}") from None
+        return folder_digest(folder) if folder.is_dir() else name
 
     def _index(self) -> Counts:
         settings = self.settings
