@@ -29,7 +29,7 @@ from eduprm.search.strategies import Greedy, HighTemperature, Strategy
 from eduprm.search.tokenizer import PolicyTokenizer
 
 if TYPE_CHECKING:
-    from eduprm.search.embedded import TransformersEngine, load_policy, score_tokens
+    from eduprm.search.embedded import TokenScorer, TransformersEngine, load_policy, score_tokens
 
 __all__ = [
     "BUNDLED_MODEL",
@@ -52,6 +52,7 @@ __all__ = [
     "RequestError",
     "Strategy",
     "TokenDecoder",
+    "TokenScorer",
     "TransformersEngine",
     "TransientError",
     "derive_seed",
@@ -68,7 +69,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("TransformersEngine", "load_policy", "score_tokens"):
+    if name in ("TokenScorer", "TransformersEngine", "load_policy", "score_tokens"):
         try:
             from eduprm.search import embedded
         except ImportError as error:
