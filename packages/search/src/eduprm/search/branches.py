@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -37,7 +37,7 @@ class Branch:
         entropies: float32 [n], nats.
         runner_up_ids: int32 [n].
         runner_up_logprobs: float32 [n].
-        finish: why it ended.
+        finish: why it ended; "pruned" where a search gave it up.
         entropies_upper: float32 [n], nats; None when `entropies` is exact, else that is a lower bound.
         forks: positions at which other branches left it.
     """
@@ -49,7 +49,7 @@ class Branch:
     entropies: NDArray[np.float32]
     runner_up_ids: NDArray[np.int32]
     runner_up_logprobs: NDArray[np.float32]
-    finish: Finish
+    finish: Finish | Literal["pruned"]
     entropies_upper: NDArray[np.float32] | None = None
     forks: list[int] = field(default_factory=list)
 

@@ -11,7 +11,8 @@ import heapq
 import polars as pl
 
 from eduprm.search.budget import Budget
-from eduprm.search.edu import Order, round_room
+from eduprm.search.edu import Order
+from eduprm.search.growth import round_room
 
 ORDER_SCHEMA = {"problem_id": pl.String, "tree": pl.String, "leaf": pl.Int32, "order": pl.Int32}
 
