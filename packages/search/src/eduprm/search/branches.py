@@ -169,7 +169,7 @@ def to_rows(
         if not ends:
             waiting.extend((node, b, b.start) for b in reversed(left_at.get((id(branch), stop), [])))
             waiting.append((node, branch, stop))
-    _add_texts(rows, decoder)
+    add_texts(rows, decoder)
     bounds = branches[0].entropies_upper is not None
     schema = pl.Schema({**NODE_SCHEMA, **BOUND_COLUMNS}) if bounds else NODE_SCHEMA
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -215,7 +215,7 @@ class _Decoded(NamedTuple):
     settled: bool
 
 
-def _add_texts(rows: list[dict[str, Any]], decoder: TokenDecoder) -> None:
+def add_texts(rows: list[dict[str, Any]], decoder: TokenDecoder) -> None:
     """Give each node what its path's text adds to its parent's, so that the texts of a path join to the path's text.
 
     Tokens are not decoded alone: SentencePiece writes no space before the first token it is given. A path's text is
