@@ -23,7 +23,8 @@ from eduprm.search.cost import COST_SCHEMA
 from eduprm.search.edu import EduSampling
 from eduprm.search.grow import Grown, Growth, Job, grow_forest, grow_forest_async, grow_trees
 from eduprm.search.models import BUNDLED_MODEL, resolve_model
-from eduprm.search.order import leaf_order
+from eduprm.search.order import leaf_order, leaves_at_threshold
+from eduprm.search.pruned import PrefixScorer, PrunedEdu
 from eduprm.search.seeds import derive_seed
 from eduprm.search.strategies import Greedy, HighTemperature, Strategy
 from eduprm.search.tokenizer import PolicyTokenizer
@@ -48,6 +49,8 @@ __all__ = [
     "Job",
     "PolicyTokenizer",
     "PrefixHolder",
+    "PrefixScorer",
+    "PrunedEdu",
     "Request",
     "RequestError",
     "Strategy",
@@ -61,6 +64,7 @@ __all__ = [
     "grow_trees",
     "holding",
     "leaf_order",
+    "leaves_at_threshold",
     "load_policy",
     "resolve_model",
     "score_tokens",
