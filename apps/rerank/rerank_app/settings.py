@@ -41,7 +41,7 @@ class Columns(BaseModel):
 
 
 class PolicySettings(BaseModel):
-    """The model whose entropy cuts the solutions with --segment entropy; not used otherwise."""
+    """The model whose entropy cuts the solutions with --segment entropy, or auto; not used otherwise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,7 +96,8 @@ class Settings(CommandSettings):
     segment: Literal["auto", "lines", "paragraphs", "fixed", "entropy", "none"] = Field(
         "auto",
         description="what a step is: a line; a paragraph (up to a blank line); fixed: --fixed-words words; entropy: "
-        "up to where --policy.model is unsure; none: the whole solution; auto: paragraphs if there are any, else lines",
+        "up to where --policy.model is unsure; none: the whole solution; auto: as the PRM was trained if it says how, "
+        "else paragraphs if there are any, else lines",
     )
     policy: PolicySettings = Field(PolicySettings(), description="the model that cuts with --segment entropy")
     fixed_words: int = Field(24, ge=1, description="words in a step with --segment fixed")

@@ -50,7 +50,9 @@ _FILTERS = (
 _KEYS = ["problem_id", "tree"]
 
 
-def write_run_page(settings: TrainSettings, folder: RunFolder, judged: Judgement, metrics: dict[str, Any]) -> None:
+def write_run_page(
+    settings: TrainSettings, folder: RunFolder, judged: Judgement, metrics: dict[str, Any]
+) -> None:
     """Write report.html."""
     policy = settings.policy.model
     page = Page(
@@ -87,7 +89,9 @@ def _facts(metrics: dict[str, Any]) -> list[Fact]:
         if row := rows.get((method, rule)):
             span = f"95 %: {100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
             found.append(
-                Fact(label=label, value=_percent(row["accuracy"]), hint=f"{span} · {row['problems']} problems")
+                Fact(
+                    label=label, value=_percent(row["accuracy"]), hint=f"{span} · {row['problems']} problems"
+                )
             )
     for key, name in (("last_score_against_grade", "answers"), ("steps_against_checker", "checked steps")):
         values = {row["metric"]: row["value"] for row in metrics[key] or ()}
@@ -98,7 +102,11 @@ def _facts(metrics: dict[str, Any]) -> list[Fact]:
     if EDU in tokens:
         spent = metrics["equal_tokens"]["spent_per_problem"]
         found.append(
-            Fact(label="Tokens decoded a tree", value=f"{tokens[EDU]:,.0f}", hint=f"{spent:,.0f} by the samples beside it")
+            Fact(
+                label="Tokens decoded a tree",
+                value=f"{tokens[EDU]:,.0f}",
+                hint=f"{spent:,.0f} by the samples beside it",
+            )
         )
     return found
 
@@ -112,7 +120,11 @@ def _rules_table(metrics: dict[str, Any]) -> Table:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     largest = {m: max(row["n"] for row in rows if row["method"] == m) for m in methods}
     cells = {(r["rule"], r["method"]): r for r in rows if r["n"] == largest[r["method"]]}
-    names = [name for name in dict.fromkeys(row["rule"] for row in rows) if any((name, m) in cells for m in methods)]
+    names = [
+        name
+        for name in dict.fromkeys(row["rule"] for row in rows)
+        if any((name, m) in cells for m in methods)
+    ]
     heads = []
     for method in methods:
         one = next(row for (_, m), row in cells.items() if m == method)
@@ -140,17 +152,27 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 
 def _metric_tables(metrics: dict[str, Any]) -> list[Table]:
-    names = {"auc": "AUC", "auc_within": "AUC within a problem", "brier": "Brier score", "ece": "calibration error (ECE)"}
+    names = {
+        "auc": "AUC",
+        "auc_within": "AUC within a problem",
+        "brier": "Brier score",
+        "ece": "calibration error (ECE)",
+    }
     columns = (("steps_against_checker", "steps against the checker"), ("last_score_against_grade", "last score against the grade"))  # fmt: skip
     there = [(key, title) for key, title in columns if metrics[key]]
     if not there:
         return []
     values = {(key, row["metric"]): row for key, _ in there for row in metrics[key]}
-    body = [
-        [label, *(_interval(values[key, metric]) for key, _ in there)] for metric, label in names.items()
-    ]
+    body = [[label, *(_interval(values[key, metric]) for key, _ in there)] for metric, label in names.items()]
     note = "On held-out EDU trees. AUC within a problem is the one that matters for choosing among its solutions."
-    return [Table(title="What the PRM's scores are worth", columns=["", *(t for _, t in there)], rows=body, note=note)]
+    return [
+        Table(
+            title="What the PRM's scores are worth",
+            columns=["", *(t for _, t in there)],
+            rows=body,
+            note=note,
+        )
+    ]
 
 
 def _interval(row: dict[str, Any]) -> str:
@@ -159,11 +181,17 @@ def _interval(row: dict[str, Any]) -> str:
     return f"{row['value']:.3f} [{_three(row['ci_low'])}, {_three(row['ci_high'])}]"
 
 
-def _figures(settings: TrainSettings, folder: RunFolder, judged: Judgement, metrics: dict[str, Any]) -> list[Figure]:
+def _figures(
+    settings: TrainSettings, folder: RunFolder, judged: Judgement, metrics: dict[str, Any]
+) -> list[Figure]:
     found = [_curves(judged.curves)]
     for frame, key, title in (
         (_last(judged), "last_score_against_grade", "Reliability: last score against the grade"),
-        (judged.steps.filter(tree="edu"), "steps_against_checker", "Reliability: scores against checked steps"),
+        (
+            judged.steps.filter(tree="edu"),
+            "steps_against_checker",
+            "Reliability: scores against checked steps",
+        ),
     ):
         if frame.height:
             values = {row["metric"]: row["value"] for row in metrics[key] or ()}
@@ -189,7 +217,9 @@ def _figures(settings: TrainSettings, folder: RunFolder, judged: Judgement, metr
         shares = label_shares(labels["label"].to_numpy())
         note = f"{shares[0] + shares[-1]:.0%} of {labels.height:,} nodes have a hard label (exactly 0 or 1)."
         title = "Labels of the training nodes"
-        found.append(bars({"training nodes": shares}, names=LABEL_NAMES, title=title, x_label="label", note=note))
+        found.append(
+            bars({"training nodes": shares}, names=LABEL_NAMES, title=title, x_label="label", note=note)
+        )
     losses = folder.read_json("training.json")["losses"]
     return [*found, *([training_loss(losses, title="Training of the PRM")] if losses else [])]
 
@@ -200,7 +230,9 @@ def _curves(curves: pl.DataFrame) -> Figure:
     for rule in (HEADLINE_RULE, "oracle"):
         for number, method in enumerate(methods):
             rows = curves.filter(method=method, rule=rule).sort("decoded")
-            points = [Point(*row) for row in rows.select("decoded", "accuracy", "ci_low", "ci_high").iter_rows()]
+            points = [
+                Point(*row) for row in rows.select("decoded", "accuracy", "ci_low", "ci_high").iter_rows()
+            ]
             name = f"{method}, {'oracle' if rule == 'oracle' else rule_label(rule)}"
             lines.append(Line(name=name, points=points, series=number, dashed=rule == "oracle"))
     return accuracy_lines(lines, title="Held-out accuracy against tokens decoded")
@@ -217,7 +249,9 @@ def _explorer(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> 
     chosen: dict[tuple[str, str], dict[str, int]] = {}
     for (tree,), rows in candidates.group_by(["tree"], maintain_order=True):
         fitting = [name for name in rules if name != "greedy" or tree in ("edu", "greedy")]
-        for rule, problem, leaf in choose(rows, rules=fitting).select("rule", "problem_id", "leaf").iter_rows():
+        for rule, problem, leaf in (
+            choose(rows, rules=fitting).select("rule", "problem_id", "leaf").iter_rows()
+        ):
             chosen.setdefault((problem, str(tree)), {})[rule] = leaf
     explorer = Explorer(
         kind="trees",
@@ -228,11 +262,16 @@ def _explorer(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> 
         left_out="All of them are in the run's folders scores/ and labels/.",
     )
     decode = _decoder(settings)
-    problems = {row["problem_id"]: row for row in pl.read_parquet(folder.path("problems.parquet")).iter_rows(named=True)}
+    problems = {
+        row["problem_id"]: row
+        for row in pl.read_parquet(folder.path("problems.parquet")).iter_rows(named=True)
+    }
     for split, place in (("test", "scores"), ("train", "labels")):
         for problem_id, trees, answers in _by_problem(folder, split, place):
             records = [
-                tree_record(tree, answers=answers.get(name), chosen=chosen.get((problem_id, name)), decode=decode)
+                tree_record(
+                    tree, answers=answers.get(name), chosen=chosen.get((problem_id, name)), decode=decode
+                )
                 for name, tree in trees
             ]
             explorer.add(_entry(problems[problem_id], split, records))
@@ -273,10 +312,17 @@ def _by_problem(
     for path in sorted(folder.path(place).glob(f"{split}-*.parquet")):
         nodes, grades = pl.read_parquet(path), pl.read_parquet(folder.path("grades", path.name))
         graded = grades.partition_by("problem_id", as_dict=True)
-        for (problem_id,), rows in nodes.partition_by("problem_id", as_dict=True, maintain_order=True).items():
-            trees = [(str(name), tree) for (name,), tree in rows.partition_by("tree", as_dict=True, maintain_order=True).items()]
+        for (problem_id,), rows in nodes.partition_by(
+            "problem_id", as_dict=True, maintain_order=True
+        ).items():
+            trees = [
+                (str(name), tree)
+                for (name,), tree in rows.partition_by("tree", as_dict=True, maintain_order=True).items()
+            ]
             answers: _Answers = {}
-            for tree, leaf, answer, correct in graded[problem_id,].select("tree", "leaf", "answer", "correct").iter_rows():
+            for tree, leaf, answer, correct in (
+                graded[problem_id,].select("tree", "leaf", "answer", "correct").iter_rows()
+            ):
                 answers.setdefault(tree, {})[leaf] = (answer, correct)
             yield str(problem_id), sorted(trees, key=lambda item: item[0] != "edu"), answers
 
