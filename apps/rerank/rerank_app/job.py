@@ -23,6 +23,7 @@ from rerank_app.ranking import Ranker
 from rerank_app.report import (
     Accuracies,
     beside,
+    print_choice,
     print_paths,
     print_rejections,
     print_table,
@@ -64,9 +65,9 @@ class Job:
         self.prm = prm
         self.file = str(settings.file)
         self.index = Index(work.path / "index.sqlite")
-        self.ranker = Ranker(aggregate=settings.aggregate, grader=settings.grader)
-        self.accuracies = Accuracies()
-        self.counts = {"problems": 0, "solutions": 0, "chunks": 0, "chunks_taken_up": 0}
+        self.ranker = Ranker(settings)
+        self.accuracies = Accuracies(self.ranker.rule_names)
+        self.counts = {"problems": 0, "solutions": 0, "ties": 0, "chunks": 0, "chunks_taken_up": 0}
         self.rate = 0.0
         self._scorer: Scorer | None = None
         self._errors = Console(stderr=True)
@@ -137,6 +138,7 @@ class Job:
         self.accuracies.add(notes["outcomes"])
         self.counts["problems"] += notes["problems"]
         self.counts["solutions"] += notes["solutions"]
+        self.counts["ties"] += notes["ties"]
         self.counts["chunks"] += 1
         self.counts["chunks_taken_up"] += taken_up
         self._check_strict()
@@ -151,9 +153,10 @@ class Job:
             problems.append(problem)
             rejected += faults
         scored, too_long = self._load().score(problems)
-        rankings, outcomes, bad_gold = self.ranker.rank(problems, scored)
-        rejected += [*too_long, *bad_gold]
-        ranked = [(problem, ranking) for problem, ranking in zip(problems, rankings, strict=True) if ranking]
+        rankings = self.ranker.rank(problems, scored)
+        rejected += [*too_long, *rankings.bad_gold]
+        pairs = zip(problems, rankings.solutions, strict=True)
+        ranked = [(problem, ranking) for problem, ranking in pairs if ranking]
         layout = self.index.layout
         if layout == "problem":
             kept = [carriers[problem.row] for problem, _ in ranked]
@@ -161,7 +164,8 @@ class Job:
             kept = [carriers[one.scored.solution.row] for _, ranking in ranked for one in ranking]
         notes = {
             "rejected": [item.as_dict() for item in rejected],
-            "outcomes": [asdict(outcome) for outcome in outcomes],
+            "outcomes": [asdict(outcome) for outcome in rankings.outcomes],
+            "ties": rankings.ties,
             "problems": len(ranked),
             "solutions": sum(len(ranking) for _, ranking in ranked),
         }
@@ -205,6 +209,7 @@ class Job:
             "file": self.file,
             "prm": settings.prm,
             "made_from": key,
+            "chosen_by": self.ranker.rule,
             **self.counts,
             "graded_problems": self.accuracies.problems,
             "rejected": num_rejected,
@@ -215,6 +220,8 @@ class Job:
         self.work.remove()
         console = Console()
         print_table(console, frame)
+        counts = self.counts
+        print_choice(console, rule=self.ranker.rule, ties=counts["ties"], problems=counts["problems"])
         shown = [("ranked rows", output), ("report", beside(output, ".report.json"))]
         print_paths(console, [*shown, *([("rejected rows", rejected)] if num_rejected else [])])
         return EXIT_SOME_REJECTED if num_rejected else EXIT_FINE

@@ -74,6 +74,8 @@ class Scorer:
         """
         items: list[_Item] = []
         rejected: list[Rejection] = []
+        if self._cutter is not None:
+            self._cutter.reset()
         for number, problem in enumerate(problems):
             prompt = self._prompt(problem.text)
             for solution in problem.solutions:
