@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eduprm.prm import ProcessRewardModel
+from eduprm.prm import load_step_scorer
 from rerank_app.anchors import EntropyCutter
 from rerank_app.errors import Rejection, UsageError, first_line
 from rerank_app.rows import Problem, Solution
@@ -48,8 +48,13 @@ class Scorer:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.settings = settings
         try:
-            self.prm = ProcessRewardModel.from_pretrained(
-                folder, settings.device, settings.dtype, batch_tokens=settings.batch_tokens
+            self.prm = load_step_scorer(
+                folder,
+                format=settings.format,
+                marks=settings.marks,
+                device=settings.device,
+                dtype=settings.dtype,
+                batch_tokens=settings.batch_tokens,
             )
         except (
             Exception
@@ -72,7 +77,7 @@ class Scorer:
         if self._cutter is not None:
             self._cutter.reset()
         for number, problem in enumerate(problems):
-            prompt = self.prm.builder.prompt_ids(problem.text)
+            prompt = self._prompt(problem.text)
             for solution in problem.solutions:
                 item = self._item(number, problem, prompt, solution)
                 if isinstance(item, str):
@@ -89,8 +94,19 @@ class Scorer:
             results[item.problem].append(scored)
         return results, rejected
 
-    def _item(self, number: int, problem: Problem, prompt: list[int], solution: Solution) -> _Item | str:
+    def _prompt(self, text: str) -> list[int] | str:
+        """The ids of a problem, or why there are none."""
+        try:
+            return self.prm.builder.prompt_ids(text)
+        except ValueError as error:
+            return f"cannot be read by the PRM ({first_line(error)}); take it out"
+
+    def _item(
+        self, number: int, problem: Problem, prompt: list[int] | str, solution: Solution
+    ) -> _Item | str:
         """Build the PRM's input, or say why there is none."""
+        if isinstance(prompt, str):
+            return prompt
         try:
             steps = self._steps(problem.text, solution.text)
         except ValueError as error:

@@ -15,6 +15,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from eduprm.bench import command_line
 from eduprm.bench.command_line import CommandSettings
+from eduprm.prm.published import FormatName, StepMarks
 
 GRADERS = ("number", "math", "none")
 
@@ -73,6 +74,11 @@ class Settings(CommandSettings):
 
     file: CliPositionalArg[Path] = Field(description="the solutions: a .jsonl or .parquet file")
     prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    format: FormatName | None = Field(
+        None,
+        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
+    )
+    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     output: Path | None = Field(
         None,
         description="where the ranked rows go, in the format of FILE; none: runs/rerank/<name>.ranked.<jsonl|parquet>",
