@@ -20,6 +20,7 @@ from eduprm.serve.server.batching import Batcher, Job, QueueFullError, ScoringEr
 from eduprm.serve.wire import ModelInfo, ScoreRequest, ScoreResponse, Solution, SolutionResult
 
 _SHOWN_CHARS = 60
+_DRAINED = 8  # times the largest body
 
 
 class _RefusedError(Exception):
@@ -171,15 +172,21 @@ async def _done_or_gone(job: Job, request: Request, limit_s: float) -> None:
 
 
 async def _bounded_body(request: Request, most: int) -> bytes:
+    """The body; one that is too large is read on for a while and dropped, so that its sender hears why."""
     too_large = _RefusedError(413, f"expected a body of at most {most} bytes; send fewer solutions a request")
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
+    if length.isdigit() and int(length) > _DRAINED * most:
         raise too_large
     body = bytearray()
+    size = 0
     async for piece in request.stream():
-        body += piece
-        if len(body) > most:
+        size += len(piece)
+        if size <= most:
+            body += piece
+        elif size > _DRAINED * most:
             raise too_large
+    if size > most:
+        raise too_large
     return bytes(body)
 
 
