@@ -55,6 +55,7 @@ def test_dependencies_point_one_way():
         "search": 1,
         "label": 1,
         "prm": 1,
+        "report": 1,
         "sglang": 1,
         "bench": 2,
         "serve": 3,

@@ -6,14 +6,18 @@ files, ranking, where the PRM is (`PrmSource`). Loads torch only through what it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rerank_app.errors import Rejection, first_line
 from rerank_app.prms import StepScores
 from rerank_app.rows import Problem, Solution
 from rerank_app.settings import Settings
 from rerank_app.steps import cut_steps
+
+if TYPE_CHECKING:
+    from rerank_app.anchors import EntropyCutter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,12 @@ class Scorer:
 
     def __init__(self, score_steps: StepScores, settings: Settings) -> None:
         self._score_steps = score_steps
-        self._cut = _cutter(settings)
+        self._settings = settings
+        self._cutter: EntropyCutter | None = None
+        if settings.segment == "entropy":
+            from rerank_app.anchors import EntropyCutter
+
+            self._cutter = EntropyCutter(settings.policy, device=settings.device)
 
     def score(self, problems: Sequence[Problem]) -> tuple[list[list[Scored]], list[Rejection]]:
         """Score all solutions of some problems.
@@ -44,6 +53,8 @@ class Scorer:
         """
         items: list[tuple[int, Solution, list[str]]] = []
         rejected: list[Rejection] = []
+        if self._cutter is not None:
+            self._cutter.reset()
         for number, problem in enumerate(problems):
             for solution in problem.solutions:
                 try:
@@ -61,13 +72,10 @@ class Scorer:
                 results[number].append(Scored(solution=solution, steps=steps, step_scores=scores))
         return results, rejected
 
-
-def _cutter(settings: Settings) -> Callable[[str, str], list[str]]:
-    if settings.segment == "entropy":
-        from rerank_app.anchors import EntropyCutter
-
-        return EntropyCutter(settings.policy, device=settings.device).steps
-    return lambda _, text: cut_steps(text, segment=settings.segment, fixed_words=settings.fixed_words)
+    def _cut(self, problem: str, text: str) -> list[str]:
+        if self._cutter is not None:
+            return self._cutter.steps(problem, text)
+        return cut_steps(text, segment=self._settings.segment, fixed_words=self._settings.fixed_words)
 
 
 def _reject(problem: Problem, solution: Solution, reason: str) -> Rejection:

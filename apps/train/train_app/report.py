@@ -1,4 +1,4 @@
-"""Stage `report`: metrics.json, figures, solutions.jsonl for rerank, and the closing table."""
+"""Stage `report`: metrics.json, figures, report.html, solutions.jsonl for rerank, and the closing table."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from eduprm.bench.table import metrics_table, results_table
 from eduprm.forest import atomic_write_bytes
 from eduprm.label import check_derivation
 from train_app.judge import EDU, EQUAL, HEADLINE_RULE, Judgement, judge
+from train_app.page import write_run_page
 from train_app.run_folder import RunFolder
 from train_app.settings import TrainSettings
 
@@ -50,6 +51,7 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     _solutions(folder, judged)
     metrics = _metrics(folder, judged)
     folder.write_json("metrics.json", metrics)
+    write_run_page(settings, folder, judged, metrics)
     return {}
 
 
@@ -201,7 +203,8 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
         console.print(f"leaves of {tree}: {facts['leaves']}, {facts['right']:.0%} right{extra}")
     console.print()
     console.print(
-        f"[bold]Everything is in {escape(str(folder.root))}[/]: metrics.json, figures/, prm/, forest/, labels/"
+        f"[bold]Everything is in {escape(str(folder.root))}[/]: report.html (open it in a browser), "
+        "metrics.json, figures/, prm/, forest/, labels/"
     )
     console.print("Rank solutions with this PRM:")
     console.print(f"  {rerank_command(folder.root)}", markup=False, soft_wrap=True)
