@@ -58,6 +58,7 @@ def test_dependencies_point_one_way():
         "report": 1,
         "sglang": 1,
         "bench": 2,
+        "serve": 3,
     }
     for package in PACKAGES:
         for other in imported_siblings(package):

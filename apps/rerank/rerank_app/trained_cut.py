@@ -1,13 +1,12 @@
 """Cut solutions as the PRM's own training did: what `--segment auto` means where the PRM says how.
 
 For: settings that name the cut, before anything is scored. Does not know: cutting. A PRM of `apps/train` carries the
-policy, threshold and prompt style that cut its trees (`eduprm.prm.StepCut`). Read from config.json; torch stays out.
+policy, threshold and prompt style that cut its trees (`eduprm.prm.StepCut`). torch stays out.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,18 +15,23 @@ from eduprm.search import resolve_model
 from rerank_app.settings import PolicySettings, Settings
 
 
-def as_trained(settings: Settings, prm: Path) -> tuple[Settings, str | None]:
+def as_trained(settings: Settings, saved: Any) -> tuple[Settings, str | None]:
     """Settings with `auto` replaced by the PRM's own cut where it has one, and a line that says what became of it.
+
+    `saved` is what the PRM says of it (`PrmSource.saved_cut`); another's PRM, or one from before it was saved, says nothing.
 
     Flags of the policy that were given win over what the PRM says. Where its policy is a folder that is gone, the
     settings stay as they are, and the line says so.
     """
-    cut = _saved_cut(prm) if settings.segment == "auto" else None
-    if cut is None:
+    if settings.segment != "auto":
         return settings, None
-    saved = {"model": cut.policy, "threshold": cut.threshold, "style": cut.style}
+    try:
+        cut = StepCut.model_validate(saved)
+    except ValidationError:
+        return settings, None
+    trained = {"model": cut.policy, "threshold": cut.threshold, "style": cut.style}
     given = settings.policy.model_dump(include=settings.policy.model_fields_set)
-    policy = PolicySettings(**{**saved, **given})
+    policy = PolicySettings(**{**trained, **given})
     try:
         resolve_model(policy.model)
     except ValueError as error:
@@ -40,12 +44,3 @@ def as_trained(settings: Settings, prm: Path) -> tuple[Settings, str | None]:
         "--segment lines cuts otherwise"
     )
     return settings.model_copy(update={"segment": "entropy", "policy": policy}), line
-
-
-def _saved_cut(prm: Path) -> StepCut | None:
-    try:
-        saved = json.loads((prm / "config.json").read_text(encoding="utf-8"))["eduprm"]["steps"]
-        return StepCut.model_validate(saved)
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        # Another's PRM, or one from before it was saved; a folder that cannot be read is said when it is loaded.
-        return None
