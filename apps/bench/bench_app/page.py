@@ -75,10 +75,8 @@ def write_bench_page(
     """Write report.html.
 
     Args:
-        folder: where to.
-        benchmark: its name.
-        prm: the judge.
-        threshold: its value, and how it came about if that is told.
+        folder, benchmark, prm: where to, and names.
+        threshold: the value, and how it came about if that is told.
         scored: for counts and overlap.
         results: figures by judge, the PRM's first.
         columns: which figures, in order; the first one is the headline.

@@ -34,6 +34,7 @@ def three(value: float | None) -> str:
 def run_figures(
     settings: TrainSettings, folder: RunFolder, judged: Judgement, metrics: dict[str, Any]
 ) -> list[Figure]:
+    """All figures that the run has data for."""
     found = [_curves(judged.curves)]
     for frame, key, title in (
         (_last(judged), "last_score_against_grade", "Reliability: last score against the grade"),

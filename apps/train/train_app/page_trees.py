@@ -30,6 +30,7 @@ _FILTERS = (
 
 
 def run_trees(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> Explorer:
+    """The explorer over all trees of the run, as far as the page has room."""
     candidates = judged.leaves.filter(pl.col("step_scores").is_not_null())
     rules = [name for name in available_rules(candidates) if name != "oracle"] if candidates.height else []
     chosen: dict[tuple[str, str], dict[str, int]] = {}

@@ -148,7 +148,7 @@ class Explorer:
             [entry.id[:200], text[:_LISTED_TEXT], answer, entry.badge, entry.mark, sorted(entry.tags)]
         )
         body = script_json({"text": text, "cut": cut, **entry.record})
-        if self._plain and self._bytes + len(body) > PLAIN_BYTES:
+        if self._plain and self._bytes + len(body) > min(PLAIN_BYTES, self._max_bytes):
             self._plain = False
             self._records = [_compressed(record) for record in self._records]
             self._bytes = sum(map(len, self._records))

@@ -52,7 +52,7 @@ function ramp(kind, classes, low, high) {
 }
 
 function menu(label, options, current, pick) {
-  const select_ = el("select", {}, ...options.map(([name, text]) => el("option", { value: name, selected: name === current }, text)));
+  const select_ = el("select", { "aria-label": label }, ...options.map(([name, text]) => el("option", { value: name, selected: name === current }, text)));
   select_.addEventListener("change", () => pick(select_.value));
   return el("label", {}, label, select_);
 }
