@@ -1,6 +1,6 @@
 """The adapter's training: transformers' Trainer over batches that are given, loss on solutions alone.
 
-The language model's head, a fifth of the work, is computed only where a solution's token is predicted. Rows are padded on
+The head, a fifth of the work, is computed only where a solution's token is predicted. Rows are padded on
 the right and seen causally, so no token sees padding and no mask is needed.
 """
 
