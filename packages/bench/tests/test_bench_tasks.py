@@ -35,7 +35,9 @@ def test_problems_are_valid_distinct_and_hold_their_gold(task: str) -> None:
     assert not set(problems["question"]) & shot_questions()
     if resolve_task(task).dataset not in ("simple_equations", "fraction_simplification"):
         for problem in problems.iter_rows(named=True):
-            assert str(eval(expression_of(problem))) == problem["answer"]  # digits and + - * of our own making
+            assert (
+                str(eval(expression_of(problem))) == problem["answer"]
+            )  # digits and + - * of our own making
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ def test_every_line_is_a_true_equation_and_the_answer_scores(task, config, fewes
             assert step.has_equation, text
             assert step.valid, text
     with ReasoningGymGrader() as grader:
-        graded = grade_frame(problems.select("problem_id").with_columns(text=texts_of(texts)), problems, grader)
+        graded = grade_frame(
+            problems.select("problem_id").with_columns(text=texts_of(texts)), problems, grader
+        )
     assert graded.filter(graded["text"].is_not_null())["correct"].all()
 
 
