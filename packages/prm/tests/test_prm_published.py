@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 
 from eduprm.prm import load_step_scorer
 from eduprm.prm.published import FORMATS, StepMarks
+from eduprm.prm.published.label_tokens import LabelTokenBuilder
 from eduprm.prm.published.load import ADAPTERS
+from eduprm.prm.published.math_shepherd import MARKS as MATH_SHEPHERD
 from eduprm.prm.published.qwen_math_prm import QwenMathBuilder
 from eduprm.prm.published.testing import CONTEXT, ROPE_THETA, bpe_tokenizer, tiny_published
 
@@ -201,6 +203,19 @@ def test_a_batch_equals_one_by_one_and_steps_apart_equal_steps_together(name, sc
     assert prefixes == pytest.approx(alone[0], abs=2e-5)
     assert prm.score(problem, [f"{step}\n" for step in steps]) == pytest.approx(alone[0], abs=1e-6)
     assert prm.num_tokens(problem, steps) <= prm.max_tokens
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_llamas_own_tokenizer_class_gives_the_ids_of_the_whole_string(legacy, folders):
+    """The published Math-Shepherd names this class, which lays its tokenizer out anew when it loads."""
+    from transformers import LlamaTokenizer
+
+    tokenizer = LlamaTokenizer.from_pretrained(folders["math-shepherd"], legacy=legacy)
+    builder = LabelTokenBuilder(tokenizer, MATH_SHEPHERD)
+    for problem, steps in SOLUTIONS:
+        whole = tokenizer.encode(f"{problem} " + "\n".join(f"{step} ки" for step in steps))
+        built = [builder.prompt_ids(problem), *builder.solution_ids(steps)]
+        assert [index for part in built for index in part] == whole
 
 
 HOSTILE = {
