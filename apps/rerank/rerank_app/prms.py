@@ -64,11 +64,16 @@ class LocalPrm:
             UsageError: the folder holds no PRM that can be loaded.
         """
         settings = self._settings
-        from eduprm.prm import ProcessRewardModel
+        from eduprm.prm import load_step_scorer
 
         try:
-            self._prm = ProcessRewardModel.from_pretrained(
-                self._folder, settings.device, settings.dtype, batch_tokens=settings.batch_tokens
+            self._prm = load_step_scorer(
+                self._folder,
+                format=settings.format,
+                marks=settings.marks,
+                device=settings.device,
+                dtype=settings.dtype,
+                batch_tokens=settings.batch_tokens,
             )
         except (
             Exception
@@ -94,9 +99,9 @@ class LocalPrm:
         self, problem: str, steps: list[str], prompts: dict[str, list[int]]
     ) -> tuple[list[int], list[list[int]]] | str:
         """Build the PRM's input, or say why there is none."""
-        if problem not in prompts:
-            prompts[problem] = self._prm.builder.prompt_ids(problem)
         try:
+            if problem not in prompts:
+                prompts[problem] = self._prm.builder.prompt_ids(problem)
             ids = self._prm.builder.solution_ids(steps)
         except ValueError as error:
             return f"cannot be read by the PRM ({first_line(error)}); take it out"

@@ -15,6 +15,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from eduprm.bench import command_line
 from eduprm.bench.command_line import CommandSettings
+from eduprm.prm.published import FormatName, StepMarks
 
 GRADERS = ("number", "math", "none")
 
@@ -81,6 +82,11 @@ class Settings(CommandSettings):
     prm_wait_s: float = Field(
         60.0, ge=0, description="seconds without scores from --prm-url after which the run gives up"
     )
+    format: FormatName | None = Field(
+        None,
+        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
+    )
+    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     output: Path | None = Field(
         None,
         description="where the ranked rows go, in the format of FILE; none: runs/rerank/<name>.ranked.<jsonl|parquet>",
@@ -137,7 +143,7 @@ class Settings(CommandSettings):
 
     @model_validator(mode="after")
     def _one_prm(self) -> Settings:
-        others = {"prm", "dtype", "batch_tokens"} & self.model_fields_set
+        others = {"prm", "format", "marks", "dtype", "batch_tokens"} & self.model_fields_set
         if self.prm_url is not None and others:
             names = ", ".join("--" + name.replace("_", "-") for name in sorted(others))
             raise ValueError(

@@ -96,7 +96,9 @@ def _multiply(left: int, right: int, lines: list[str]) -> int:
     """One line where one digit meets one digit, else a line for every digit of the longer factor and their sum."""
     if 0 <= left < 10 < right:
         left, right = right, left
-    parts = [int(digit) * 10**place for place, digit in enumerate(reversed(str(abs(left)))) if digit != "0"][::-1]
+    parts = [int(digit) * 10**place for place, digit in enumerate(reversed(str(abs(left)))) if digit != "0"][
+        ::-1
+    ]
     if left < 0 or len(parts) < 2 or right in (0, 1, 10):
         lines.append(f"{left} * {right} = {left * right}")
         return left * right

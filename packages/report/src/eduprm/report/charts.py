@@ -219,9 +219,7 @@ def dots(rows: Sequence[Dot], *, title: str, x_label: str, note: str = "") -> Fi
     height = 56.0 + 22 * len(rows)
     top = min(1.0, max((row.high for row in rows), default=1.0) * 1.06 + 0.02)
     chart = Chart(title=title, x=(0, top), y=(len(rows) - 0.5, -0.5), height=height, left=176)
-    chart.axes(
-        x_label=x_label, y_label="", x_ticks=nice_ticks(0, top, count=4), y_ticks=[], show_x=percent
-    )
+    chart.axes(x_label=x_label, y_label="", x_ticks=nice_ticks(0, top, count=4), y_ticks=[], show_x=percent)
     for index, row in enumerate(rows):
         y = chart.y(index)
         element("line", chart.root, class_="grid", x1=chart.left, x2=chart.x.stop, y1=y, y2=y)
@@ -264,9 +262,7 @@ def training_loss(losses: Sequence[tuple[int, float]], *, title: str, note: str 
     if long:
         mean = np.convolve(values, np.ones(_MEAN_OVER) / _MEAN_OVER, mode="valid")
         middle = steps[_MEAN_OVER // 2 : _MEAN_OVER // 2 + len(mean)]
-        chart.path(
-            list(zip(middle[::every].tolist(), mean[::every].tolist(), strict=True)), class_="line s0"
-        )
+        chart.path(list(zip(middle[::every].tolist(), mean[::every].tolist(), strict=True)), class_="line s0")
         note = note or f"The strong line is the mean over {_MEAN_OVER} records."
     return Figure(title=title, svg=to_text(chart.root), note=note)
 
@@ -287,5 +283,3 @@ def label_shares(labels: npt.ArrayLike) -> list[float]:
     bins = np.where(array == 0, 0, np.where(array == 1, 11, inner))
     shares = np.bincount(bins, minlength=12) / max(1, array.size)
     return [float(share) for share in shares]
-
-

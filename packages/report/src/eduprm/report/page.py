@@ -112,7 +112,9 @@ def _joined(names: tuple[str, ...]) -> str:
 @cache
 def _template() -> Template:
     text = (files("eduprm.report") / "assets" / "page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.from_string(text)
 
 

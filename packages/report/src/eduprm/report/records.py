@@ -165,7 +165,9 @@ class Explorer:
         where = f" {self._where}" if self._where else ""
         found = []
         if self._unlisted:
-            found.append(f"The list shows the first {len(self._listed):,} problems of {len(self._listed) + self._unlisted:,}.{where}")
+            found.append(
+                f"The list shows the first {len(self._listed):,} problems of {len(self._listed) + self._unlisted:,}.{where}"
+            )
         if self._undrawn:
             most = f"{self._max_bytes / 2**20:.3g} MB"
             found.append(f"The last {self._undrawn:,} problems of the list are named only, to keep this page's data below {most}.{where}")  # fmt: skip

@@ -40,7 +40,9 @@ def solution_record(
         predicted: the step (from 0) judged wrong first, -1 for none; None where nothing was judged.
     """
     record: dict[str, Any] = {
-        "steps": [[*clip(text), number(value)] for text, value in zip(steps[:MAX_STEPS], scores, strict=False)],
+        "steps": [
+            [*clip(text), number(value)] for text, value in zip(steps[:MAX_STEPS], scores, strict=False)
+        ],
         "left_out": max(0, len(steps) - MAX_STEPS),
     }
     given = {

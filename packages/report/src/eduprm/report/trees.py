@@ -99,6 +99,11 @@ def _pieces(text: str, token_ids: Sequence[int], decode: Decode) -> list[str] | 
         return None
     lead = text[: len(text) - len(ends[-1])]
     starts = [lead, *(lead + end for end in ends)]
-    grown = [after if after.startswith(before) else before for before, after in zip(starts, starts[1:], strict=False)]
-    pieces = [lead + grown[0][len(lead) :]] + [after[len(before) :] for before, after in zip(grown, grown[1:], strict=False)]
+    grown = [
+        after if after.startswith(before) else before
+        for before, after in zip(starts, starts[1:], strict=False)
+    ]
+    pieces = [lead + grown[0][len(lead) :]] + [
+        after[len(before) :] for before, after in zip(grown, grown[1:], strict=False)
+    ]
     return pieces if "".join(pieces) == text else None

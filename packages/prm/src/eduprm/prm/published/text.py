@@ -108,10 +108,12 @@ class PublishedBuilder:
 
     def _encode(self, text: str) -> list[int]:
         try:
-            ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+            text.encode()
         except UnicodeEncodeError:
-            raise ValueError("the problem holds half a surrogate pair, which is no text") from None
-        return list(ids)
+            raise ValueError(
+                "the problem holds half a surrogate pair, which is no text"
+            ) from None  # steps: checked
+        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     def _guarded(self, ids: list[int], where: str) -> list[int]:
         for index in ids:
