@@ -55,6 +55,11 @@ def _run(settings: Settings) -> int:
     source = open_solutions(settings.file)
     output = output_path(settings, source)
     prm = find_source(settings)
+    from rerank_app.trained_cut import as_trained
+
+    settings, line = as_trained(settings, prm.saved_cut())
+    if line is not None:
+        print(f"rerank: {line}", file=sys.stderr)
     from rerank_app.job import Job
     from rerank_app.writing import WorkFolder
 

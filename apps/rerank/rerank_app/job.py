@@ -18,6 +18,7 @@ from eduprm.bench.prm_folder import file_digest, folder_digest
 from rerank_app.errors import EXIT_FINE, EXIT_SOME_REJECTED, Rejection, UsageError, first_line
 from rerank_app.files import SolutionsFile
 from rerank_app.index import Chunk, Counts, Index
+from rerank_app.page import page_notes, write_rank_page
 from rerank_app.prms import PrmSource
 from rerank_app.progress import SolutionsProgress, busy
 from rerank_app.ranking import Ranker
@@ -171,6 +172,7 @@ class Job:
             "ties": rankings.ties,
             "problems": len(ranked),
             "solutions": sum(len(ranking) for _, ranking in ranked),
+            "page": page_notes(problems, rankings, before=self.counts["problems"]),
         }
         added = added_columns([ranking for _, ranking in ranked], layout, self.settings.prefix)
         self.work.write(number, self.source, kept, added, notes)
@@ -220,11 +222,15 @@ class Job:
             "wall_s": round(time.perf_counter() - start_s, 3),
         }
         write_report(beside(output, ".report.json"), report, frame)
+        page = beside(output, ".report.html")
+        notes = (self.work.notes(number) for number in range(self.counts["chunks"]))
+        pages = (note["page"] for note in notes if note is not None)
+        write_rank_page(page, title=f"Ranked: {settings.file.name}", report=report, frame=frame, notes=pages)
         self.work.remove()
         console = Console()
         print_table(console, frame)
         counts = self.counts
         print_choice(console, rule=self.ranker.rule, ties=counts["ties"], problems=counts["problems"])
-        shown = [("ranked rows", output), ("report", beside(output, ".report.json"))]
+        shown = [("ranked rows", output), ("report", beside(output, ".report.json")), ("to look at", page)]
         print_paths(console, [*shown, *([("rejected rows", rejected)] if num_rejected else [])])
         return EXIT_SOME_REJECTED if num_rejected else EXIT_FINE

@@ -6,6 +6,7 @@ ranking. torch is loaded by `LocalPrm.load` alone.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ class PrmSource(Protocol):
 
     def key(self) -> Any:
         """What tells this PRM from every other, as JSON has it."""
+
+    def saved_cut(self) -> Any:
+        """How it says its training cut solutions (`eduprm.prm.StepCut` as JSON), or None."""
 
     def load(self) -> StepScores:
         """Get it ready; UsageError if that fails."""
@@ -56,6 +60,13 @@ class LocalPrm:
     def key(self) -> str:
         """Content of the folder."""
         return folder_digest(self._folder)
+
+    def saved_cut(self) -> Any:
+        """What stands in its config.json; a file that cannot be read is said when it is loaded."""
+        try:
+            return json.loads((self._folder / "config.json").read_text(encoding="utf-8"))["eduprm"]["steps"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def load(self) -> StepScores:
         """Load it.

@@ -7,6 +7,7 @@ states, and a service that becomes another PRM on the way stops the run.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from eduprm.serve import RetrySettings, ServedPrmError, Solution, SolutionResult, score_served
 from rerank_app.errors import UsageError
@@ -31,10 +32,15 @@ class ServedPrm:
                 f"--prm-url: {error}; start one with `python -m eduprm.serve --prm PATH`"
             ) from None
         self._identity = info.identity
+        self._steps = info.steps
 
     def key(self) -> dict[str, str | None]:
         """What the service says it is."""
         return {"served": self._identity}
+
+    def saved_cut(self) -> Any:
+        """What the service says of it."""
+        return self._steps
 
     def load(self) -> StepScores:
         """Nothing to load."""

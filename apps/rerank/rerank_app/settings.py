@@ -42,7 +42,7 @@ class Columns(BaseModel):
 
 
 class PolicySettings(BaseModel):
-    """The model whose entropy cuts the solutions with --segment entropy; not used otherwise."""
+    """The model whose entropy cuts the solutions with --segment entropy, or auto; not used otherwise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,6 +74,11 @@ class Settings(CommandSettings):
 
     file: CliPositionalArg[Path] = Field(description="the solutions: a .jsonl or .parquet file")
     prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    format: FormatName | None = Field(
+        None,
+        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
+    )
+    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     prm_url: str | None = Field(
         None,
         min_length=1,
@@ -82,11 +87,6 @@ class Settings(CommandSettings):
     prm_wait_s: float = Field(
         60.0, ge=0, description="seconds without scores from --prm-url after which the run gives up"
     )
-    format: FormatName | None = Field(
-        None,
-        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
-    )
-    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     output: Path | None = Field(
         None,
         description="where the ranked rows go, in the format of FILE; none: runs/rerank/<name>.ranked.<jsonl|parquet>",
@@ -110,7 +110,8 @@ class Settings(CommandSettings):
     segment: Literal["auto", "lines", "paragraphs", "fixed", "entropy", "none"] = Field(
         "auto",
         description="what a step is: a line; a paragraph (up to a blank line); fixed: --fixed-words words; entropy: "
-        "up to where --policy.model is unsure; none: the whole solution; auto: paragraphs if there are any, else lines",
+        "up to where --policy.model is unsure; none: the whole solution; auto: as the PRM was trained if it says how, "
+        "else paragraphs if there are any, else lines",
     )
     policy: PolicySettings = Field(PolicySettings(), description="the model that cuts with --segment entropy")
     fixed_words: int = Field(24, ge=1, description="words in a step with --segment fixed")

@@ -3,24 +3,10 @@
 Takes plain values and frames of `eduprm.forest`; knows no run folder, no model and no metric, and imports no torch.
 """
 
-from .charts import (
-    LABEL_NAMES,
-    Bin,
-    Dot,
-    Figure,
-    Legend,
-    Line,
-    Point,
-    accuracy_lines,
-    bars,
-    dots,
-    histogram,
-    label_shares,
-    reliability,
-    training_loss,
-)
+from .charts import Bin, Figure, Legend, Line, Point, accuracy_lines, histogram, reliability, training_loss
 from .page import Fact, Page, Table, render_page, write_page
-from .records import Entry, Explorer, Filter, script_json
+from .records import Entry, Explorer, Filter, Mark, script_json
+from .shares import LABEL_NAMES, Dot, bars, dots, label_shares
 from .steps import solution_record
 from .trees import tree_record
 
@@ -35,6 +21,7 @@ __all__ = [
     "Filter",
     "Legend",
     "Line",
+    "Mark",
     "Page",
     "Point",
     "Table",

@@ -1,6 +1,6 @@
 """Problems as the explorer reads them: compact JSON that cannot end its script element, within a bound of bytes.
 
-For: one `Entry` after another, in order, without holding more than what the page will hold. Does not know trees or steps.
+For: one `Entry` after another, in order, holding no more than the page will. Does not know trees or steps.
 """
 
 from __future__ import annotations
@@ -143,11 +143,12 @@ class Explorer:
             self._unlisted += 1
             return
         text, cut = clip(entry.text)
+        answer = (entry.answer or "")[:200]
         self._listed.append(
-            [entry.id[:200], text[:_LISTED_TEXT], (entry.answer or "")[:200], entry.badge, entry.mark, sorted(entry.tags)]
-        )  # fmt: skip
+            [entry.id[:200], text[:_LISTED_TEXT], answer, entry.badge, entry.mark, sorted(entry.tags)]
+        )
         body = script_json({"text": text, "cut": cut, **entry.record})
-        if self._plain and self._bytes + len(body) > PLAIN_BYTES:
+        if self._plain and self._bytes + len(body) > min(PLAIN_BYTES, self._max_bytes):
             self._plain = False
             self._records = [_compressed(record) for record in self._records]
             self._bytes = sum(map(len, self._records))
@@ -165,12 +166,14 @@ class Explorer:
         where = f" {self._where}" if self._where else ""
         found = []
         if self._unlisted:
-            found.append(
-                f"The list shows the first {len(self._listed):,} problems of {len(self._listed) + self._unlisted:,}.{where}"
-            )
+            shown, total = len(self._listed), len(self._listed) + self._unlisted
+            found.append(f"The list shows the first {shown:,} problems of {total:,}.{where}")
         if self._undrawn:
             most = f"{self._max_bytes / 2**20:.3g} MB"
-            found.append(f"The last {self._undrawn:,} problems of the list are named only, to keep this page's data below {most}.{where}")  # fmt: skip
+            found.append(
+                f"The last {self._undrawn:,} problems of the list are only named, to keep the page's data below {most}."
+                + where
+            )
         return found
 
     def data(self) -> str:

@@ -94,16 +94,15 @@ def _pieces(text: str, token_ids: Sequence[int], decode: Decode) -> list[str] | 
     if len(token_ids) > 512:
         return None  # what follows is quadratic
     # Some tokenizers write spaces or bytes by what stands before: read ever longer beginnings.
-    ends = [decode(list(token_ids[:end])) for end in range(1, len(token_ids) + 1)]
-    if not ends or not text.endswith(ends[-1]):
+    whole = decode(list(token_ids))
+    if not text.endswith(whole):
         return None
-    lead = text[: len(text) - len(ends[-1])]
-    starts = [lead, *(lead + end for end in ends)]
-    grown = [
-        after if after.startswith(before) else before
-        for before, after in zip(starts, starts[1:], strict=False)
-    ]
-    pieces = [lead + grown[0][len(lead) :]] + [
-        after[len(before) :] for before, after in zip(grown, grown[1:], strict=False)
-    ]
-    return pieces if "".join(pieces) == text else None
+    lead = text[: len(text) - len(whole)]
+    pieces, done = [], ""
+    for end in range(1, len(token_ids) + 1):
+        grown = lead + decode(list(token_ids[:end]))
+        # Half a character does not fit yet; its bytes' piece is empty.
+        fits = len(grown) >= len(done) and text.startswith(grown)
+        pieces.append(grown[len(done) :] if fits else "")
+        done = grown if fits else done
+    return pieces if done == text else None

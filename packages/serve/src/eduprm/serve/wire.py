@@ -10,7 +10,7 @@ neither transport nor models.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -84,6 +84,7 @@ class ModelInfo(_Answer):
         dtype, device: of the weights.
         versions: of what computes.
         limits: of one request.
+        steps: how the PRM's training cut solutions (`eduprm.prm.StepCut` as JSON); None: it does not say.
     """
 
     api: int
@@ -95,3 +96,4 @@ class ModelInfo(_Answer):
     device: str
     versions: dict[str, str]
     limits: Limits
+    steps: dict[str, Any] | None = None

@@ -16,7 +16,7 @@ const draw = (tag, attributes, ...children) => fill(document.createElementNS(SVG
 
 // Controls, format characters (bidi overrides among them), halves of surrogate pairs, line separators.
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
-const NAMED = { "\n": "⏎", "\t": "⇥", "\r": "␍", "\x1b": "␛" };
+const NAMED = { "\n": "⏎", "\t": "⇥" };
 
 function named(char) {
   const code = char.codePointAt(0);
@@ -38,7 +38,7 @@ function put(parent, text) {
   return parent;
 }
 
-const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : word.endsWith("f") ? "" : "s"}`;
+const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 const leavesOf = (number) => `${number.toLocaleString("en")} ${number === 1 ? "leaf" : "leaves"}`;
 const known = (value) => value !== null && value !== undefined;
 const shown = (value) => (known(value) ? value.toFixed(2) : "–");

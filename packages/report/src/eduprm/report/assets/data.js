@@ -23,6 +23,6 @@ async function record(index) {
 
 const state = {
   index: -1, record: null,
-  tree: null, mode: null, measure: null, rule: null, node: 0, folded: new Set(),
+  tree: null, mode: null, measure: null, stretched: false, rule: null, node: 0, folded: new Set(),
   solution: 0, open: new Set(),
 };

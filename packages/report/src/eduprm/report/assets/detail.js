@@ -5,21 +5,39 @@ function showDetail() {
   const solution = el("div", { class: "solution", tabindex: "0", "aria-label": "Solution up to this node" });
   for (const at of path) solution.append(fragment(at, at === node));
   const left = el("div", {}, el("h3", {}, tree.children[node].length ? "The solution up to here" : "The solution"), solution);
-  byId("detail").replaceChildren(left, el("div", {}, el("h3", {}, `Node ${node}`), numbers(node), ...further(node)));
+  const right = el("div", {}, el("h3", {}, `Node ${node}`), numbers(node), ...further(node));
+  byId("detail").replaceChildren(left, fragmentTable(path), right);
+}
+
+// The path as a table: every fragment with its numbers.
+function fragmentTable(path) {
+  const { tree } = state, measures = Object.entries(MEASURES).filter(([name]) => tree[name] && name !== "label");
+  const head = ["node", "fragment", "entropy", ...measures.map(([, label]) => label)].map((name) => el("th", { scope: "col" }, name));
+  const body = path.filter((node) => tree.num[node]).map((node) => {
+    const first = tree.tokens[node][1];
+    const cells = measures.map(([name]) => el("td", { class: `dot-value ${name === state.measure ? colourOf(node) : valueClass(tree[name][node])}` }, shown(tree[name][node])));
+    const row = el(
+      "tr", { class: node === state.node ? "here" : null }, el("td", {}, String(node)), el("td", {}, tree.lines[node].join("").slice(0, 300)),
+      el("td", {}, known(first) ? (first / 100).toFixed(2) : "–"), ...cells,
+    );
+    row.addEventListener("click", () => select(node, { focus: false }));
+    return row;
+  });
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body));
+  return el("div", { class: "fragments", tabindex: "0", role: "region", "aria-label": "Fragments of the path" }, table);
 }
 
 function fragment(node, here) {
-  const { tree, measure } = state, flat = tree.tokens[node];
-  const value = measure ? tree[measure][node] : null;
-  const span = el("span", { class: `part ${valueClass(value)}${here ? " here" : ""}`, title: hintOf(node) });
+  const { tree } = state, flat = tree.tokens[node];
+  const part = el("span", { class: `part ${colourOf(node)}${here ? " here" : ""}`, title: hintOf(node) });
   for (let at = 0; at < flat.length; at += 2) {
     const level = entropyClass(flat[at + 1]), text = flat[at] === "" ? "∎" : flat[at];
-    if (level) span.append(put(el("span", { class: `token e${level}`, title: `${(flat[at + 1] / 100).toFixed(2)} nats` }), text));
-    else put(span, text);
+    if (level) part.append(put(el("span", { class: `token e${level}`, title: `${(flat[at + 1] / 100).toFixed(2)} nats` }), text));
+    else put(part, text);
   }
-  if (tree.cut[node]) span.append(leftOut(tree.cut[node]));
-  span.addEventListener("click", () => select(node, { focus: false }));
-  return span;
+  if (tree.cut[node]) part.append(leftOut(tree.cut[node]));
+  part.addEventListener("click", () => select(node, { focus: false }));
+  return part;
 }
 
 function hintOf(node) {

@@ -7,10 +7,9 @@ function openSolutions() {
   state.solution = 0;
   state.open = new Set(solutions.flatMap((solution, at) => (at === 0 || (solution.rules && at < 4) ? [at] : [])));
   state.shown = FIRST_SHOWN;
-  byId("tools").replaceChildren(
-    el("span", {}, count(solutions.length, "solution")), ramp("v", ["v0", "v2", "v4", "v5", "v6", "v8", "v10"], "score 0", "1"),
-    known(data.threshold) ? el("span", {}, `judged wrong up to ${data.threshold}`) : null,
-  );
+  const tools = [el("span", {}, count(solutions.length, "solution")), ramp("v", ["v0", "v2", "v4", "v5", "v6", "v8", "v10"], "score 0", "1")];
+  if (known(data.threshold)) tools.push(el("span", {}, `judged wrong up to ${data.threshold}`));
+  byId("tools").replaceChildren(...tools);
   drawSolutions();
 }
 

@@ -3,6 +3,19 @@
 const MEASURES = { score: "PRM score", value: "value", label: "label" };
 let drawn = new Map();
 
+// The range that colours span: 0 to 1, or what the tree has of the measure.
+function span() {
+  const values = state.stretched && state.measure ? state.tree[state.measure].filter(known) : [];
+  return values.length && Math.max(...values) > Math.min(...values) ? [Math.min(...values), Math.max(...values)] : [0, 1];
+}
+
+function colourOf(node) {
+  const { tree, measure } = state, value = measure ? tree[measure][node] : null;
+  if (!known(value)) return "";
+  const [low, high] = span();
+  return valueClass((value - low) / (high - low));
+}
+
 function openTree() {
   const trees = state.record.trees;
   const kept = state.tree && trees.find((tree) => tree.name === state.tree.name);
@@ -39,7 +52,7 @@ function ramp(kind, classes, low, high) {
 }
 
 function menu(label, options, current, pick) {
-  const select_ = el("select", {}, ...options.map(([name, text]) => el("option", { value: name, selected: name === current }, text)));
+  const select_ = el("select", { "aria-label": label }, ...options.map(([name, text]) => el("option", { value: name, selected: name === current }, text)));
   select_.addEventListener("change", () => pick(select_.value));
   return el("label", {}, label, select_);
 }
@@ -55,7 +68,11 @@ function showTools() {
   const measures = Object.entries(MEASURES).filter(([name]) => tree[name]);
   if (measures.length) {
     tools.push(menu("colour", measures, state.measure, (name) => { state.measure = name; again(); }));
-    tools.push(ramp("v", ["v0", "v2", "v4", "v5", "v6", "v8", "v10"], "0", "1"));
+    const [low, high] = span(), ends = state.stretched ? [low.toFixed(2), high.toFixed(2)] : ["0", "1"];
+    tools.push(ramp("v", ["v0", "v2", "v4", "v5", "v6", "v8", "v10"], ...ends));
+    const stretch = el("input", { type: "checkbox", checked: state.stretched || null });
+    stretch.addEventListener("change", () => { state.stretched = stretch.checked; again(); });
+    tools.push(el("label", { title: "Colours span the range of this tree instead of 0 to 1" }, stretch, "stretch"));
   }
   tools.push(ramp("e", ["e1", "e2", "e3", "e4", "e5"], "entropy .15", "2+ nats"));
   const rules = Object.keys(tree.chosen).map((rule) => [rule, ruleNames.get(rule) || rule]);
@@ -107,7 +124,7 @@ function edge(from, to, mode, chosen) {
 function drawNode(node, place, { onChosen, value, winner, scale }) {
   const { tree, mode, folded } = state, { row, bar } = MODES[mode];
   const group = draw("g", {
-    class: `node ${valueClass(value)}${onChosen.has(node) ? " chosen" : ""}`, role: "treeitem", tabindex: "-1", "data-node": node,
+    class: `node ${colourOf(node)}${onChosen.has(node) ? " chosen" : ""}`, role: "treeitem", tabindex: "-1", "data-node": node,
     "aria-level": tree.depth[node] + 1, "aria-label": spoken(node),
     "aria-expanded": tree.children[node].length ? String(!folded.has(node)) : null,
     transform: `translate(${place.x.toFixed(1)} ${place.y})`,

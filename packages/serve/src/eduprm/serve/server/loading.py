@@ -60,5 +60,6 @@ def describe(scorer: Any, folder: Path, settings: ServeSettings) -> ModelInfo:
             "name": settings.prm,
             "max_tokens": scorer.max_tokens,
             "limits": settings.limits,
+            "steps": (getattr(scorer.model.config, "eduprm", None) or {}).get("steps"),
         }
     )
