@@ -24,6 +24,7 @@ from rerank_app.ranking import Ranker
 from rerank_app.report import (
     Accuracies,
     beside,
+    print_choice,
     print_paths,
     print_rejections,
     print_table,
@@ -35,6 +36,8 @@ from rerank_app.settings import Settings
 from rerank_app.writing import WorkFolder, added_columns
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from rerank_app.scoring import Scorer
 
 _COMPUTING = (
@@ -65,9 +68,9 @@ class Job:
         self.prm = prm
         self.file = str(settings.file)
         self.index = Index(work.path / "index.sqlite")
-        self.ranker = Ranker(aggregate=settings.aggregate, grader=settings.grader)
-        self.accuracies = Accuracies()
-        self.counts = {"problems": 0, "solutions": 0, "chunks": 0, "chunks_taken_up": 0}
+        self.ranker = Ranker(settings)
+        self.accuracies = Accuracies(self.ranker.rule_names)
+        self.counts = {"problems": 0, "solutions": 0, "ties": 0, "chunks": 0, "chunks_taken_up": 0}
         self.rate = 0.0
         self._scorer: Scorer | None = None
         self._errors = Console(stderr=True)
@@ -138,6 +141,7 @@ class Job:
         self.accuracies.add(notes["outcomes"])
         self.counts["problems"] += notes["problems"]
         self.counts["solutions"] += notes["solutions"]
+        self.counts["ties"] += notes["ties"]
         self.counts["chunks"] += 1
         self.counts["chunks_taken_up"] += taken_up
         self._check_strict()
@@ -152,9 +156,10 @@ class Job:
             problems.append(problem)
             rejected += faults
         scored, too_long = self._load().score(problems)
-        rankings, outcomes, bad_gold = self.ranker.rank(problems, scored)
-        rejected += [*too_long, *bad_gold]
-        ranked = [(problem, ranking) for problem, ranking in zip(problems, rankings, strict=True) if ranking]
+        rankings = self.ranker.rank(problems, scored)
+        rejected += [*too_long, *rankings.bad_gold]
+        pairs = zip(problems, rankings.solutions, strict=True)
+        ranked = [(problem, ranking) for problem, ranking in pairs if ranking]
         layout = self.index.layout
         if layout == "problem":
             kept = [carriers[problem.row] for problem, _ in ranked]
@@ -162,10 +167,13 @@ class Job:
             kept = [carriers[one.scored.solution.row] for _, ranking in ranked for one in ranking]
         notes = {
             "rejected": [item.as_dict() for item in rejected],
-            "outcomes": [asdict(outcome) for outcome in outcomes],
+            "outcomes": [asdict(outcome) for outcome in rankings.outcomes],
+            "ties": rankings.ties,
             "problems": len(ranked),
             "solutions": sum(len(ranking) for _, ranking in ranked),
-            "page": page_notes(problems, rankings, before=self.counts["problems"]),
+            "page": page_notes(
+                problems, rankings.solutions, rules=self.ranker.rule_names, before=self.counts["problems"]
+            ),
         }
         added = added_columns([ranking for _, ranking in ranked], layout, self.settings.prefix)
         self.work.write(number, self.source, kept, added, notes)
@@ -207,6 +215,7 @@ class Job:
             "file": self.file,
             "prm": settings.prm,
             "made_from": key,
+            "chosen_by": self.ranker.rule,
             **self.counts,
             "graded_problems": self.accuracies.problems,
             "rejected": num_rejected,
@@ -214,13 +223,26 @@ class Job:
             "wall_s": round(time.perf_counter() - start_s, 3),
         }
         write_report(beside(output, ".report.json"), report, frame)
-        page = beside(output, ".report.html")
-        notes = (self.work.notes(number) for number in range(self.counts["chunks"]))
-        pages = (note["page"] for note in notes if note is not None)
-        write_rank_page(page, title=f"Ranked: {settings.file.name}", report=report, frame=frame, notes=pages)
+        page = self._write_page(output, report, frame)
         self.work.remove()
         console = Console()
         print_table(console, frame)
+        counts = self.counts
+        print_choice(console, rule=self.ranker.rule, ties=counts["ties"], problems=counts["problems"])
         shown = [("ranked rows", output), ("report", beside(output, ".report.json")), ("to look at", page)]
         print_paths(console, [*shown, *([("rejected rows", rejected)] if num_rejected else [])])
         return EXIT_SOME_REJECTED if num_rejected else EXIT_FINE
+
+    def _write_page(self, output: Path, report: dict[str, Any], frame: pl.DataFrame) -> Path:
+        notes = (self.work.notes(number) for number in range(self.counts["chunks"]))
+        page = beside(output, ".report.html")
+        write_rank_page(
+            page,
+            title=f"Ranked: {self.settings.file.name}",
+            report=report,
+            frame=frame,
+            ranked_by=self.ranker.rule,
+            rules=self.ranker.rule_names,
+            notes=(note["page"] for note in notes if note is not None),
+        )
+        return page

@@ -69,6 +69,8 @@ class Scorer:
         """
         items: list[_Item] = []
         rejected: list[Rejection] = []
+        if self._cutter is not None:
+            self._cutter.reset()
         for number, problem in enumerate(problems):
             prompt = self.prm.builder.prompt_ids(problem.text)
             for solution in problem.solutions:

@@ -80,6 +80,19 @@ class Settings(CommandSettings):
     aggregate: Literal["min", "last", "product", "mean"] = Field(
         "min", description="how the scores of its steps make the score of a solution"
     )
+    choose: Literal["prm", "majority", "weighted", "wrf", "hmr"] = Field(
+        "prm",
+        description="what ranks the solutions: prm: their scores; or votes for their final answers: majority: one "
+        "each; weighted: as heavy as their scores; wrf: --wrf-weight of score, the rest frequency; hmr: the majority "
+        "where it is clear, else the prm",
+    )
+    wrf_weight: float = Field(0.5, ge=0, le=1, description="weight of the PRM in WRF; 0: the majority alone")
+    hmr_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="a majority is clear for HMR where more than this share of the votes agree",
+    )
     segment: Literal["auto", "lines", "paragraphs", "fixed", "entropy", "none"] = Field(
         "auto",
         description="what a step is: a line; a paragraph (up to a blank line); fixed: --fixed-words words; entropy: "

@@ -16,6 +16,8 @@ ZERO_SHOT = "zero_shot"
 _ZERO_SHOT_REQUEST = (
     "Work it out step by step, one step a line. End with a last line that holds #### and the answer alone."
 )
+STEPS = "steps"
+_STEPS_SYSTEM = "Steps"
 _OPERATION = re.compile(r"\s*([*+-])\s*")
 
 
@@ -137,7 +139,8 @@ def messages_for(question: str, style: str) -> list[Message]:
 
     Args:
         question: the problem's text.
-        style: a name out of `SHOTS`, or "zero_shot", which adds a request for steps and the last line.
+        style: a name out of `SHOTS`; "zero_shot", which adds a request for steps and the last line; or "steps",
+            the bare question under a one-word system turn, for a policy that was taught to answer so.
 
     Raises:
         ValueError: no such style; the message lists them.
@@ -149,8 +152,10 @@ def messages_for(question: str, style: str) -> list[Message]:
     """
     if style == ZERO_SHOT:
         return [{"role": "user", "content": f"{question}\n\n{_ZERO_SHOT_REQUEST}"}]
+    if style == STEPS:
+        return [{"role": "system", "content": _STEPS_SYSTEM}, {"role": "user", "content": question}]
     if style not in SHOTS:
-        raise ValueError(f"style must be one of {', '.join([*SHOTS, ZERO_SHOT])}; got {style!r}")
+        raise ValueError(f"style must be one of {', '.join([*SHOTS, ZERO_SHOT, STEPS])}; got {style!r}")
     turns: list[Message] = []
     for shot_question, solution in SHOTS[style]:
         turns.append({"role": "user", "content": shot_question})

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import polars as pl
 
 from eduprm.bench.prompts import shot_questions
+from eduprm.bench.worked import worked_solution
 from eduprm.label import DATASETS_WITHOUT_GOLD
 
 HELD_OUT_SHARE = 0.25
@@ -26,6 +27,8 @@ HELD_OUT_SHARE = 0.25
 
 _CHUNK = 512
 _MAX_BARREN_CHUNKS = 20  # chunks in a row without a new question before a task counts as exhausted
+_NUMBER = re.compile(r"(?<!\d )-?\d+")
+_SIGNED_OPERAND = re.compile(r"-\d")
 _ZERO_OPERAND = re.compile(r"(?<![\d.])0+(?![\d.])")
 
 Part = Literal["train", "test"]
@@ -33,6 +36,20 @@ Part = Literal["train", "test"]
 
 def _no_zero(expression: str) -> bool:
     return not _ZERO_OPERAND.search(expression)
+
+
+def _small_steps(dataset: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether an entry can be worked with no number below 0 or above 99 on the way."""
+
+    def keep(entry: Mapping[str, Any]) -> bool:
+        expression = str(entry["metadata"].get("expression", ""))
+        # With a zero factor every wrong step before it still ends in the right answer.
+        if _SIGNED_OPERAND.search(expression) or ("*" in expression and not _no_zero(expression)):
+            return False
+        worked = worked_solution(dataset, entry["metadata"])
+        return worked is not None and all(0 <= int(number) <= 99 for number in _NUMBER.findall(worked))
+
+    return keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +76,38 @@ TASKS: dict[str, Task] = {
     "chain_sum": Task(
         dataset="chain_sum",
         config={"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 1},
+    ),
+    "long_sum": Task(
+        dataset="chain_sum",
+        config={"min_terms": 6, "max_terms": 8, "min_digits": 1, "max_digits": 1},
+        keep=_small_steps("chain_sum"),
+    ),
+    "long_product": Task(
+        dataset="products",
+        config={"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1},
+        keep=lambda entry: _no_zero(entry["metadata"]["expression"]),
+    ),
+    "mixed": Task(
+        dataset="basic_arithmetic",
+        config={
+            "min_terms": 6,
+            "max_terms": 6,
+            "min_digits": 1,
+            "max_digits": 1,
+            "operators": ["+", "-", "*"],
+            "allow_negation": False,
+        },
+        keep=_small_steps("basic_arithmetic"),
+    ),
+    "equations": Task(
+        dataset="simple_equations",
+        config={"min_terms": 2, "max_terms": 4, "min_value": 1, "max_value": 9},
+        keep=_small_steps("simple_equations"),
+    ),
+    "fractions": Task(
+        dataset="fraction_simplification",
+        config={"min_value": 1, "max_value": 9, "min_factor": 2, "max_factor": 36, "styles": ["plain"]},
+        keep=_small_steps("fraction_simplification"),
     ),
 }
 """Named tasks; any other reasoning-gym data set is reached as ``rg:<dataset>``."""

@@ -9,6 +9,7 @@ from eduprm.prm.config import InputFormat, LoraSettings, TrainConfig
 if TYPE_CHECKING:
     from eduprm.prm.data import Refusal, TrainingData, fit_to_length, forest_trees, labelled_trees
     from eduprm.prm.inputs import InputBuilder
+    from eduprm.prm.published.load import load_step_scorer
     from eduprm.prm.score import ProcessRewardModel
     from eduprm.prm.stepwise import stepwise_trees
     from eduprm.prm.train import TrainResult, train_prm
@@ -28,6 +29,7 @@ __all__ = [
     "fit_to_length",
     "forest_trees",
     "labelled_trees",
+    "load_step_scorer",
     "stepwise_trees",
     "train_prm",
 ]
@@ -44,6 +46,7 @@ _HOMES = {
     "fit_to_length": "data",
     "forest_trees": "data",
     "labelled_trees": "data",
+    "load_step_scorer": "published.load",
     "stepwise_trees": "stepwise",
     "train_prm": "train",
 }
