@@ -119,8 +119,9 @@ def test_search_and_filter_narrow_the_list(show, five):
     at.page.fill("#search", "")
     for tag in ("right", "missed"):
         at.page.select_option("#filter", tag)
-        marks = {m.get_attribute("class") for m in at.page.locator("#problems > div:not([hidden]) > span:first-child").all()}  # fmt: skip
-        assert marks == {"right" if tag == "right" else "wrong"}
+        marks = at.page.locator("#problems > div:not([hidden]) > span:first-child")
+        kinds = {mark.get_attribute("class") for mark in marks.all()}
+        assert kinds == {"right" if tag == "right" else "wrong"}
 
 
 def test_the_keyboard_goes_through_problems_and_nodes_and_folds(show, five):
