@@ -122,7 +122,7 @@ def test_a_run_takes_up_scores_by_content_and_ends_with_the_same_bytes(bench, tm
     # All there: the PRM is not even loaded.
     import eduprm.prm
 
-    monkeypatch.setattr(eduprm.prm, "ProcessRewardModel", None)
+    monkeypatch.setattr(eduprm.prm, "load_step_scorer", None)
     status, out, _ = bench(*command, "--threshold", "0.25")
     assert status == 0
     assert "threshold 0.25, given" in out

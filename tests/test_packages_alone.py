@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("bench", "entropy", "forest", "label", "policy", "prm", "search", "segment", "sglang")
+PACKAGES = ("bench", "entropy", "forest", "label", "policy", "prm", "report", "search", "segment", "serve", "sglang")
 # What a package may not load when it is imported, whatever is installed.
 LIGHT = {
     "forest": ("torch", "transformers"),
@@ -25,6 +25,8 @@ LIGHT = {
     "bench": ("torch", "transformers", "matplotlib"),
     "prm": ("torch", "transformers"),
     "entropy": ("transformers", "polars"),
+    "serve": ("torch", "transformers", "polars", "fastapi", "uvicorn"),
+    "report": ("torch", "transformers", "matplotlib"),
     "sglang": ("torch", "sglang", "transformers"),
 }
 

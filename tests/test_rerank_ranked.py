@@ -205,17 +205,93 @@ def test_real_solutions(rerank, tmp_path):
     assert all(one["correct"] == flags[row["id"]][one["index"]] for row in got for one in row["ranked"])
 
 
+def votes(ranked, *, choose, weight, share):
+    """What each answer of a row has behind it, from the scores that the row itself shows."""
+    best, counts, sums = {}, {}, {}
+    for one in ranked:
+        key = one["final_answer"]
+        best[key] = max(best.get(key, 0.0), one["score"])
+        counts[key] = counts.get(key, 0) + 1 / len(ranked)
+        sums[key] = sums.get(key, 0.0) + one["score"]
+    if choose == "wrf":
+        total = sum(best.values())
+        return {key: weight * best[key] / total + (1 - weight) * counts[key] for key in best}
+    top = max(counts.values())
+    clear = list(counts.values()).count(top) == 1 and top > share
+    return {"majority": counts, "weighted": sums, "hmr": counts if clear else best, "prm": best}[choose]
+
+
+@pytest.mark.parametrize(
+    ("choose", "aggregate", "flags"),
+    [
+        ("majority", "min", ()),
+        ("weighted", "mean", ()),
+        ("wrf", "last", ("--wrf-weight", 0.9)),
+        ("hmr", "min", ("--hmr-share", 0.4)),
+        ("hmr", "product", ()),
+    ],
+)
+def test_the_rule_named_by_choose_ranks(rerank, tmp_path, choose, aggregate, flags):
+    write_jsonl(tmp_path / "in.jsonl", problems(12))
+    arguments = ("in.jsonl", "--output", "out.jsonl", "--choose", choose, "--aggregate", aggregate, *flags)
+    status, out, _ = rerank(*arguments)
+    assert status == 0
+    rows = read_jsonl(tmp_path / "out.jsonl")
+    for row in rows:
+        ranked = row["ranked"]
+        behind = votes(ranked, choose=choose, weight=0.9, share=0.4 if flags else 0.5)
+        order = [behind[one["final_answer"]] for one in ranked]
+        assert order == sorted(order, reverse=True)
+        first = [one["score"] for one in ranked if one["final_answer"] == ranked[0]["final_answer"]]
+        if choose != "majority":  # there the first solution of an answer stands for it
+            assert ranked[0]["score"] == max(first)
+        assert row["chosen"] == row["solutions"][ranked[0]["index"]]
+    report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
+    accuracy = {row["rule"]: row["accuracy"] for row in report["accuracies"]}
+    assert accuracy[report["chosen_by"]] == pytest.approx(sum(r["ranked"][0]["correct"] for r in rows) / 12)
+    assert "chosen by " in out
+
+
+def test_ties_are_counted_also_without_gold_answers(rerank, tmp_path):
+    rows = [
+        {"id": n, "problem": f"{n} + 1?", "solutions": ["#### 1", "#### 2", "#### 1", "#### 2"]}
+        for n in range(3)
+    ]
+    rows.append({"id": 9, "problem": "9?", "solutions": ["#### 2", "#### 1", "#### 1"]})
+    write_jsonl(tmp_path / "in.jsonl", rows)
+    status, out, _ = rerank(
+        "in.jsonl", "--output", "out.jsonl", "--choose", "majority", "--chunk-solutions", 4
+    )
+    assert status == 0
+    assert "chosen by majority, plain; in 3 of 4 problems answers tied and the file's order decided" in out
+    report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
+    assert (report["ties"], report["chosen_by"]) == (3, "majority")
+    assert [row["chosen"] for row in read_jsonl(tmp_path / "out.jsonl")] == ["#### 1"] * 4
+
+
+def test_the_table_shows_every_rule_with_the_shares_given(rerank, tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", problems(2))
+    assert rerank("in.jsonl", "--output", "out.jsonl", "--wrf-weight", 0.25)[0] == 0
+    report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
+    rules = {row["rule"] for row in report["accuracies"]}
+    for aggregate in ("min", "last", "product", "mean"):
+        wanted = {f"prm_{aggregate}", f"weighted_majority_prm_{aggregate}", f"wrf_prm_{aggregate}@0.25"}
+        assert wanted | {f"hmr_prm_{aggregate}"} <= rules
+    assert {"majority", "oracle", "first", "random"} <= rules
+
+
 def test_intervals_are_those_of_drawing_problems_again():
     import numpy as np
-    from rerank_app.report import NAMES, Accuracies
+    from rerank_app.report import Accuracies
 
     from eduprm.bench.bootstrap import mean_intervals
 
     rng = np.random.default_rng(0)
-    right = (rng.random((300, len(NAMES))) < np.linspace(0.05, 0.95, len(NAMES))).astype(float)
-    accuracies = Accuracies()
+    names = ["prm_min", "majority", "wrf_prm_min@0.3", "first", "random", "oracle"]
+    right = (rng.random((300, len(names))) < np.linspace(0.05, 0.95, len(names))).astype(float)
+    accuracies = Accuracies(["prm_min", "majority", "wrf_prm_min@0.3", "oracle"])
     for row in right:
-        outcome = dict(zip(NAMES, row.tolist(), strict=True))
+        outcome = dict(zip(names, row.tolist(), strict=True))
         accuracies.add([{"right": outcome, "ties": ["majority"], "solutions": 4}])
     frame = accuracies.frame(seed=1, bootstrap=20_000)
     plain = mean_intervals(right, [f"{k:03d}" for k in range(300)], seed=1, bootstrap=20_000)

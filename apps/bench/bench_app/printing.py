@@ -61,5 +61,10 @@ def print_rejected(scored: Scored) -> None:
 
 def print_paths(folder: Path, scored: Scored) -> None:
     """Where the files are."""
-    names = ["report.json", "rows.jsonl", *(["rejected.jsonl"] if scored.rejected.height else [])]
+    names = [
+        "report.json",
+        "report.html",
+        "rows.jsonl",
+        *(["rejected.jsonl"] if scored.rejected.height else []),
+    ]
     Console(highlight=False).print(f"{folder}: {', '.join(names)}", markup=False, soft_wrap=True)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import polars as pl
 
 from bench_app.job import output_folder, readable, score, take, working_in, write_results
+from bench_app.page import Column, Row, write_bench_page
 from bench_app.printing import print_paths, print_rejected, print_summary
 from bench_app.settings import PrmBenchSettings
-from eduprm.bench.steps import evaluate_prmbench, read_prmbench
-from eduprm.bench.steps.prmbench import floor_scores
+from eduprm.bench.steps import evaluate_prmbench, predict_first_wrong, read_prmbench
+from eduprm.bench.steps.prmbench import TOTAL, floor_scores
 from eduprm.bench.steps.table import prmbench_table
+
+_COLUMNS = (
+    Column("prm_score", "PRMScore"),
+    Column("f1", "F1 right"),
+    Column("negative_f1", "F1 wrong"),
+    Column("first_error_acc", "first found"),
+)
 
 
 def run(settings: PrmBenchSettings) -> int:
@@ -47,6 +55,26 @@ def run(settings: PrmBenchSettings) -> int:
             "results": {name: frame.to_dicts() for name, frame in results.items()},
         }
         write_results(folder, scored, report, rows.select("part", "id", "error_steps", "scores"))
+        said = predict_first_wrong(rows["scores"].to_list(), settings.threshold)
+        shown = rows.select("part", "id", "problem", "steps", "scores", "error_steps").with_columns(
+            said=pl.Series(said, dtype=pl.Int32)
+        )
+        write_bench_page(
+            folder,
+            benchmark="PRMBench",
+            prm=settings.prm,
+            threshold={"value": settings.threshold},
+            scored=scored,
+            results=results,
+            columns=_COLUMNS,
+            whole=TOTAL,
+            rows=[
+                # Error steps count from 1; a few of the data lie beyond the last step.
+                Row(*head, [k - 1 for k in wrong if k <= len(head[3])], first)
+                for *head, wrong, first in shown.iter_rows()
+            ],
+            first_only=False,
+        )
     shown = f"threshold {settings.threshold:.4g}: a step is judged right above it"
     print_summary(prmbench_table(results), scored, threshold=shown)
     print_rejected(scored)

@@ -7,15 +7,22 @@ from typing import Any
 import polars as pl
 
 from bench_app.job import output_folder, readable, score, take, working_in, write_results
+from bench_app.page import Column, Row, write_bench_page
 from bench_app.printing import print_paths, print_rejected, print_summary, print_undefined
 from bench_app.settings import ProcessBenchSettings
 from eduprm.bench.command_line import UsageError
 from eduprm.bench.steps import choose_threshold, evaluate_processbench, predict_first_wrong, read_processbench
-from eduprm.bench.steps.processbench import floor_predictions
+from eduprm.bench.steps.processbench import MEAN, floor_predictions
 from eduprm.bench.steps.table import processbench_table
 
 _NEVER = -2  # a prediction that is no label
 _FALLBACK = 0.5
+_SHOWN = ("part", "id", "problem", "steps", "scores")
+_COLUMNS = (
+    Column("f1", "F1"),
+    Column("acc_error", "right step found"),
+    Column("acc_correct", "none where none is"),
+)
 
 
 def run(settings: ProcessBenchSettings) -> int:
@@ -51,6 +58,21 @@ def run(settings: ProcessBenchSettings) -> int:
         }
         kept = rows.select("part", "id", "label", "prediction", "scores")
         write_results(folder, scored, report, kept)
+        write_bench_page(
+            folder,
+            benchmark="ProcessBench",
+            prm=settings.prm,
+            threshold=threshold,
+            scored=scored,
+            results=results,
+            columns=_COLUMNS,
+            whole=MEAN,
+            rows=[
+                Row(*head, [label] if label >= 0 else [], said)
+                for *head, label, said in rows.select(*_SHOWN, "label", "prediction").iter_rows()
+            ],
+            first_only=True,
+        )
     shown = f"threshold {threshold['value']:.4g}, {threshold['how']}"
     print_summary(processbench_table(results), scored, threshold=shown)
     print_undefined(results["PRM"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from eduprm.bench import messages_for
-from eduprm.search import PolicyTokenizer, load_policy, score_tokens
+from eduprm.search import PolicyTokenizer, TokenScorer, load_policy
 from eduprm.segment import entropy_anchors
 from rerank_app.errors import UsageError, first_line
 from rerank_app.settings import PolicySettings
@@ -30,11 +30,15 @@ class EntropyCutter:
             raise UsageError(f"--policy.style: {error}") from None
         try:
             self._tokenizer = PolicyTokenizer(settings.model)
-            self._model = load_policy(settings.model, device=device)
+            self._scorer = TokenScorer(load_policy(settings.model, device=device))
         except Exception as error:  # transformers raises many kinds: no such name, no network, broken files
             raise UsageError(
                 f"--policy.model: {settings.model} cannot be loaded: {first_line(error)}"
             ) from error
+
+    def reset(self) -> None:
+        """Hold no prefix: at the start of a chunk, so that its steps do not depend on whether a run was resumed."""
+        self._scorer.reset()
 
     def steps(self, problem: str, solution: str) -> list[str]:
         """Steps of a solution; joined they are the solution again.
@@ -44,7 +48,7 @@ class EntropyCutter:
         """
         prompt = self._tokenizer.encode_chat(messages_for(problem, self._settings.style))
         ids, starts = self._tokenizer.encode_with_starts(solution)
-        measured = score_tokens(self._model, prefix_ids=prompt, token_ids=ids)
+        measured = self._scorer.score(prefix_ids=prompt, token_ids=ids)
         texts = [
             solution[start:stop] for start, stop in zip(starts, [*starts[1:], len(solution)], strict=True)
         ]

@@ -18,11 +18,14 @@ from eduprm.bench.prm_folder import file_digest, folder_digest
 from rerank_app.errors import EXIT_FINE, EXIT_SOME_REJECTED, Rejection, UsageError, first_line
 from rerank_app.files import SolutionsFile
 from rerank_app.index import Chunk, Counts, Index
+from rerank_app.page import page_notes, write_rank_page
+from rerank_app.prms import PrmSource
 from rerank_app.progress import SolutionsProgress, busy
 from rerank_app.ranking import Ranker
 from rerank_app.report import (
     Accuracies,
     beside,
+    print_choice,
     print_paths,
     print_rejections,
     print_table,
@@ -57,16 +60,18 @@ class Job:
         UsageError: on the way, for what makes the run impossible.
     """
 
-    def __init__(self, *, settings: Settings, source: SolutionsFile, work: WorkFolder, prm: Path) -> None:
+    def __init__(
+        self, *, settings: Settings, source: SolutionsFile, work: WorkFolder, prm: PrmSource
+    ) -> None:
         self.settings = settings
         self.source = source
         self.work = work
         self.prm = prm
         self.file = str(settings.file)
         self.index = Index(work.path / "index.sqlite")
-        self.ranker = Ranker(aggregate=settings.aggregate, grader=settings.grader)
-        self.accuracies = Accuracies()
-        self.counts = {"problems": 0, "solutions": 0, "chunks": 0, "chunks_taken_up": 0}
+        self.ranker = Ranker(settings)
+        self.accuracies = Accuracies(self.ranker.rule_names)
+        self.counts = {"problems": 0, "solutions": 0, "ties": 0, "chunks": 0, "chunks_taken_up": 0}
         self.rate = 0.0
         self._scorer: Scorer | None = None
         self._errors = Console(stderr=True)
@@ -88,7 +93,7 @@ class Job:
     def _key(self) -> dict[str, Any]:
         return {
             "input": file_digest(self.settings.file),
-            "prm": folder_digest(self.prm),
+            "prm": self.prm.key(),
             "policy": self._policy_key(),
             "settings": self.settings.result_settings,
             "versions": {name: version(name) for name in _COMPUTING},
@@ -137,6 +142,7 @@ class Job:
         self.accuracies.add(notes["outcomes"])
         self.counts["problems"] += notes["problems"]
         self.counts["solutions"] += notes["solutions"]
+        self.counts["ties"] += notes["ties"]
         self.counts["chunks"] += 1
         self.counts["chunks_taken_up"] += taken_up
         self._check_strict()
@@ -151,9 +157,10 @@ class Job:
             problems.append(problem)
             rejected += faults
         scored, too_long = self._load().score(problems)
-        rankings, outcomes, bad_gold = self.ranker.rank(problems, scored)
-        rejected += [*too_long, *bad_gold]
-        ranked = [(problem, ranking) for problem, ranking in zip(problems, rankings, strict=True) if ranking]
+        rankings = self.ranker.rank(problems, scored)
+        rejected += [*too_long, *rankings.bad_gold]
+        pairs = zip(problems, rankings.solutions, strict=True)
+        ranked = [(problem, ranking) for problem, ranking in pairs if ranking]
         layout = self.index.layout
         if layout == "problem":
             kept = [carriers[problem.row] for problem, _ in ranked]
@@ -161,9 +168,11 @@ class Job:
             kept = [carriers[one.scored.solution.row] for _, ranking in ranked for one in ranking]
         notes = {
             "rejected": [item.as_dict() for item in rejected],
-            "outcomes": [asdict(outcome) for outcome in outcomes],
+            "outcomes": [asdict(outcome) for outcome in rankings.outcomes],
+            "ties": rankings.ties,
             "problems": len(ranked),
             "solutions": sum(len(ranking) for _, ranking in ranked),
+            "page": page_notes(problems, rankings, before=self.counts["problems"]),
         }
         added = added_columns([ranking for _, ranking in ranked], layout, self.settings.prefix)
         self.work.write(number, self.source, kept, added, notes)
@@ -182,10 +191,10 @@ class Job:
 
     def _load(self) -> Scorer:
         if self._scorer is None:
-            with busy(self._errors, f"loading {self.prm}"):
+            with busy(self._errors, f"loading {self.prm.name}"):
                 from rerank_app.scoring import Scorer
 
-                self._scorer = Scorer(self.prm, self.settings)
+                self._scorer = Scorer(self.prm.load(), self.settings)
         return self._scorer
 
     def _finish(self, output: Path, key: dict[str, Any], start_s: float) -> int:
@@ -203,8 +212,9 @@ class Job:
         frame = self.accuracies.frame(seed=settings.seed, bootstrap=settings.bootstrap)
         report = {
             "file": self.file,
-            "prm": settings.prm,
+            "prm": self.prm.name,
             "made_from": key,
+            "chosen_by": self.ranker.rule,
             **self.counts,
             "graded_problems": self.accuracies.problems,
             "rejected": num_rejected,
@@ -212,9 +222,15 @@ class Job:
             "wall_s": round(time.perf_counter() - start_s, 3),
         }
         write_report(beside(output, ".report.json"), report, frame)
+        page = beside(output, ".report.html")
+        notes = (self.work.notes(number) for number in range(self.counts["chunks"]))
+        pages = (note["page"] for note in notes if note is not None)
+        write_rank_page(page, title=f"Ranked: {settings.file.name}", report=report, frame=frame, notes=pages)
         self.work.remove()
         console = Console()
         print_table(console, frame)
-        shown = [("ranked rows", output), ("report", beside(output, ".report.json"))]
+        counts = self.counts
+        print_choice(console, rule=self.ranker.rule, ties=counts["ties"], problems=counts["problems"])
+        shown = [("ranked rows", output), ("report", beside(output, ".report.json")), ("to look at", page)]
         print_paths(console, [*shown, *([("rejected rows", rejected)] if num_rejected else [])])
         return EXIT_SOME_REJECTED if num_rejected else EXIT_FINE

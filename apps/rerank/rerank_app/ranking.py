@@ -7,25 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from eduprm.bench import CANDIDATE_SCHEMA, RULES, choose
-from eduprm.bench.rules import aggregate_expr
+from eduprm.bench import CANDIDATE_SCHEMA, RULES, choose, rank_candidates
+from eduprm.bench.rules import DEFAULT_SHARE, aggregate_expr
 from eduprm.label import canonical_answer, check_gold, extract_answer, get_grader, grade_frame
 from rerank_app.errors import Rejection, UsageError, first_line, quoted
 from rerank_app.rows import Problem
+from rerank_app.settings import Settings
 
 if TYPE_CHECKING:
     from rerank_app.scoring import Scored
 
-RULE_NAMES = tuple(
-    name for name, rule in RULES.items() if rule.needs_step_scores or name in ("majority", "oracle")
-)
-"""Rules that need nothing but texts, scores and gold answers."""
 BASELINES = ("first", "random")
-"""What stands beside them: the file's first solution, and the mean over all (a pick at random)."""
+"""What stands beside the rules: the file's first solution, and the mean over all (a pick at random)."""
+
+
+def rule_names(settings: Settings) -> tuple[str, ...]:
+    """Rules that need nothing but texts, scores and gold answers, with the shares of the settings; the oracle last."""
+    names = [n for n, rule in RULES.items() if rule.needs_step_scores or n in ("majority", "oracle")]
+    return tuple(_with_share(name, settings) for name in names)
+
+
+def choosing_rule(settings: Settings) -> str:
+    """The rule that ranks: `--choose` by `--aggregate`."""
+    if settings.choose == "majority":
+        return "majority"
+    beginning = {"prm": "prm", "weighted": "weighted_majority_prm", "wrf": "wrf_prm", "hmr": "hmr_prm"}
+    return _with_share(f"{beginning[settings.choose]}_{settings.aggregate}", settings)
+
+
+def _with_share(name: str, settings: Settings) -> str:
+    share = {"wrf": settings.wrf_weight, "hmr": settings.hmr_share}.get(name[:3], DEFAULT_SHARE)
+    return name if share == DEFAULT_SHARE else f"{name}@{share:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +66,30 @@ class Outcome:
     solutions: int
 
 
+class Rankings(NamedTuple):
+    """What a chunk comes to.
+
+    Attributes:
+        solutions: per problem, best first.
+        outcomes: of graded problems.
+        bad_gold: gold answers that the grader cannot use.
+        ties: problems in which only the order of the file decided between answers.
+    """
+
+    solutions: list[list[Ranked]]
+    outcomes: list[Outcome]
+    bad_gold: list[Rejection]
+    ties: int
+
+
 class Ranker:
     """Settings of ranking and the grader, which is made once."""
 
-    def __init__(self, *, aggregate: str, grader: str) -> None:
-        self.aggregate = aggregate
-        self._grader_name = grader
+    def __init__(self, settings: Settings) -> None:
+        self.aggregate = settings.aggregate
+        self.rule = choosing_rule(settings)
+        self.rule_names = rule_names(settings)
+        grader = self._grader_name = settings.grader
         try:
             self._grader = None if grader == "none" else get_grader(grader)
         except (ValueError, ImportError) as error:
@@ -67,28 +101,26 @@ class Ranker:
         if close is not None:
             close()
 
-    def rank(
-        self, problems: Sequence[Problem], scored: Sequence[Sequence[Scored]]
-    ) -> tuple[list[list[Ranked]], list[Outcome], list[Rejection]]:
-        """Rank each problem's solutions, best first; problems without a scored one get an empty list.
-
-        Returns:
-            The rankings, outcomes of graded problems, and gold answers that the grader cannot use.
-        """
+    def rank(self, problems: Sequence[Problem], scored: Sequence[Sequence[Scored]]) -> Rankings:
+        """Rank each problem's solutions, best first; problems without a scored one get an empty list."""
         frame = _candidates(problems, scored)
         gold, rejected = self._usable_gold([p for p, some in zip(problems, scored, strict=True) if some])
         frame = self._grade(frame, gold)
-        # The log of a product still tells apart what the product rounds to 0.
-        key = aggregate_expr(self.aggregate, log=self.aggregate == "product")
-        frame = frame.with_columns(_key=key, _score=aggregate_expr(self.aggregate))
+        frame = frame.with_columns(_score=aggregate_expr(self.aggregate))
+        places = rank_candidates(frame.select(list(CANDIDATE_SCHEMA)), rule=self.rule)
+        placed = places.join(frame, on=["problem_id", "tree", "leaf"], how="left", maintain_order="left")
         by_problem: dict[str, list[dict[str, Any]]] = {}
-        for record in frame.drop("step_scores", "text").iter_rows(named=True):
+        for record in placed.drop("step_scores", "text").iter_rows(named=True):
             by_problem.setdefault(record["problem_id"], []).append(record)
-        rankings = [
-            _ranking(by_problem.get(str(problem.row), []), some)
-            for problem, some in zip(problems, scored, strict=True)
-        ]
-        return rankings, _outcomes(frame.filter(pl.col("correct").is_not_null())), rejected
+        return Rankings(
+            solutions=[
+                _ranking(by_problem.get(str(problem.row), []), some)
+                for problem, some in zip(problems, scored, strict=True)
+            ],
+            outcomes=_outcomes(frame.filter(pl.col("correct").is_not_null()), self.rule_names),
+            bad_gold=rejected,
+            ties=places.filter(pl.col("place") == 1, "tied").height,
+        )
 
     def _usable_gold(self, problems: Sequence[Problem]) -> tuple[pl.DataFrame, list[Rejection]]:
         """Gold answers that the grader grades as right, and the others."""
@@ -152,24 +184,23 @@ def _candidates(problems: Sequence[Problem], scored: Sequence[Sequence[Scored]])
 
 
 def _ranking(records: Sequence[dict[str, Any]], scored: Sequence[Scored]) -> list[Ranked]:
-    order = sorted(records, key=lambda record: (-record["_key"], record["leaf"]))
     return [
         Ranked(
             scored=scored[record["leaf"]],
             position=record["leaf"],
-            rank=rank,
+            rank=record["place"],
             score=record["_score"],
             final_answer=record["answer"],
             correct=record["correct"],
         )
-        for rank, record in enumerate(order, start=1)
+        for record in records
     ]
 
 
-def _outcomes(frame: pl.DataFrame) -> list[Outcome]:
+def _outcomes(frame: pl.DataFrame, rules: Sequence[str]) -> list[Outcome]:
     if not frame.height:
         return []
-    choices = choose(frame.select(list(CANDIDATE_SCHEMA)), rules=list(RULE_NAMES))
+    choices = choose(frame.select(list(CANDIDATE_SCHEMA)), rules=rules)
     right: dict[str, dict[str, float]] = {}
     ties: dict[str, list[str]] = {}
     for rule, problem, correct, tied in choices.select("rule", "problem_id", "correct", "tied").iter_rows():

@@ -18,23 +18,22 @@ from rich.console import Console
 
 from eduprm.bench.bootstrap import hashed_rng, percentile_interval
 from eduprm.bench.evaluate import EVALUATION_SCHEMA
+from eduprm.bench.names import rule_label
 from eduprm.bench.table import results_table
 from eduprm.forest import atomic_write, atomic_write_bytes
 from rerank_app.errors import Rejection
 from rerank_app.jsonl import dump_line
-from rerank_app.ranking import BASELINES, RULE_NAMES
-
-NAMES = (*RULE_NAMES[:-1], *BASELINES, RULE_NAMES[-1])
-"""All rows of the table; the oracle last."""
+from rerank_app.ranking import BASELINES
 
 _SHOWN_REJECTIONS = 5
 _CELLS = 500_000  # numbers drawn at once: 4 MB
 
 
 class Accuracies:
-    """Collects outcomes of problems, as notes of chunks give them."""
+    """Collects outcomes of problems, as notes of chunks give them; `rules` are the table's, the oracle last."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Sequence[str]) -> None:
+        self._names = (*rules[:-1], *BASELINES, rules[-1])
         self._times: Counter[tuple[float, ...]] = Counter()
         self._ties: Counter[str] = Counter()
         self._solutions = 0
@@ -48,7 +47,7 @@ class Accuracies:
     def add(self, outcomes: Iterable[dict[str, Any]]) -> None:
         """Add the outcomes of a chunk."""
         for outcome in outcomes:
-            self._times[tuple(outcome["right"][name] for name in NAMES)] += 1
+            self._times[tuple(outcome["right"][name] for name in self._names)] += 1
             self._ties.update(outcome["ties"])
             self._solutions += outcome["solutions"]
             self._most = max(self._most, outcome["solutions"])
@@ -63,7 +62,7 @@ class Accuracies:
         means = times @ values / self.problems
         replicates = np.concatenate(list(_replicates(values, times, seed=seed, bootstrap=bootstrap)))
         rows = []
-        for column, name in enumerate(NAMES):
+        for column, name in enumerate(self._names):
             low, high = percentile_interval(replicates[:, column])
             row = {"rule": name, "n": self._most, "candidates": self._solutions / self.problems}
             row |= {"accuracy": float(means[column]), "ci_low": low, "ci_high": high}
@@ -91,6 +90,12 @@ def print_rejections(console: Console, rejections: Iterable[Rejection], *, total
         console.print(rejection.line(file), markup=False, highlight=False, soft_wrap=True)
     if total > _SHOWN_REJECTIONS:
         console.print(f"… and {total - _SHOWN_REJECTIONS:,} more", highlight=False)
+
+
+def print_choice(console: Console, *, rule: str, ties: int, problems: int) -> None:
+    """Say which rule chose, and how often only the file's order decided for it."""
+    tied = f"; in {ties:,} of {problems:,} problems answers tied and the file's order decided" if ties else ""
+    console.print(f"chosen by {rule_label(rule)}{tied}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_table(console: Console, frame: pl.DataFrame) -> None:

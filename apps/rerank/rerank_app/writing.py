@@ -23,7 +23,7 @@ from rerank_app.rows import ADDED_NAMES, Layout
 if TYPE_CHECKING:
     from rerank_app.ranking import Ranked
 
-_FORMAT = 1  # raise when what a chunk holds changes, so that older chunks are not taken up
+_FORMAT = 2  # raise when what a chunk holds changes, so that older chunks are not taken up
 
 
 class WorkFolder:

@@ -1,4 +1,4 @@
-"""Stage `report`: metrics.json, figures, solutions.jsonl for rerank, and the closing table."""
+"""Stage `report`: metrics.json, figures, report.html, solutions.jsonl for rerank, and the closing table."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from eduprm.bench.table import metrics_table, results_table
 from eduprm.forest import atomic_write_bytes
 from eduprm.label import check_derivation
 from train_app.judge import EDU, EQUAL, HEADLINE_RULE, Judgement, judge
+from train_app.page import write_run_page
 from train_app.run_folder import RunFolder
 from train_app.settings import TrainSettings
 
@@ -50,6 +51,7 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     _solutions(folder, judged)
     metrics = _metrics(folder, judged)
     folder.write_json("metrics.json", metrics)
+    write_run_page(settings, folder, judged, metrics)
     return {}
 
 
@@ -201,29 +203,16 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
         console.print(f"leaves of {tree}: {facts['leaves']}, {facts['right']:.0%} right{extra}")
     console.print()
     console.print(
-        f"[bold]Everything is in {escape(str(folder.root))}[/]: metrics.json, figures/, prm/, forest/, labels/"
+        f"[bold]Everything is in {escape(str(folder.root))}[/]: report.html (open it in a browser), "
+        "metrics.json, figures/, prm/, forest/, labels/"
     )
     console.print("Rank solutions with this PRM:")
     console.print(f"  {rerank_command(folder.root)}", markup=False, soft_wrap=True)
-    console.print(
-        "The same, cut into the steps that it was trained on (slower: the policy reads every solution):"
-    )
-    console.print(
-        f"  {rerank_command(folder.root)} {anchor_flags(settings, folder)}", markup=False, soft_wrap=True
-    )
 
 
 def _points(gap: dict[str, Any]) -> str:
     """A difference of shares in points, with its interval."""
     return f"{100 * gap['difference']:+.1f} [{100 * gap['ci_low']:+.1f}, {100 * gap['ci_high']:+.1f}]"
-
-
-def anchor_flags(settings: TrainSettings, folder: RunFolder) -> str:
-    """Flags of apps/rerank that cut solutions where the run's search would have."""
-    return (
-        f"--segment entropy --policy.model {settings.policy.model} --policy.threshold {settings.search.threshold} "
-        f"--policy.style {folder.facts('problems')['style']}"
-    )
 
 
 def rerank_command(root: Path) -> str:

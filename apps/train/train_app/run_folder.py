@@ -9,6 +9,7 @@
     prm/                   the trained PRM, a Hugging Face folder
     scores/                held-out trees with the PRM's scores
     metrics.json, figures/ the result
+    report.html            the same to look at, with every tree
     solutions.jsonl        the held-out EDU solutions, as a file for apps/rerank
     stages/                one record a stage: settings, and what it took once it is done
 
@@ -37,7 +38,7 @@ _FILES: dict[str, tuple[str, ...]] = {
     "label": ("labels", "grades"),
     "prm": ("prm", "training.json"),
     "score": ("scores",),
-    "report": ("metrics.json", "figures", "solutions.jsonl"),
+    "report": ("metrics.json", "figures", "report.html", "solutions.jsonl"),
 }
 
 

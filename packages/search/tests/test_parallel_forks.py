@@ -13,7 +13,7 @@ import pytest
 from eduprm.forest import leaf_paths, token_counts, validate_forest
 from eduprm.search import Budget, Continuation, EduSampling, Request, leaf_order, to_rows
 from eduprm.search.cost import Meter
-from eduprm.search.edu import forks_before
+from eduprm.search.growth import forks_before
 from eduprm.search.sglang.testing import STOP, distribution
 
 

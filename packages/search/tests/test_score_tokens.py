@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from eduprm.search import Request, TransformersEngine, score_tokens
+from eduprm.search import Request, TokenScorer, TransformersEngine, score_tokens
 
 MODELS = {
     "llama": {},
@@ -86,3 +86,48 @@ def test_an_engine_refuses_attention_that_it_does_not_compute():
     engine = TransformersEngine(AutoModelForCausalLM.from_config(config), stop_ids=frozenset({3}))
     with pytest.raises(ValueError, match="caps them"):
         asyncio.run(engine.generate(Request(prefix_ids=(5, 6), max_new_tokens=2)))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_scorer_measures_texts_behind_a_shared_prefix_as_each_by_itself(kind):
+    model = tiny(kind)
+    random = np.random.default_rng(5)
+    shots = random.integers(4, 61, size=40).tolist()
+    problems = [[*shots, *random.integers(4, 61, size=n).tolist()] for n in (3, 9, 1)]
+    texts = [random.integers(4, 61, size=n).tolist() for n in (12, 1, 30)]
+    # A text that begins with the whole of another, a prefix that ends within the one before it, and one apart.
+    pairs = [(prefix, text) for prefix in problems for text in [*texts, texts[0] + texts[1]]]
+    pairs += [(shots[:7], texts[2]), ([5], texts[0]), (random.integers(4, 61, size=8).tolist(), texts[1])]
+    shared = TokenScorer(model)
+    for prefix, text in pairs:
+        together = shared.score(prefix_ids=prefix, token_ids=text)
+        alone = score_tokens(model, prefix_ids=prefix, token_ids=text)
+        np.testing.assert_allclose(together.entropies, alone.entropies, atol=1e-5)
+        np.testing.assert_allclose(together.logprobs, alone.logprobs, atol=1e-5)
+
+
+def test_a_scorer_computes_a_shared_prefix_once(tiny_model):
+    model = copy.deepcopy(tiny_model)
+    read: list[int] = []
+    model.base_model.layers[0].register_forward_pre_hook(
+        lambda module, inputs: read.append(inputs[0].shape[1])
+    )
+    scorer = TokenScorer(model)
+    prefix = list(range(4, 44))
+    for text in ([5] * 6, [7] * 9, [5] * 3):
+        scorer.score(prefix_ids=prefix, token_ids=text)
+    # 39 of the prefix once; then the prefix's last token with the text, but for the text's last token.
+    assert read == [39, 6, 9, 3]
+    scorer.reset()
+    scorer.score(prefix_ids=prefix, token_ids=[5])
+    assert read[4:] == [39, 1]
+
+
+def test_a_scorer_goes_on_after_a_text_that_it_refused(tiny_model):
+    scorer = TokenScorer(tiny_model)
+    scorer.score(prefix_ids=[4, 5, 6], token_ids=[7])
+    with pytest.raises(ValueError, match="exceed the model's context"):
+        scorer.score(prefix_ids=[4, 5], token_ids=[7] * 100_000)
+    after = scorer.score(prefix_ids=[4, 5, 8], token_ids=[9, 9])
+    alone = score_tokens(tiny_model, prefix_ids=[4, 5, 8], token_ids=[9, 9])
+    np.testing.assert_allclose(after.entropies, alone.entropies, atol=1e-5)

@@ -121,6 +121,17 @@ def test_requests_of_one_batch_get_what_each_asked_for(server, reference):
             assert not {*FIELDS, PLUGIN_FIELD} & set(answer["meta_info"])
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_field_return_entropy_asks_for_all_prompts_of_a_request(server, reference, shared):
+    prompts = [reference.chat(question) for question in QUESTIONS[:3]]
+    params = {"temperature": 0, "max_new_tokens": 8}
+    answers = server.generate(prompts, params if shared else [params] * 3, return_entropy=True)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        reference.check(prompt, answer)
+    alone = server.generate(prompts[0], params, return_entropy=False)
+    assert not {*FIELDS, PLUGIN_FIELD} & set(alone["meta_info"])
+
+
 def test_a_prompt_that_is_computed_in_chunks(server, reference):
     prompt = reference.chat(
         "Sum up: " + " ".join(f"item {number} costs {number * 3};" for number in range(22))

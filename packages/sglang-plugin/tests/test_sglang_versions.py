@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 from eduprm.sglang import IncompatibleSGLang, versions
 from eduprm.sglang.platform import activate
-from eduprm.sglang.plugin import refuse_unanswerable
+from eduprm.sglang.plugin import check_request
 
 
 @pytest.mark.parametrize("found", ["0.5.22", "0.5.24", "0.6.0", "0.5.24.post1", "1.0", "unknown"])
@@ -87,7 +87,9 @@ def test_a_server_that_cannot_answer_refuses_who_asks_and_nobody_else(setting, r
 
     args = {"speculative_algorithm": None, "pp_size": 1, "disaggregation_mode": "null", **setting}
     manager = SimpleNamespace(server_args=SimpleNamespace(**args), preferred_sampling_params=None)
-    refuse_unanswerable(manager, SimpleNamespace(sampling_params={"temperature": 0}))
+    check_request(manager, SimpleNamespace(sampling_params={"temperature": 0}))
     asking = SimpleNamespace(sampling_params={"custom_params": {"eduprm_entropy": True}})
     with pytest.raises(ValueError, match=reason):
-        refuse_unanswerable(manager, asking)
+        check_request(manager, asking)
+    with pytest.raises(ValueError, match=reason):
+        check_request(manager, SimpleNamespace(sampling_params={}, return_entropy=True))

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from eduprm.bench.selection import CHOICE_SCHEMA as CHOICE_SCHEMA
     from eduprm.bench.selection import available_rules as available_rules
     from eduprm.bench.selection import choose as choose
+    from eduprm.bench.selection import rank_candidates as rank_candidates
     from eduprm.bench.tasks import TASKS as TASKS
     from eduprm.bench.tasks import make_problems as make_problems
     from eduprm.bench.tasks import make_split as make_split
@@ -75,6 +76,7 @@ _WHERE = {
     "messages_for": "prompts",
     "paired_difference": "bootstrap",
     "pass_at": "evaluate",
+    "rank_candidates": "selection",
     "reliability": "metrics",
     "score_metrics": "metrics",
     "style_for": "prompts",

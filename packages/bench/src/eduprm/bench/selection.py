@@ -89,14 +89,61 @@ def choose(candidates: pl.DataFrame, *, rules: Sequence[str], n: int | None = No
         [('prm_min', 1, False), ('mean_logprob', 2, False)]
     """
     chosen = [get_rule(name) for name in rules]
+    frame = _prepare(candidates, chosen, n=n)
+    frames = [_pick(rule, _score(rule, frame)).select(list(CHOICE_SCHEMA)) for rule in chosen]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=CHOICE_SCHEMA)
+
+
+def rank_candidates(candidates: pl.DataFrame, *, rule: str) -> pl.DataFrame:
+    """Every candidate's place under a rule, from 1; the first is the one that `choose` gives.
+
+    A vote ranks the answers, and the candidates of one answer by their own weight; those without an answer come last.
+
+    Args:
+        candidates: see `eduprm.bench.validate_candidates`.
+        rule: a name out of `RULES`.
+
+    Returns:
+        Columns problem_id, tree, leaf, place (Int32) and tied (of the problem), sorted by problem and place.
+
+    Raises:
+        CandidateError: as `choose`.
+        ValueError: unknown rule.
+
+    Examples:
+        >>> from eduprm.bench import CANDIDATE_SCHEMA
+        >>> rows = [["p", "ht", k, a, None, -1.0, 6, [s]] for k, a, s in ((1, "4", 0.2), (2, "5", 0.9), (3, "4", 0.3))]
+        >>> frame = pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row")
+        >>> [rank_candidates(frame, rule=rule)["leaf"].to_list() for rule in ("prm_min", "hmr_prm_min")]
+        [[2, 3, 1], [3, 1, 2]]
+    """
+    found = get_rule(rule)
+    scored = _score(found, _prepare(candidates, [found], n=None))
+    keys = ["problem_id", "tree", "leaf"]
+    first = _pick(found, scored).select(*keys, "tied", _first=pl.lit(True))
+    scored = scored.join(first.select(*keys, "_first"), on=keys, how="left", maintain_order="left")
+    scored = scored.join(
+        first.select("problem_id", "tied"), on="problem_id", how="left", maintain_order="left"
+    )
+    # Answers of one score follow each other by their first candidate, each with all its candidates.
+    group = pl.col("rank").min().over("problem_id", "answer_key") if found.kind == "vote" else pl.lit(0)
+    scored = scored.with_columns(_group=group, _first=pl.col("_first").fill_null(False))
+    ordered = scored.sort(
+        ["problem_id", "_first", "score", "_group", "_weight", "rank"],
+        descending=[False, True, True, False, True, False],
+    )
+    place = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("problem_id")
+    return ordered.select(*keys, place=place, tied=pl.col("tied"))
+
+
+def _prepare(candidates: pl.DataFrame, rules: Sequence[Rule], *, n: int | None) -> pl.DataFrame:
+    """The candidates that compete, with what rules read, sorted by (problem_id, rank)."""
     # Which one is greedy is seen on all candidates, before any is cut off.
     frame = first_n(validate_candidates(candidates).with_columns(is_greedy=_greedy_score()), n=n)
-    for rule in chosen:
+    for rule in rules:
         _check_needs(rule, frame)
     frame = with_answer_key(with_order(frame))
-    frame = frame.with_columns(candidates=pl.len().cast(pl.Int32).over("problem_id"))
-    frames = [_apply(rule, frame) for rule in chosen]
-    return pl.concat(frames) if frames else pl.DataFrame(schema=CHOICE_SCHEMA)
+    return frame.with_columns(candidates=pl.len().cast(pl.Int32).over("problem_id"))
 
 
 def _check_needs(rule: Rule, frame: pl.DataFrame) -> None:
@@ -115,16 +162,18 @@ def _check_needs(rule: Rule, frame: pl.DataFrame) -> None:
         )
 
 
-def _apply(rule: Rule, frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per problem. ``frame`` is sorted by (problem_id, rank) and has answer_key."""
+def _score(rule: Rule, frame: pl.DataFrame) -> pl.DataFrame:
+    """Add _weight and score: what the rule maximises, the same for all candidates of an answer in a vote."""
     scored = frame.with_columns(_weight=rule.score())
-    scored = scored.with_columns(score=pl.col("_weight"))
-    if rule.kind == "vote":
-        votes = pl.col("_weight").sum().over("problem_id", "answer_key")
-        # No answer, no vote: such a leaf is chosen only where no leaf has an answer.
-        scored = scored.with_columns(
-            score=pl.when(pl.col("answer_key").is_null()).then(-1.0).otherwise(votes)
-        )
+    if rule.kind == "leaf":
+        return scored.with_columns(score=pl.col("_weight"))
+    # No answer, no vote: such a leaf is chosen only where no leaf has an answer.
+    votes = pl.when(pl.col("answer_key").is_null()).then(-1.0).otherwise(rule.votes())
+    return scored.with_columns(score=votes)
+
+
+def _pick(rule: Rule, scored: pl.DataFrame) -> pl.DataFrame:
+    """One row per problem."""
     best = pl.col("score").max().over("problem_id")
     near = pl.col("score") >= best - _TIE_TOLERANCE * best.abs()
     tops = scored.filter((pl.col("score") == best) | near)
@@ -137,7 +186,7 @@ def _apply(rule: Rule, frame: pl.DataFrame) -> pl.DataFrame:
         tops = tops.filter(pl.col("answer_key").eq_missing(first_key))
         tops = tops.sort(["problem_id", "_weight", "rank"], descending=[False, True, False])
     picked = tops.unique("problem_id", keep="first", maintain_order=True).sort("problem_id")
-    return picked.with_columns(rule=pl.lit(rule.name)).select(list(CHOICE_SCHEMA))
+    return picked.with_columns(rule=pl.lit(rule.name))
 
 
 def _greedy_score() -> pl.Expr:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eduprm.prm.config import InputFormat, LoraSettings, TrainConfig
+from eduprm.prm.config import InputFormat, LoraSettings, StepCut, TrainConfig
 
 if TYPE_CHECKING:
     from eduprm.prm.data import Refusal, TrainingData, fit_to_length, forest_trees, labelled_trees
     from eduprm.prm.inputs import InputBuilder
+    from eduprm.prm.published.load import load_step_scorer
     from eduprm.prm.score import ProcessRewardModel
     from eduprm.prm.stepwise import stepwise_trees
     from eduprm.prm.train import TrainResult, train_prm
@@ -20,6 +21,7 @@ __all__ = [
     "LoraSettings",
     "ProcessRewardModel",
     "Refusal",
+    "StepCut",
     "TokenTree",
     "TrainConfig",
     "TrainResult",
@@ -28,6 +30,7 @@ __all__ = [
     "fit_to_length",
     "forest_trees",
     "labelled_trees",
+    "load_step_scorer",
     "stepwise_trees",
     "train_prm",
 ]
@@ -44,6 +47,7 @@ _HOMES = {
     "fit_to_length": "data",
     "forest_trees": "data",
     "labelled_trees": "data",
+    "load_step_scorer": "published.load",
     "stepwise_trees": "stepwise",
     "train_prm": "train",
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["check_backbone", "dense_mask", "flex_mask_function", "tree_mask"]
+__all__ = ["check_backbone", "context_tokens", "dense_mask", "flex_mask_function", "tree_mask"]
 
 SUPPORTED = ("sdpa", "eager", "flex_attention")
 
@@ -75,10 +75,27 @@ def check_backbone(config: Any, *, longest: int) -> None:
         raise ValueError(
             f"expected full or sliding attention layers, got {sorted(strange)} in {text.model_type}"
         )
-    window = getattr(text, "sliding_window", None)
-    slides = "sliding_attention" in kinds or getattr(text, "layer_types", None) is None
-    if window is not None and slides and longest > window and getattr(text, "use_sliding_window", True):
+    window = _window(text)
+    if window is not None and longest > window:
         raise ValueError(
             f"{text.model_type} attends through a window of {window} tokens, which a tree mask replaces: "
             f"expected paths of at most {window} tokens, got {longest}; lower max_length"
         )
+
+
+def context_tokens(config: Any) -> int | None:
+    """Return the most tokens a path may have: the context, or a sliding window shorter than it; None if unbounded."""
+    text = config.get_text_config()
+    bounds = (getattr(text, "max_position_embeddings", None), _window(text))
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _window(text: Any) -> int | None:
+    """Return the tokens that a backbone's sliding attention reaches back, None if it has none."""
+    kinds = getattr(text, "layer_types", None)
+    slides = kinds is None or "sliding_attention" in kinds
+    return (
+        getattr(text, "sliding_window", None)
+        if slides and getattr(text, "use_sliding_window", True)
+        else None
+    )

@@ -8,12 +8,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from eduprm.prm.config import InputFormat
 from eduprm.prm.tree import TokenTree, build_tree
 
-__all__ = ["InputBuilder"]
+__all__ = ["InputBuilder", "StepBuilder", "checked_steps"]
+
+
+class StepBuilder(Protocol):
+    """Builds the ids a PRM reads, such that a step's score stands at the last of its ids."""
+
+    tokenizer: Any
+
+    def prompt_ids(self, problem: str) -> list[int]:
+        """Return the ids before the first step."""
+        ...
+
+    def solution_ids(self, steps: Sequence[str], *, complete: bool = True) -> list[list[int]]:
+        """Return one list of ids per step; ValueError for steps that cannot be read."""
+        ...
+
+    def solution_tree(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> TokenTree:
+        """Return one solution as a tree without forks."""
+        ...
+
+
+def checked_steps(steps: Sequence[str]) -> list[str]:
+    """Return the steps as a list.
+
+    Raises:
+        ValueError: no step, or one that is no text (half a surrogate pair).
+
+    Examples:
+        >>> checked_steps(("2 * 3 = 6", "#### 6"))
+        ['2 * 3 = 6', '#### 6']
+    """
+    if isinstance(steps, str) or len(steps) == 0:
+        raise ValueError(f"expected a non-empty list of steps, got {steps!r}")
+    for index, step in enumerate(steps):
+        if not isinstance(step, str):
+            raise ValueError(f"expected step {index} to be a string, got {type(step).__name__}")
+        try:
+            step.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"expected text in step {index}, got half a surrogate pair at character {error.start}"
+            ) from None
+    return list(steps)
 
 
 class InputBuilder:
@@ -95,18 +137,8 @@ class InputBuilder:
         Raises:
             ValueError: no step, a step without any token, or one that is no text (half a surrogate pair).
         """
-        if isinstance(steps, str) or len(steps) == 0:
-            raise ValueError(f"expected a non-empty list of steps, got {steps!r}")
         bodies = []
-        for index, step in enumerate(steps):
-            if not isinstance(step, str):
-                raise ValueError(f"expected step {index} to be a string, got {type(step).__name__}")
-            try:
-                step.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(
-                    f"expected text in step {index}, got half a surrogate pair at character {error.start}"
-                ) from None
+        for index, step in enumerate(checked_steps(steps)):
             body = self.text_ids(step)
             if not body:
                 raise ValueError(

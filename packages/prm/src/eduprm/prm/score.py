@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 import torch
 
-from eduprm.prm.attention import check_backbone
+from eduprm.prm.attention import check_backbone, context_tokens
 from eduprm.prm.config import InputFormat
 from eduprm.prm.data import TokenSource, forest_trees
-from eduprm.prm.inputs import InputBuilder
+from eduprm.prm.inputs import InputBuilder, StepBuilder
 from eduprm.prm.model import load_classifier, packed_logits, read_input_format, to_tensors
 from eduprm.prm.packing import choose_rows, group_by_length, pack_rows
 from eduprm.prm.tree import TokenTree, build_tree, split_tree
@@ -28,18 +28,18 @@ __all__ = ["ProcessRewardModel"]
 
 
 class ProcessRewardModel:
-    """A token-classification model with its tokenizer and input format.
+    """A model that gives two logits per token, wrong and right, with its tokenizer and input format.
 
-    Attributes: `model`, `builder` (the `InputBuilder`), `max_tokens` (context, None if unbounded), `batch_tokens`
-    (most padded tokens per forward pass; a larger tree is scored in pieces).
+    Attributes: `model` (an output with `logits` [B, L, 2]), `builder` (an `InputBuilder`, or what stands in for it with
+    a published PRM), `max_tokens` (context, None if unbounded), `batch_tokens` (most padded tokens per forward pass; a
+    larger tree is scored in pieces).
     """
 
-    def __init__(self, model: Any, builder: InputBuilder, *, batch_tokens: int = 8192) -> None:
+    def __init__(self, model: Any, builder: StepBuilder, *, batch_tokens: int = 8192) -> None:
         self.model = model.eval()
         self.builder = builder
         self.batch_tokens = batch_tokens
-        text = model.config.get_text_config()
-        self.max_tokens: int | None = getattr(text, "max_position_embeddings", None)
+        self.max_tokens: int | None = context_tokens(model.config)
 
     @classmethod
     def from_pretrained(
@@ -158,8 +158,12 @@ class ProcessRewardModel:
         has null. `tokens` as in `forest_trees`.
 
         Raises:
-            ValueError: a broken forest, ids of another tokenizer, or a path longer than the context.
+            ValueError: a broken forest, ids of another tokenizer, a path longer than the context, or a published PRM.
         """
+        if not isinstance(self.builder, InputBuilder):
+            raise ValueError(
+                "forests are scored by PRMs trained with eduprm; pass a published PRM problems and steps (score_many)"
+            )
         trees = list(forest_trees(forest, problems, self.builder, tokens=tokens))
         for tree in trees:
             longest = int(tree.end_positions.max())

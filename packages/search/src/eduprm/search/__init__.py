@@ -23,13 +23,14 @@ from eduprm.search.cost import COST_SCHEMA
 from eduprm.search.edu import EduSampling
 from eduprm.search.grow import Grown, Growth, Job, grow_forest, grow_forest_async, grow_trees
 from eduprm.search.models import BUNDLED_MODEL, STEPS_MODEL, resolve_model
-from eduprm.search.order import leaf_order
+from eduprm.search.order import leaf_order, leaves_at_threshold
+from eduprm.search.pruned import PrefixScorer, PrunedEdu
 from eduprm.search.seeds import derive_seed
 from eduprm.search.strategies import Greedy, HighTemperature, Strategy
 from eduprm.search.tokenizer import PolicyTokenizer
 
 if TYPE_CHECKING:
-    from eduprm.search.embedded import TransformersEngine, load_policy, score_tokens
+    from eduprm.search.embedded import TokenScorer, TransformersEngine, load_policy, score_tokens
 
 __all__ = [
     "BUNDLED_MODEL",
@@ -49,10 +50,13 @@ __all__ = [
     "Job",
     "PolicyTokenizer",
     "PrefixHolder",
+    "PrefixScorer",
+    "PrunedEdu",
     "Request",
     "RequestError",
     "Strategy",
     "TokenDecoder",
+    "TokenScorer",
     "TransformersEngine",
     "TransientError",
     "derive_seed",
@@ -61,6 +65,7 @@ __all__ = [
     "grow_trees",
     "holding",
     "leaf_order",
+    "leaves_at_threshold",
     "load_policy",
     "resolve_model",
     "score_tokens",
@@ -69,7 +74,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("TransformersEngine", "load_policy", "score_tokens"):
+    if name in ("TokenScorer", "TransformersEngine", "load_policy", "score_tokens"):
         try:
             from eduprm.search import embedded
         except ImportError as error:

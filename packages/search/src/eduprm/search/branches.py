@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -37,7 +37,7 @@ class Branch:
         entropies: float32 [n], nats.
         runner_up_ids: int32 [n].
         runner_up_logprobs: float32 [n].
-        finish: why it ended.
+        finish: why it ended; "pruned" where a search gave it up.
         entropies_upper: float32 [n], nats; None when `entropies` is exact, else that is a lower bound.
         forks: positions at which other branches left it.
     """
@@ -49,7 +49,7 @@ class Branch:
     entropies: NDArray[np.float32]
     runner_up_ids: NDArray[np.int32]
     runner_up_logprobs: NDArray[np.float32]
-    finish: Finish
+    finish: Finish | Literal["pruned"]
     entropies_upper: NDArray[np.float32] | None = None
     forks: list[int] = field(default_factory=list)
 
@@ -169,7 +169,7 @@ def to_rows(
         if not ends:
             waiting.extend((node, b, b.start) for b in reversed(left_at.get((id(branch), stop), [])))
             waiting.append((node, branch, stop))
-    _add_texts(rows, decoder)
+    add_texts(rows, decoder)
     bounds = branches[0].entropies_upper is not None
     schema = pl.Schema({**NODE_SCHEMA, **BOUND_COLUMNS}) if bounds else NODE_SCHEMA
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -215,7 +215,7 @@ class _Decoded(NamedTuple):
     settled: bool
 
 
-def _add_texts(rows: list[dict[str, Any]], decoder: TokenDecoder) -> None:
+def add_texts(rows: list[dict[str, Any]], decoder: TokenDecoder) -> None:
     """Give each node what its path's text adds to its parent's, so that the texts of a path join to the path's text.
 
     Tokens are not decoded alone: SentencePiece writes no space before the first token it is given. A path's text is

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import heapq
 
+import numpy as np
 import polars as pl
 
 from eduprm.search.budget import Budget
-from eduprm.search.edu import Order, round_room
+from eduprm.search.edu import Order
+from eduprm.search.growth import round_room
 
 ORDER_SCHEMA = {"problem_id": pl.String, "tree": pl.String, "leaf": pl.Int32, "order": pl.Int32}
 
@@ -117,3 +119,58 @@ def _is_edu(nodes: pl.DataFrame, children: list[list[int]]) -> bool:
         for own in children
         if len(own) == 2
     )
+
+
+def leaves_at_threshold(forest: pl.DataFrame, order: pl.DataFrame, *, threshold: float) -> pl.DataFrame:
+    """How many leaves the same best-first search would have found at a higher threshold.
+
+    A best-first search takes forks by falling entropy of those that wait. At a higher threshold it takes the same ones
+    until none that waits is above: its tree is the first leaves of this one, up to the first fork at or below the
+    threshold. That does not hold for chronological trees, nor with several forks at once.
+
+    Args:
+        forest: trees grown best-first, one fork at a time, at a threshold not above this one.
+        order: their `leaf_order`.
+        threshold: nats.
+
+    Returns:
+        One row a tree: problem_id, tree, leaves.
+
+    Examples:
+        >>> nodes = [(0, None, [7], [0.1]), (1, 0, [4], [0.6]), (2, 1, [5], [0.9]), (3, 1, [8], [0.9]),
+        ...          (4, 0, [9], [0.6])]
+        >>> forest = pl.DataFrame([("p", "edu", *node) for node in nodes], orient="row",
+        ...     schema=["problem_id", "tree", "node_id", "parent_id", "token_ids", "entropies"])
+        >>> order = leaf_order(forest)
+        >>> [leaves_at_threshold(forest, order, threshold=t)["leaves"].item() for t in (0.5, 0.7, 1.0)]
+        [3, 2, 1]
+    """
+    bound = float(np.float32(threshold))  # the search compared float32 entropies with it
+    places = {row[:3]: row[3] for row in order.select(list(ORDER_SCHEMA)).iter_rows()}
+    rows: list[tuple[str, str, int]] = []
+    for (problem_id, tree), nodes in forest.group_by("problem_id", "tree", maintain_order=True):
+        parents = nodes["parent_id"].to_list()
+        first_child: dict[int, int] = {}
+        for node, parent in enumerate(parents):
+            if parent is not None:
+                first_child.setdefault(parent, node)
+        entropies = nodes["entropies"].list.first().cast(pl.Float64).to_list()
+        leaves = [node for node in range(len(parents)) if node not in first_child]
+        late = [
+            places[str(problem_id), str(tree), leaf]
+            for leaf in leaves
+            if (fork := _fork_of(leaf, parents, first_child)) is not None and entropies[fork] <= bound
+        ]
+        rows.append((str(problem_id), str(tree), min(late, default=len(leaves))))
+    schema = {"problem_id": pl.String, "tree": pl.String, "leaves": pl.Int32}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _fork_of(leaf: int, parents: list[int | None], first_child: dict[int, int]) -> int | None:
+    """The node with which the leaf's branch left another; None on the greedy path."""
+    node = leaf
+    while (parent := parents[node]) is not None:
+        if first_child[parent] != node:
+            return node
+        node = parent
+    return None

@@ -5,7 +5,8 @@ SGLang calls `register` in each of its processes (entry-point group `sglang.srt.
 * scheduler, `ForwardBatch.init_new`: notes which rows of the batch asked.
 * scheduler, `ModelRunner.sample`: reads the raw logits before penalties, masks and temperature change them, and
   hangs the step's values on SGLang's auxiliary output (`capture`). Outside of any CUDA graph.
-* tokenizer manager, `_validate_one_request`: refuses a request that asks on a server which cannot answer.
+* tokenizer manager, `_validate_one_request`: takes `return_entropy` for asking, and refuses a request that asks on a
+  server which cannot answer.
 * tokenizer manager, `update_request_meta_info`: leaves nothing in responses that did not ask, and adds the version.
 
 Does not know: the arithmetic (`capture`), the names on the wire (`wire`).
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eduprm.sglang.versions import PLUGIN_VERSION, check_hooks, check_version
-from eduprm.sglang.wire import ASK, FIELDS, PLUGIN_FIELD, asks
+from eduprm.sglang.wire import ASK, FIELDS, PLUGIN_FIELD, asks, with_entropy
 
 _ROWS = "_eduprm_entropy_rows"
 
@@ -37,7 +38,7 @@ def register() -> None:
     model, managers = "sglang.srt.model_executor", "sglang.srt.managers.tokenizer_manager.TokenizerManager"
     HookRegistry.register(f"{model}.forward_batch_info.ForwardBatch.init_new", note_rows, HookType.AROUND)
     HookRegistry.register(f"{model}.model_runner.ModelRunner.sample", sample, HookType.AROUND)
-    HookRegistry.register(f"{managers}._validate_one_request", refuse_unanswerable, HookType.BEFORE)
+    HookRegistry.register(f"{managers}._validate_one_request", check_request, HookType.BEFORE)
     HookRegistry.register(f"{managers}.update_request_meta_info", finish_meta_info, HookType.AROUND)
 
 
@@ -93,12 +94,18 @@ def _will_change(info: Any) -> bool:
     )
 
 
-def refuse_unanswerable(manager: Any, obj: Any, *_: Any, **__: Any) -> None:
+def check_request(manager: Any, obj: Any, *_: Any, **__: Any) -> None:
     """Hook of `TokenizerManager._validate_one_request`: a clear error instead of an answer without entropy.
+
+    SGLang has a field `return_entropy` that nothing reads, and sends its scheduler sampling parameters alone: whoever
+    sets it asks as if by `custom_params`.
 
     Raises:
         ValueError: (HTTP 400) the request asks, and the server decodes in a way that the plugin does not follow.
     """
+    if getattr(obj, "return_entropy", False) is True:
+        # In place: of a list of prompts SGLang makes this object anew at each use, around the same dictionary.
+        obj.sampling_params["custom_params"] = with_entropy(_sampling_params(manager, obj))["custom_params"]
     params = _sampling_params(manager, obj)
     custom = params.get("custom_params") or {}
     if ASK not in custom:
@@ -106,9 +113,7 @@ def refuse_unanswerable(manager: Any, obj: Any, *_: Any, **__: Any) -> None:
     if not isinstance(custom[ASK], bool):
         raise ValueError(f"custom_params.{ASK}: expected true or false, got {custom[ASK]!r}")
     if custom[ASK] and (reason := _unanswerable(manager.server_args, params)):
-        raise ValueError(
-            f"custom_params.{ASK}: no entropy {reason}; leave the field out or change the server"
-        )
+        raise ValueError(f"entropy: none {reason}; do not ask for it or change the server")
 
 
 def _unanswerable(server_args: Any, params: dict[str, Any]) -> str | None:

@@ -44,6 +44,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
         "auxiliary_device_output",
         "customized_info",
     ),
+    "sglang.srt.managers.io_struct.GenerateReqInput": ("return_entropy", "sampling_params"),
     "sglang.srt.managers.utils.GenerationBatchResult": ("auxiliary_host_output",),
     "sglang.srt.managers.auxiliary_output.CommittedTokens": ("output_index", "token_ids"),
     "sglang.srt.sampling.sampling_batch_info.SamplingBatchInfo": (

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-#: A request asks with `sampling_params.custom_params = {"eduprm_entropy": true}`.
+#: A request asks with `return_entropy`, a field of SGLang's own, or with `sampling_params.custom_params =
+#: {"eduprm_entropy": true}`, which `sgl.Engine.generate` takes too, and SGLang's router drops.
 ASK = "eduprm_entropy"
 
 #: Keys of `meta_info` with one value per output token, in the order in which `capture` packs them: entropy of

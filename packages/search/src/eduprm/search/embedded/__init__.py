@@ -2,6 +2,6 @@
 
 from eduprm.search.embedded.engine import TransformersEngine
 from eduprm.search.embedded.loading import load_policy
-from eduprm.search.embedded.scoring import TokenScores, score_tokens
+from eduprm.search.embedded.scoring import TokenScorer, TokenScores, score_tokens
 
-__all__ = ["TokenScores", "TransformersEngine", "load_policy", "score_tokens"]
+__all__ = ["TokenScorer", "TokenScores", "TransformersEngine", "load_policy", "score_tokens"]

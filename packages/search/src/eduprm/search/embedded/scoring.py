@@ -7,12 +7,13 @@ or capped where it does that, and memory does not grow with length times vocabul
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from eduprm.entropy import entropy_top2
 
@@ -26,18 +27,80 @@ class TokenScores(NamedTuple):
     entropies: NDArray[np.float32]
 
 
-@torch.inference_mode()
-def score_tokens(model: PreTrainedModel, *, prefix_ids: list[int], token_ids: list[int]) -> TokenScores:
-    """Measure every token of `token_ids` after `prefix_ids`.
+class TokenScorer:
+    """Measures texts behind prefixes, and keeps the keys and values of the last one.
+
+    Several solutions of one problem, or problems behind the same worked examples, share a prefix: give them one after
+    the other, and what they share is computed once. Layers that slide forget their beginnings, so there nothing is
+    shared.
 
     Args:
         model: a causal language model; its layers may slide.
-        prefix_ids: what stands before, at least one token.
-        token_ids: the text, as tokens.
-
-    Raises:
-        ValueError: no prefix, longer than the model's context, or logits that are no numbers.
     """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what is held, so that what follows does not depend on what came before, to the last bit."""
+        self._ids: list[int] = []
+        self._cache: Cache | None = None
+
+    @torch.inference_mode()
+    def score(self, *, prefix_ids: list[int], token_ids: list[int]) -> TokenScores:
+        """Measure every token of `token_ids` after `prefix_ids`.
+
+        Args:
+            prefix_ids: what stands before, at least one token.
+            token_ids: the text, as tokens.
+
+        Raises:
+            ValueError: no prefix, longer than the model's context, or logits that are no numbers.
+        """
+        _check(self._model, prefix_ids, token_ids)
+        if not token_ids:
+            return TokenScores(np.empty(0, np.float32), np.empty(0, np.float32))
+        # The last token of the prefix is fed with the text: its logits are the first that are wanted.
+        known = len(prefix_ids) - 1
+        cache, held = self._held(prefix_ids[:known])
+        all_ids = [*prefix_ids, *token_ids]
+        ids = torch.tensor([all_ids], device=self._model.device)
+        if held < known:
+            # Nobody asks what follows inside the prefix: no head, no logits.
+            body = self._model.base_model
+            cache = body(input_ids=ids[:, held:known], past_key_values=cache, use_cache=True).past_key_values
+        logprobs, entropies = [], []
+        for start in range(known, len(all_ids) - 1, _CHUNK_POSITIONS):
+            stop = min(start + _CHUNK_POSITIONS, len(all_ids) - 1)
+            # The model's own forward: some scale or cap what comes out of the head.
+            out = self._model(input_ids=ids[:, start:stop], past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            measured = _measure(out.logits[0], ids[0, start + 1 : stop + 1])
+            logprobs.append(measured[0])
+            entropies.append(measured[1])
+        self._ids, self._cache = all_ids[:-1], cache
+        return TokenScores(torch.cat(logprobs).cpu().numpy(), torch.cat(entropies).cpu().numpy())
+
+    def _held(self, wanted: list[int]) -> tuple[Cache | None, int]:
+        """What is held of a prefix, cut down to it: its cache and its length. The scorer no longer holds it."""
+        cache, ids = self._cache, self._ids
+        self.reset()
+        same = (a == b for a, b in zip(ids, wanted, strict=False))
+        held = sum(takewhile(bool, same))
+        if cache is None or held == 0 or any(cache.is_sliding) or not getattr(cache, "is_croppable", True):
+            return None, 0
+        if held < len(ids):
+            cache.crop(held - len(ids))
+        return cache, held
+
+
+def score_tokens(model: PreTrainedModel, *, prefix_ids: list[int], token_ids: list[int]) -> TokenScores:
+    """Measure one text; see `TokenScorer`, which is faster for many that share a prefix."""
+    return TokenScorer(model).score(prefix_ids=prefix_ids, token_ids=token_ids)
+
+
+def _check(model: PreTrainedModel, prefix_ids: list[int], token_ids: list[int]) -> None:
     total = len(prefix_ids) + len(token_ids)
     if not prefix_ids:
         raise ValueError("prefix_ids: expected at least one token, got none")
@@ -46,23 +109,6 @@ def score_tokens(model: PreTrainedModel, *, prefix_ids: list[int], token_ids: li
             f"{len(prefix_ids)} prefix and {len(token_ids)} text tokens exceed the model's context of "
             f"{model.config.max_position_embeddings}"
         )
-    if not token_ids:
-        return TokenScores(np.empty(0, np.float32), np.empty(0, np.float32))
-    ids = torch.tensor([[*prefix_ids, *token_ids]], device=model.device)
-    cache = None
-    if len(prefix_ids) > 1:
-        # Nobody asks what follows inside the prefix: no head, no logits.
-        cache = model.base_model(input_ids=ids[:, : len(prefix_ids) - 1], use_cache=True).past_key_values
-    logprobs, entropies = [], []
-    for start in range(len(prefix_ids) - 1, total - 1, _CHUNK_POSITIONS):
-        stop = min(start + _CHUNK_POSITIONS, total - 1)
-        # The model's own forward: some scale or cap what comes out of the head.
-        out = model(input_ids=ids[:, start:stop], past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        measured = _measure(out.logits[0], ids[0, start + 1 : stop + 1])
-        logprobs.append(measured[0])
-        entropies.append(measured[1])
-    return TokenScores(torch.cat(logprobs).cpu().numpy(), torch.cat(entropies).cpu().numpy())
 
 
 def _measure(logits: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -93,6 +93,8 @@ class SglangEngine:
         body = payload(
             request, stop_ids=self.stop_ids, entropy=self._entropy, top_logprobs=self._top_logprobs
         )
+        # Engine.async_generate has no argument of that name; custom_params say the same.
+        body.pop("return_entropy", None)
         try:
             async with self._places:
                 answer = await self._engine.async_generate(**body)

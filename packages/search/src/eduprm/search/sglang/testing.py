@@ -109,7 +109,7 @@ class ScriptedServer:
             "prompt_tokens": len(prefix),
             "cached_tokens": len(prefix) - 1 if len(prefix) > 3 else 0,
         }
-        if self.plugin and params.get("custom_params") == {"eduprm_entropy": True}:
+        if self.plugin and body.get("return_entropy") is True:
             meta |= {
                 "entropy": [float(-(np.exp(p) * p).sum()) for p, _ in rows],
                 "logprob": [float(p[best[0]]) for p, best in rows],

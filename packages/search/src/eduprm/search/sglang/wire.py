@@ -1,10 +1,10 @@
 """What goes to SGLang's native generate route and what comes back, as plain dictionaries.
 
 The same for an engine in this process and for a server: both take these fields and return this record. The plugin
-eduprm-sglang answers `custom_params = {"eduprm_entropy": true}` with one value a token of `entropy`, `logprob`,
-`runner_up_id` and `runner_up_logprob` (nats, raw logits, temperature 1), and `entropy_plugin`, its version. Without it,
-top-k log-probs give bounds, on request only. Knows no transport. Source: SGLang 0.5.23, io_struct.py and
-tokenizer_manager.py.
+eduprm-sglang answers `return_entropy` (and `custom_params = {"eduprm_entropy": true}`) with one value a token of
+`entropy`, `logprob`, `runner_up_id` and `runner_up_logprob` (nats, raw logits, temperature 1), and `entropy_plugin`,
+its version. Without it, top-k log-probs give bounds, on request only. Knows no transport. Source: SGLang 0.5.23,
+io_struct.py and tokenizer_manager.py.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def payload(
     body: dict[str, Any] = {"input_ids": list(request.prefix_ids), "sampling_params": sampling}
     if entropy == "exact":
         sampling["custom_params"] = {"eduprm_entropy": True}
-        return body
+        # The same for a server behind SGLang's router, which passes on the fields that it knows and no others.
+        return {**body, "return_entropy": True}
     if request.temperature not in (0.0, 1.0):
         raise EngineMismatchError(
             f'entropy="bounds" at temperature {request.temperature}: SGLang gives log-probs of the distribution '

@@ -1,0 +1,56 @@
+r"""Any causal language model that judges a step by one of two tokens, named by the user.
+
+Input: BOS where the tokenizer puts one, the prompt's text with the problem, then each step between a text before it and
+the tag. Score: softmax over the logits of the two label tokens at the tag, P(good). The tag and both labels must be one
+token each: an added token by its name, else what the tokenizer makes of the text. No chat template is used.
+
+Source: the form of Math-Shepherd (arXiv 2312.08935, eduprm.prm.published.math_shepherd), which OpenR and others follow
+with tags of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from eduprm.prm.published.formats import StepMarks
+from eduprm.prm.published.text import PublishedBuilder, begins_with_bos, load_tokenizer, one_token
+from eduprm.prm.published.weights import cut_head, load_checked
+
+__all__ = ["LabelTokenBuilder", "load"]
+
+
+class LabelTokenBuilder(PublishedBuilder):
+    """Ids of a prompt and of steps with a tag behind each; `good_id` and `bad_id` are the labels."""
+
+    def __init__(self, tokenizer: Any, marks: StepMarks) -> None:
+        if not marks.tag:
+            raise ValueError("format label-tokens needs a tag, the token behind each step; got none")
+        self.tag_id = one_token(tokenizer, marks.tag, name="tag")
+        self.good_id = one_token(tokenizer, marks.good, name="good")
+        self.bad_id = one_token(tokenizer, marks.bad, name="bad")
+        super().__init__(tokenizer, reserved=[self.tag_id])
+        self.marks = marks
+        self._bos = [tokenizer.bos_token_id] if begins_with_bos(tokenizer) else []
+
+    def prompt_ids(self, problem: str) -> list[int]:
+        """Return the ids of the prompt's text."""
+        text = self.marks.prompt.replace("{problem}", problem.strip())
+        return [*self._bos, *self.first_ids(text, where="the problem")]
+
+    def step_ids(self, index: int, text: str) -> list[int]:
+        """Return the ids of what stands before the step, of the step, and the tag."""
+        before = self.marks.between if index else self.marks.first
+        return [*self.later_ids(before + text, where=f"step {index}"), self.tag_id]
+
+
+def load(
+    path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+) -> tuple[Any, LabelTokenBuilder]:
+    """Load model and builder of ids."""
+    from transformers import AutoModelForCausalLM
+
+    builder = LabelTokenBuilder(load_tokenizer(path), marks)
+    model = load_checked(AutoModelForCausalLM, path, dtype=dtype, attn_implementation=attn_implementation)
+    return cut_head(model, bad=builder.bad_id, good=builder.good_id), builder

@@ -1,0 +1,82 @@
+"""Load any PRM that eduprm can score with: its own, and the published forms.
+
+For: the one call of the apps. Does not know: how a form is read; each has a module with `load`, in `ADAPTERS`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eduprm.prm.published.formats import FORMATS, StepMarks, choose_format
+from eduprm.prm.published.weights import read_config
+from eduprm.prm.score import ProcessRewardModel
+
+__all__ = ["ADAPTERS", "load_step_scorer"]
+
+ADAPTERS = {
+    "qwen2.5-math-prm": "qwen_math_prm",
+    "math-shepherd": "math_shepherd",
+    "rlhflow": "rlhflow",
+    "skywork-o1-open-prm": "skywork",
+    "trl": "trl",
+    "label-tokens": "label_tokens",
+}
+
+
+def load_step_scorer(
+    path_or_name: str | Path,
+    *,
+    format: str | None = None,
+    marks: StepMarks | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    attn_implementation: str = "sdpa",
+    batch_tokens: int = 8192,
+) -> ProcessRewardModel:
+    """Load a PRM folder or hub name (safetensors only, never remote code) in the form that it was published in.
+
+    Args:
+        path_or_name: the checkpoint.
+        format: one of `FORMATS`; None: told from the checkpoint's config.
+        marks: what formats trl and label-tokens leave open.
+        device: None: CUDA if there is one.
+        dtype: None: bfloat16 on CUDA, float32 elsewhere.
+        attn_implementation: as in transformers; sdpa, eager or flex_attention.
+        batch_tokens: most padded tokens per forward pass.
+
+    Returns:
+        A model whose `score`, `score_many` and `score_ids` give one number in [0, 1] per step.
+
+    Raises:
+        ValueError: no such model or format, a format that cannot be told, weights that do not fit it, or marks that
+            it does not use.
+
+    Examples:
+        >>> import tempfile
+        >>> from eduprm.prm.testing import tiny_prm
+        >>> prm = load_step_scorer(tiny_prm(tempfile.mkdtemp() + "/prm"))
+        >>> len(prm.score("2 * 3 * 4?", ["2 * 3 = 6", "6 * 4 = 24"]))
+        2
+    """
+    path = str(path_or_name)
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"expected a format of {', '.join(FORMATS)}, got {format!r}")
+    name = choose_format(read_config(path), path=path) if format is None else format
+    marks = StepMarks() if marks is None else marks
+    marks.check_used(name)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if dtype is None:
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    if isinstance(dtype, str):
+        dtype = getattr(torch, dtype)
+    if name == "eduprm":
+        return ProcessRewardModel.from_pretrained(
+            path, device, dtype, attn_implementation=attn_implementation, batch_tokens=batch_tokens
+        )
+    adapter: Any = import_module(f"eduprm.prm.published.{ADAPTERS[name]}")
+    model, builder = adapter.load(path, dtype=dtype, attn_implementation=attn_implementation, marks=marks)
+    return ProcessRewardModel(model.to(device), builder, batch_tokens=batch_tokens)

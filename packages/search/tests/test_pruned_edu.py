@@ -1,0 +1,226 @@
+"""P-EDU against a reference that decodes every path anew and looks at every step, and its accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import hashlib
+
+import numpy as np
+import pytest
+
+from eduprm.forest import leaf_paths, validate_forest
+from eduprm.search import (
+    Budget,
+    Continuation,
+    EduSampling,
+    PrunedEdu,
+    TransformersEngine,
+    grow_forest,
+    leaf_order,
+)
+
+PROMPTS = [(5, 6, 7), (9, 9), tuple(range(10, 40)), (33, 20, 41, 8)]
+BUDGET = Budget(max_leaves=6, max_tokens_per_path=14)
+
+
+def opinion(problem_id: str, ids: tuple[int, ...]) -> float:
+    """A score that only the tokens decide, low for about a third of all prefixes."""
+    return hashlib.sha256(repr((problem_id, ids)).encode()).digest()[0] / 255 * 0.6
+
+
+class Opinions:
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, ...]] = []
+
+    async def __call__(self, problem_id, prefixes):
+        self.asked += prefixes
+        return [opinion(problem_id, ids) for ids in prefixes]
+
+
+def constant(score: float):
+    async def scorer(problem_id, prefixes):
+        return [score] * len(prefixes)
+
+    return scorer
+
+
+@pytest.fixture
+def engine(tiny_model) -> TransformersEngine:
+    return TransformersEngine(copy.deepcopy(tiny_model), stop_ids=frozenset({3}), max_rows=3)
+
+
+def solutions(forest, order="best_first") -> dict[str, list[tuple[tuple[int, ...], str]]]:
+    """Per problem, (token ids, finish) of its leaves in the order found."""
+    keys = ["problem_id", "tree", "leaf"]
+    leaves = leaf_paths(forest).join(leaf_order(forest, order=order), on=keys).sort("problem_id", "order")
+    found: dict[str, list[tuple[tuple[int, ...], str]]] = {}
+    for problem_id, ids, finish in leaves.select("problem_id", "token_ids", "finish").iter_rows():
+        found.setdefault(problem_id, []).append((tuple(ids), finish))
+    return found
+
+
+def reference(plain, prompt, problem_id, *, threshold, max_leaves, max_tokens, best_first):
+    """Finished paths in the order found, and the branches that were stopped, up to the rejected step."""
+    paths, stopped, waiting = [], [], []
+
+    def follow(forced: tuple[int, ...]) -> None:
+        ended = (forced and forced[-1] == 3) or len(forced) == max_tokens
+        rest = [] if ended else plain.greedy(prompt + forced, max_tokens - len(forced))
+        path = forced + tuple(row[0] for row in rest)
+        number = len(paths) + len(stopped)
+        for offset, (_, _, entropy, runner, _) in enumerate(rest):
+            position = len(forced) + offset
+            if entropy <= threshold:
+                continue
+            if opinion(problem_id, path[:position]) < 0.2:
+                if forced:
+                    stopped.append(path[:position])
+                    return
+                break
+            key = -entropy if best_first else position
+            waiting.append((key, position, number, (*path[:position], runner)))
+        paths.append(path)
+
+    follow(())
+    while waiting and len(paths) < max_leaves:
+        entry = min(waiting)
+        waiting.remove(entry)
+        follow(entry[3])
+    return paths, stopped
+
+
+@pytest.mark.parametrize("order", ["best_first", "chronological"])
+@pytest.mark.parametrize("piece_tokens", [1, 3, 64])
+def test_solutions_equal_a_reference_whatever_the_size_of_a_piece(
+    engine, problems, plain, letters, order, piece_tokens
+):
+    edu = EduSampling(threshold=0.8, order=order, budget=BUDGET)
+    strategy = PrunedEdu(edu=edu, scorer=Opinions(), piece_tokens=piece_tokens)
+    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+    validate_forest(forest)
+    num_stopped = 0
+    for number, prompt in enumerate(PROMPTS):
+        found = solutions(forest, order)[f"p{number}"]
+        paths, stopped = reference(
+            plain, prompt, f"p{number}", threshold=0.8, max_leaves=6, max_tokens=14, best_first=order == "best_first"
+        )  # fmt: skip
+        assert [ids for ids, finish in found if finish != "pruned"] == paths
+        given_up = [ids for ids, finish in found if finish == "pruned"]
+        assert len(given_up) == len(stopped)
+        for ids, before in zip(given_up, stopped, strict=True):
+            # Beyond the rejected step there is at most the rest of one piece.
+            assert ids[: len(before)] == before
+            assert 0 < len(ids) - len(before) <= piece_tokens
+        num_stopped += len(stopped)
+    assert num_stopped > 2
+
+
+def test_a_prm_that_rejects_nothing_gives_the_edu_tree(engine, problems, letters):
+    edu = EduSampling(threshold=0.8, budget=BUDGET)
+    plain_growth = grow_forest(problems(PROMPTS), strategies=[edu], engine=engine, decoder=letters)
+    strategy = PrunedEdu(edu=edu, scorer=constant(0.2), piece_tokens=5)
+    growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters)
+    exact = ["problem_id", "node_id", "parent_id", "token_ids", "text", "finish"]
+    assert growth.forest.select(exact).equals(plain_growth.forest.select(exact))
+    ours, theirs = (np.concatenate(f["entropies"].to_list()) for f in (growth.forest, plain_growth.forest))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    # Pieces go on from held prefixes: nothing is computed again.
+    assert growth.costs["recomputed_tokens"].sum() == 0
+
+
+@pytest.mark.parametrize("score", [0.19, float("nan")])
+def test_a_prm_that_rejects_everything_leaves_the_greedy_path(engine, problems, plain, letters, score):
+    strategy = PrunedEdu(edu=EduSampling(threshold=0.8, budget=BUDGET), scorer=constant(score))
+    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+    for number, prompt in enumerate(PROMPTS):
+        greedy = tuple(row[0] for row in plain.greedy(prompt, 14))
+        assert [ids for ids, _ in solutions(forest)[f"p{number}"]] == [greedy]
+
+
+def test_a_smaller_tree_is_a_prefix_of_a_larger_one(engine, problems, letters):
+    def grown(max_leaves: int):
+        edu = EduSampling(threshold=0.8, budget=Budget(max_leaves=max_leaves, max_tokens_per_path=14))
+        strategy = PrunedEdu(edu=edu, scorer=Opinions(), piece_tokens=4)
+        growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters)
+        return solutions(growth.forest)
+
+    large, small = grown(8), grown(3)
+    for key, leaves in small.items():
+        assert leaves == large[key][: len(leaves)]
+        assert sum(finish != "pruned" for _, finish in leaves) <= 3
+
+
+def test_no_more_forks_after_max_stopped(engine, problems, letters):
+    def stopped(most: int) -> int:
+        strategy = PrunedEdu(
+            edu=EduSampling(threshold=0.8, budget=BUDGET), scorer=Opinions(), max_stopped=most
+        )
+        growth = grow_forest(problems(PROMPTS[2:3]), strategies=[strategy], engine=engine, decoder=letters)
+        return growth.forest.filter(finish="pruned").height
+
+    assert [stopped(0), stopped(1)] == [0, 1]
+
+
+class Scripted:
+    """Goes on with 10, 11, 12, ... (one more each token), unsure at every second token; ends with token 0."""
+
+    stop_ids = frozenset({0})
+    context_length = 1000
+
+    def __init__(self) -> None:
+        self.decoded = 0
+
+    async def generate(self, request):
+        at = request.prefix_ids[-1]
+        ids = []
+        while len(ids) < request.max_new_tokens:
+            at = at + 1 if at % 100 < 19 else 0
+            ids.append(at)
+            if at == 0:
+                break
+        self.decoded += len(ids)
+        zeros = np.zeros(len(ids), np.float32)
+        return Continuation(
+            token_ids=np.array(ids, np.int32),
+            logprobs=zeros,
+            entropies=np.array([2.0 if token % 2 else 0.1 for token in ids], np.float32),
+            runner_up_ids=np.array(ids, np.int32) + 100,
+            runner_up_logprobs=zeros - 1,
+            finish="stop" if ids[-1] == 0 else "length",
+            prefix_tokens=len(request.prefix_ids),
+            cached_tokens=0,
+        )
+
+
+def test_a_stopped_branch_is_not_decoded_further(letters):
+    async def scorer(problem_id, prefixes):
+        # Whatever left the greedy path at its first fork is rejected at its next step.
+        return [0.1 if any(token > 100 for token in ids) else 0.9 for ids in prefixes]
+
+    engine = Scripted()
+    edu = EduSampling(threshold=1.0, order="chronological", budget=Budget(max_leaves=3))
+    strategy = PrunedEdu(edu=edu, scorer=scorer, piece_tokens=2, max_stopped=1)
+    branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=engine, decoder=letters))
+    assert branches[0].token_ids.tolist() == [*range(10, 20), 0]
+    # Forked at 11 into 111; the next anchor is 113, found in the first piece, and 110 tokens never come.
+    assert branches[1].token_ids.tolist() == [111, 112, 113]
+    assert branches[1].finish == "pruned"
+    assert engine.decoded == 11 + 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stop_below": 1.5}, {"piece_tokens": 0}, {"max_stopped": -1}], ids=lambda w: next(iter(w))
+)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PrunedEdu(edu=EduSampling(), scorer=constant(1.0), **wrong)
+
+
+def test_a_scorer_that_forgets_a_step_is_found_out(letters):
+    async def scorer(problem_id, prefixes):
+        return [0.9]
+
+    strategy = PrunedEdu(edu=EduSampling(threshold=1.0), scorer=scorer)
+    with pytest.raises(ValueError, match="expected a score for each"):
+        asyncio.run(strategy.grow((9,), problem_id="p", engine=Scripted(), decoder=letters))
