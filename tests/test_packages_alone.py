@@ -14,7 +14,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("bench", "entropy", "forest", "label", "policy", "prm", "report", "search", "segment", "serve", "sglang")
+PACKAGES = (
+    "bench",
+    "entropy",
+    "forest",
+    "label",
+    "policy",
+    "prm",
+    "report",
+    "search",
+    "segment",
+    "serve",
+    "sglang",
+)
 # What a package may not load when it is imported, whatever is installed.
 LIGHT = {
     "forest": ("torch", "transformers"),
