@@ -18,8 +18,7 @@ from warmup_app.settings import WarmupSettings  # noqa: E402
 from warmup_app.training import usable_checkpoint  # noqa: E402
 
 from eduprm.bench.command_line import load_settings  # noqa: E402
-
-RECIPE = ROOT / "apps" / "warmup" / "recipes" / "steps.toml"
+from eduprm.policy import adapter_folder  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +104,8 @@ def test_only_checkpoints_of_the_same_training_are_taken_up(tmp_path):
 
 @pytest.mark.slow
 def test_the_recipe_teaches_what_is_apart_from_what_is_held_out():
-    settings = load_settings(WarmupSettings, ["--config", str(RECIPE)])
+    recipe = adapter_folder("smollm2-135m-steps") / "recipe.toml"
+    settings = load_settings(WarmupSettings, ["--config", str(recipe)])
     few = [part.model_copy(update={"count": 20}) for part in settings.mix]
     settings = settings.model_copy(update={"mix": few})
     examples = make_examples(settings, stop_id=2)

@@ -56,7 +56,8 @@ class PolicySettings(BaseModel):
     )
     style: str = Field(
         default="zero_shot",
-        description="prompt before the solution: zero_shot, products, products12, chain_sum or gsm8k, as in training",
+        description="prompt before the solution: zero_shot, steps, products, products12, chain_sum or gsm8k, as in "
+        "training",
     )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from eduprm.bench import make_split, messages_for, style_for
 from eduprm.bench.command_line import UsageError
+from eduprm.bench.prompts import STEPS
 from eduprm.bench.tasks import part_of
 from eduprm.forest import (
     PROBLEM_SCHEMA,
@@ -19,7 +20,7 @@ from eduprm.forest import (
     validate_problems,
     write_table,
 )
-from eduprm.search import PolicyTokenizer
+from eduprm.search import STEPS_MODEL, PolicyTokenizer
 from train_app.progress import say
 from train_app.run_folder import RunFolder
 from train_app.settings import TrainSettings
@@ -36,7 +37,9 @@ def make_problems_stage(settings: TrainSettings, folder: RunFolder) -> dict[str,
     elif settings.problem.dataset is not None:
         problems, style = _from_dataset(settings, folder), "zero_shot"
     else:
-        problems, style = _generated(settings), style_for(settings.problem.task)
+        problems = _generated(settings)
+        # The taught policy answers the bare question; any other wants worked examples.
+        style = STEPS if settings.policy.model == STEPS_MODEL else style_for(settings.problem.task)
     style = settings.problem.style or style
     tokenizer = PolicyTokenizer(settings.policy.model, trust_remote_code=settings.policy.trust_remote_code)
     try:

@@ -66,7 +66,8 @@ class ProblemSettings(_Part):
 
     task: str = Field(
         "products",
-        description="products, products12, chain_sum or rg:<reasoning-gym dataset>; unused with a file",
+        description="products, products12, chain_sum, long_sum, long_product, mixed, equations, fractions or "
+        "rg:<reasoning-gym dataset>; unused with a file",
     )
     task_config: dict[str, int | float | bool | str] = Field(
         default_factory=dict, description="settings of the reasoning-gym dataset"
@@ -88,8 +89,9 @@ class ProblemSettings(_Part):
     )
     style: str | None = Field(
         None,
-        description="worked examples before the question: products, products12, chain_sum, gsm8k or zero_shot; "
-        "none: the task's own, gsm8k for a file, zero_shot for a data set",
+        description="worked examples before the question: products, products12, chain_sum or gsm8k; or none of "
+        "them: zero_shot or steps; none: steps for the policy smollm2-135m-steps, else the task's own, gsm8k for a "
+        "file, zero_shot for a data set",
     )
     grader: str = Field(
         "auto",

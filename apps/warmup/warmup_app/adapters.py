@@ -33,6 +33,7 @@ def save_adapter(adapted: PeftModel, folder: Path, *, model: str) -> None:
     """
     config: Any = adapted.peft_config["default"]
     config.base_model_name_or_path = model
+    config.target_modules = sorted(config.target_modules)  # a set, in any order
     for name, weight in adapted.named_parameters():
         if "lora_" in name:
             weight.data = weight.data.to(torch.float16)

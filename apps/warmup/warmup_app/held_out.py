@@ -63,6 +63,7 @@ def solve(settings: WarmupSettings, adapter: Path, problems: pl.DataFrame) -> pl
         written = _decode(model, [prompts[row] for row in rows], stop=stop, longest=settings.max_new_tokens)
         for row, ids in zip(rows, written, strict=True):
             texts[row] = tokenizer.decode(ids)
+        print(f"solved {start + len(rows)} of {len(order)} held-out problems", flush=True)
     return problems.select("problem_id", "task", "num_steps", "question", text=pl.Series(texts))
 
 

@@ -123,7 +123,7 @@ def train_adapter(settings: WarmupSettings, batches: Sequence[Sequence[Example]]
         model=model,
         args=training_arguments(settings, folder, num_batches=len(batches)),
         train_dataset=list(batches),  # type: ignore[arg-type]
-        data_collator=collate,  # type: ignore[arg-type]
+        data_collator=collate,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Lines())

@@ -93,7 +93,8 @@ def test_any_data_set_is_reached_by_name_and_config() -> None:
     [
         (
             {"task": "sums"},
-            "task must be one of products, products12, chain_sum or 'rg:<dataset>'; got 'sums'",
+            "task must be one of products, products12, chain_sum, long_sum, long_product, mixed, equations, "
+            "fractions or 'rg:<dataset>'; got 'sums'",
         ),
         ({"task": "rg:nothing"}, "reasoning-gym refused 'nothing'"),
         ({"config": {"min_term": 2}}, "reasoning-gym refused 'products'"),
@@ -174,12 +175,15 @@ def test_messages_alternate_and_end_with_the_question() -> None:
         messages = messages_for("What now?", style)
         assert [m["role"] for m in messages] == ["user", "assistant"] * 4 + ["user"]
         assert messages[-1]["content"] == "What now?"
+    system, only = messages_for("What now?", "steps")
+    assert (system["role"], only) == ("system", {"role": "user", "content": "What now?"})
     (only,) = messages_for("What now?", "zero_shot")
     assert only["content"].startswith("What now?\n\n")
     assert "####" in only["content"]
-    with pytest.raises(ValueError, match=r"style must be one of products, .*, zero_shot; got 'few'"):
+    with pytest.raises(ValueError, match=r"style must be one of products, .*, zero_shot, steps; got 'few'"):
         messages_for("What now?", "few")
-    assert [style_for(task) for task in (*TASKS, "rg:gcd")] == [*TASKS, "zero_shot"]
+    own = ["products", "products12", "chain_sum"]
+    assert [style_for(task) for task in (*own, "long_sum", "rg:gcd")] == [*own, "zero_shot", "zero_shot"]
 
 
 def test_our_gsm8k_examples_are_not_gsm8ks() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eduprm.forest import NODE_SCHEMA
-from eduprm.search import BUNDLED_MODEL, PolicyTokenizer, derive_seed, leaf_order, resolve_model
+from eduprm.search import BUNDLED_MODEL, STEPS_MODEL, PolicyTokenizer, derive_seed, leaf_order, resolve_model
 
 
 def test_a_hub_name_stays_and_a_missing_folder_is_named(tmp_path):
@@ -40,6 +40,38 @@ def test_the_bundled_model_is_a_plain_float32_folder():
     with safe_open(f"{folder}/model.safetensors", framework="pt") as weights:
         assert str(weights.get_slice("model.embed_tokens.weight").get_dtype()) == "F32"
     assert resolve_model(BUNDLED_MODEL) == folder
+
+
+def test_without_the_adapter_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"eduprm-policy .* eduprm-search\[transformers\]"):
+        resolve_model(STEPS_MODEL)
+
+
+@pytest.mark.slow
+def test_the_taught_model_is_the_bundled_one_with_its_adapter_merged():
+    import torch
+    from safetensors import safe_open
+
+    from eduprm.policy import adapter_folder
+
+    folder, base = resolve_model(STEPS_MODEL), resolve_model(BUNDLED_MODEL)
+    assert resolve_model(STEPS_MODEL) == folder != base
+    adapter = adapter_folder(STEPS_MODEL) / "adapter_model.safetensors"
+    name = "model.layers.29.mlp.down_proj"
+    with (
+        safe_open(f"{folder}/model.safetensors", framework="pt") as taught,
+        safe_open(f"{base}/model.safetensors", framework="pt") as plain,
+        safe_open(str(adapter), framework="pt") as lora,
+    ):
+        down, up = (lora.get_tensor(f"base_model.model.{name}.lora_{side}.weight").float() for side in "AB")
+        added = up @ down * 2.0  # alpha 32 over rank 16
+        weight = f"{name}.weight"
+        torch.testing.assert_close(taught.get_tensor(weight), plain.get_tensor(weight) + added)
+        assert added.abs().max() > 1e-3
+        lower = "model.layers.0.mlp.down_proj.weight"
+        assert torch.equal(taught.get_tensor(lower), plain.get_tensor(lower))
+        assert set(taught.keys()) == set(plain.keys())
 
 
 @pytest.mark.slow
