@@ -14,12 +14,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("bench", "entropy", "forest", "label", "prm", "report", "search", "segment", "serve", "sglang")
+PACKAGES = (
+    "bench",
+    "entropy",
+    "forest",
+    "label",
+    "policy",
+    "prm",
+    "report",
+    "search",
+    "segment",
+    "serve",
+    "sglang",
+)
 # What a package may not load when it is imported, whatever is installed.
 LIGHT = {
     "forest": ("torch", "transformers"),
     "segment": ("torch", "transformers", "polars"),
     "label": ("torch", "transformers", "math_verify", "reasoning_gym"),
+    "policy": ("torch", "transformers", "peft"),
     "search": ("torch", "transformers"),
     "bench": ("torch", "transformers", "matplotlib"),
     "prm": ("torch", "transformers"),

@@ -52,6 +52,7 @@ def test_dependencies_point_one_way():
         "entropy": 0,
         "segment": 0,
         "forest": 0,
+        "policy": 0,
         "search": 1,
         "label": 1,
         "prm": 1,

@@ -56,6 +56,8 @@ Worked = tuple[list[str], str] | None
 def _expression(metadata: Mapping[str, Any]) -> Worked:
     """Brackets before products before sums, each from left to right."""
     tokens = _TOKEN.findall(str(metadata["expression"]))
+    if "".join(tokens) != str(metadata["expression"]).replace(" ", ""):
+        return None
     lines: list[str] = []
     value = _sum(tokens, lines)
     return None if tokens else (lines, str(value))
@@ -85,6 +87,8 @@ def _product(tokens: list[str], lines: list[str]) -> int:
 
 def _atom(tokens: list[str], lines: list[str]) -> int:
     token = tokens.pop(0)
+    if token == "-":  # the sign of a bracket
+        return -_atom(tokens, lines)
     if token != "(":
         return int(token)
     value = _sum(tokens, lines)
