@@ -172,7 +172,12 @@ class Job:
             "ties": rankings.ties,
             "problems": len(ranked),
             "solutions": sum(len(ranking) for _, ranking in ranked),
-            "page": page_notes(problems, rankings, before=self.counts["problems"]),
+            "page": page_notes(
+                problems,
+                rankings.solutions,
+                rules=self.ranker.rule_names,
+                before=self.counts["problems"],
+            ),
         }
         added = added_columns([ranking for _, ranking in ranked], layout, self.settings.prefix)
         self.work.write(number, self.source, kept, added, notes)

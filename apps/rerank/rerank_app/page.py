@@ -31,14 +31,13 @@ from eduprm.report import (
     solution_record,
     write_page,
 )
-from rerank_app.ranking import RULE_NAMES, Ranked
+from rerank_app.ranking import Ranked
 from rerank_app.rows import Problem
 
 SHOWN_PROBLEMS = 1000
 """Problems in the page, at most; of each at most so many solutions as `SHOWN_SOLUTIONS`, the best and the chosen."""
 SHOWN_SOLUTIONS = 64
 _NUM_BINS = 10
-_CHOOSING = tuple(name for name in RULE_NAMES if name != "oracle")
 _FILTERS = (
     Filter("right", "best-ranked right"),
     Filter("missed", "best-ranked wrong, a right one was there"),
@@ -49,19 +48,24 @@ _FILTERS = (
 
 
 def page_notes(
-    problems: Sequence[Problem], rankings: Sequence[Sequence[Ranked]], *, before: int
+    problems: Sequence[Problem], rankings: Sequence[Sequence[Ranked]], *, rules: Sequence[str], before: int
 ) -> dict[str, Any]:
-    """What the page needs of a chunk: entries while fewer than `SHOWN_PROBLEMS` came before, and counts of scores."""
+    """What the page needs of a chunk: entries while fewer than `SHOWN_PROBLEMS` came before, and counts of scores.
+
+    `rules`: those whose choice is shown; the oracle's is not.
+    """
     ranked = [(p, r) for p, r in zip(problems, rankings, strict=True) if r]
     shown = ranked[: max(0, SHOWN_PROBLEMS - before)]
-    chosen = _choices(shown)
+    chosen = _choices(shown, [rule for rule in rules if rule != "oracle"])
     return {
         "entries": [_entry(problem, ranking, chosen.get(str(problem.row), {})) for problem, ranking in shown],
         "bins": _bins([one for _, ranking in ranked for one in ranking]),
     }
 
 
-def _choices(ranked: Sequence[tuple[Problem, Sequence[Ranked]]]) -> dict[str, dict[int, list[str]]]:
+def _choices(
+    ranked: Sequence[tuple[Problem, Sequence[Ranked]]], rules: Sequence[str]
+) -> dict[str, dict[int, list[str]]]:
     """By problem and position, the rules that choose the solution."""
     rows = [
         (str(problem.row), "file", one.position, one.final_answer, one.correct, 0.0, len(scores), scores)
@@ -71,7 +75,7 @@ def _choices(ranked: Sequence[tuple[Problem, Sequence[Ranked]]]) -> dict[str, di
     ]
     found: dict[str, dict[int, list[str]]] = {}
     if rows:
-        frame = choose(pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row"), rules=list(_CHOOSING))
+        frame = choose(pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row"), rules=rules)
         for rule, problem, leaf in frame.select("rule", "problem_id", "leaf").iter_rows():
             found.setdefault(problem, {}).setdefault(leaf, []).append(rule)
     return found
