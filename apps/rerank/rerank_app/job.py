@@ -230,7 +230,8 @@ class Job:
         page = beside(output, ".report.html")
         notes = (self.work.notes(number) for number in range(self.counts["chunks"]))
         pages = (note["page"] for note in notes if note is not None)
-        write_rank_page(page, title=f"Ranked: {settings.file.name}", report=report, frame=frame, notes=pages)
+        title, rules = f"Ranked: {settings.file.name}", self.ranker.rule_names
+        write_rank_page(page, title=title, report=report, frame=frame, rules=rules, notes=pages)
         self.work.remove()
         console = Console()
         print_table(console, frame)

@@ -120,7 +120,13 @@ def _bins(solutions: Sequence[Ranked]) -> list[list[float]]:
 
 
 def write_rank_page(
-    path: Path, *, title: str, report: dict[str, Any], frame: pl.DataFrame, notes: Iterable[dict[str, Any]]
+    path: Path,
+    *,
+    title: str,
+    report: dict[str, Any],
+    frame: pl.DataFrame,
+    rules: Sequence[str],
+    notes: Iterable[dict[str, Any]],
 ) -> None:
     """Write the page from the notes of all chunks, in order.
 
@@ -134,7 +140,7 @@ def write_rank_page(
     explorer = Explorer(
         kind="steps",
         title="Problems and their solutions",
-        rules={name: rule_label(name) for name in _CHOOSING},
+        rules={name: rule_label(name) for name in rules if name != "oracle"},
         filters=_FILTERS,
         left_out="All are in the ranked file.",
     )
