@@ -14,16 +14,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("bench", "entropy", "forest", "label", "prm", "report", "search", "segment", "sglang")
+PACKAGES = (
+    "bench",
+    "entropy",
+    "forest",
+    "label",
+    "policy",
+    "prm",
+    "report",
+    "search",
+    "segment",
+    "serve",
+    "sglang",
+)
 # What a package may not load when it is imported, whatever is installed.
 LIGHT = {
     "forest": ("torch", "transformers"),
     "segment": ("torch", "transformers", "polars"),
     "label": ("torch", "transformers", "math_verify", "reasoning_gym"),
+    "policy": ("torch", "transformers", "peft"),
     "search": ("torch", "transformers"),
     "bench": ("torch", "transformers", "matplotlib"),
     "prm": ("torch", "transformers"),
     "entropy": ("transformers", "polars"),
+    "serve": ("torch", "transformers", "polars", "fastapi", "uvicorn"),
     "report": ("torch", "transformers", "matplotlib"),
     "sglang": ("torch", "sglang", "transformers"),
 }

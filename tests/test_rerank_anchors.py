@@ -1,5 +1,7 @@
 """apps/rerank --segment entropy: steps begin where the policy would have been unsure, and nowhere else."""
 
+import json
+import shutil
 import sys
 from itertools import accumulate
 from pathlib import Path
@@ -9,9 +11,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "apps" / "rerank"))
 
+from rerank_app.cli import main
 from rerank_app.testing import prm, read_jsonl, rejected, rerank, write_jsonl
 
 from eduprm.bench import messages_for
+from eduprm.prm import StepCut
 from eduprm.search import BUNDLED_MODEL, resolve_model
 from eduprm.segment import is_symbol
 
@@ -74,3 +78,59 @@ def test_what_cannot_be_cut_is_said(rerank, tmp_path):
         assert flag in err
         assert value in err
         assert "Traceback" not in err
+
+
+@pytest.fixture
+def trained_prm(prm, tmp_path):
+    """The tiny PRM, which says that its trees were cut by the bundled policy; gives a way to name another."""
+    folder = tmp_path / "trained"
+    shutil.copytree(prm, folder)
+
+    def saying(**changed):
+        config = json.loads((folder / "config.json").read_text())
+        cut = StepCut(policy=BUNDLED_MODEL, threshold=0.5, style="products").model_copy(update=changed)
+        config["eduprm"] = {**config["eduprm"], "steps": cut.model_dump()}
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return saying
+
+
+def run_with(folder, capsys, *arguments):
+    status = main([*map(str, arguments), "--prm", str(folder), "--bootstrap", "50"])
+    captured = capsys.readouterr()
+    return status, captured.err
+
+
+def steps_of(path):
+    return [one["steps"] for one in sorted(read_jsonl(path)[0]["ranked"], key=lambda one: one["index"])]
+
+
+def test_a_prm_that_says_how_its_steps_were_cut_gets_such_steps(rerank, trained_prm, tmp_path, capsys):
+    write_jsonl(tmp_path / "in.jsonl", [{"id": "p", "problem": PROBLEM, "solutions": SOLUTIONS}])
+    given = ("--segment", "entropy", "--policy.style", "products", "--policy.threshold", "0.5")
+    assert rerank("in.jsonl", "--output", "asked.jsonl", *given)[0] == 0
+    status, err = run_with(trained_prm(), capsys, "in.jsonl", "--output", "auto.jsonl")
+    assert status == 0
+    assert err.strip() == (
+        f"rerank: steps end where {BUNDLED_MODEL} is unsure (above 0.5 nats), as in the PRM's training; "
+        "--segment lines cuts otherwise"
+    )
+    assert steps_of(tmp_path / "auto.jsonl") == steps_of(tmp_path / "asked.jsonl")
+    # What is asked for wins, in whole or in part.
+    status, err = run_with(trained_prm(), capsys, "in.jsonl", "--output", "lines.jsonl", "--segment", "lines")
+    assert (status, err) == (0, "")
+    assert steps_of(tmp_path / "lines.jsonl")[0] == ["3 * 4 = 12\n", "12 * 5 = 60\n", "#### 60"]
+    flags = ("--policy.threshold", "99")
+    assert run_with(trained_prm(), capsys, "in.jsonl", "--output", "far.jsonl", *flags)[0] == 0
+    assert steps_of(tmp_path / "far.jsonl") == [[solution] for solution in SOLUTIONS]
+
+
+def test_a_prm_whose_policy_is_gone_is_used_and_that_is_said(trained_prm, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", [{"id": "p", "problem": PROBLEM, "solutions": SOLUTIONS}])
+    status, err = run_with(trained_prm(policy="./gone"), capsys, "in.jsonl", "--output", "out.jsonl")
+    assert status == 0
+    assert "cut by ./gone, which cannot be loaded here" in err
+    assert len(err.splitlines()) == 1
+    assert steps_of(tmp_path / "out.jsonl")[0] == ["3 * 4 = 12\n", "12 * 5 = 60\n", "#### 60"]

@@ -52,12 +52,14 @@ def test_dependencies_point_one_way():
         "entropy": 0,
         "segment": 0,
         "forest": 0,
+        "policy": 0,
         "search": 1,
         "label": 1,
         "prm": 1,
         "report": 1,
         "sglang": 1,
         "bench": 2,
+        "serve": 3,
     }
     for package in PACKAGES:
         for other in imported_siblings(package):

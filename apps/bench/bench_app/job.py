@@ -114,7 +114,9 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     with busy(errors, f"reading {prm}"):
         key = {
             "prm": folder_digest(prm),
-            "settings": settings.model_dump(mode="json", include={"batch_tokens", "device", "dtype"}),
+            "settings": settings.model_dump(
+                mode="json", include={"format", "marks", "batch_tokens", "device", "dtype"}
+            ),
             "versions": {name: version(name) for name in _COMPUTING},
         }
     store = ScoreStore(folder / "scores", key)
@@ -158,11 +160,16 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
 
 def _load(prm: Path, settings: StepSettings) -> StepScorer:
     with busy(errors, f"loading {prm}"):
-        from eduprm.prm import ProcessRewardModel
+        from eduprm.prm import load_step_scorer
 
         try:
-            return ProcessRewardModel.from_pretrained(
-                prm, settings.device, settings.dtype, batch_tokens=settings.batch_tokens
+            return load_step_scorer(
+                prm,
+                format=settings.format,
+                marks=settings.marks,
+                device=settings.device,
+                dtype=settings.dtype,
+                batch_tokens=settings.batch_tokens,
             )
         except Exception as error:  # transformers, safetensors and tokenizers raise many kinds
             raise UsageError(f"--prm: {prm} cannot be loaded as a PRM: {first_line(error)}") from error

@@ -12,12 +12,18 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from eduprm.bench.command_line import CommandSettings
+from eduprm.prm.published import FormatName, StepMarks
 
 
 class StepSettings(CommandSettings):
     """What the benchmarks of steps have in common."""
 
     prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    format: FormatName | None = Field(
+        None,
+        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
+    )
+    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     output: Path | None = Field(
         None,
         description="folder of report, rows and scores; none: runs/bench/<command>-<last two names of the PRM's path>",

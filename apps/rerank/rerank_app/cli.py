@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eduprm.bench.prm_folder import find_prm
 from rerank_app.errors import EXIT_STOPPED, EXIT_UNUSABLE, UsageError
 from rerank_app.files import SolutionsFile, open_solutions
+from rerank_app.prms import find_source
 from rerank_app.settings import Settings, load_settings
 
 
@@ -53,10 +53,15 @@ def output_path(settings: Settings, source: SolutionsFile) -> Path:
 
 def _run(settings: Settings) -> int:
     source = open_solutions(settings.file)
-    folder = find_prm(settings.prm)
     output = output_path(settings, source)
+    prm = find_source(settings)
+    from rerank_app.trained_cut import as_trained
+
+    settings, line = as_trained(settings, prm.saved_cut())
+    if line is not None:
+        print(f"rerank: {line}", file=sys.stderr)
     from rerank_app.job import Job
     from rerank_app.writing import WorkFolder
 
     with WorkFolder(output) as work:
-        return Job(settings=settings, source=source, work=work, prm=folder).run(output)
+        return Job(settings=settings, source=source, work=work, prm=prm).run(output)

@@ -19,6 +19,7 @@ from rerank_app.errors import EXIT_FINE, EXIT_SOME_REJECTED, Rejection, UsageErr
 from rerank_app.files import SolutionsFile
 from rerank_app.index import Chunk, Counts, Index
 from rerank_app.page import page_notes, write_rank_page
+from rerank_app.prms import PrmSource
 from rerank_app.progress import SolutionsProgress, busy
 from rerank_app.ranking import Ranker
 from rerank_app.report import (
@@ -61,7 +62,9 @@ class Job:
         UsageError: on the way, for what makes the run impossible.
     """
 
-    def __init__(self, *, settings: Settings, source: SolutionsFile, work: WorkFolder, prm: Path) -> None:
+    def __init__(
+        self, *, settings: Settings, source: SolutionsFile, work: WorkFolder, prm: PrmSource
+    ) -> None:
         self.settings = settings
         self.source = source
         self.work = work
@@ -92,7 +95,7 @@ class Job:
     def _key(self) -> dict[str, Any]:
         return {
             "input": file_digest(self.settings.file),
-            "prm": folder_digest(self.prm),
+            "prm": self.prm.key(),
             "policy": self._policy_key(),
             "settings": self.settings.result_settings,
             "versions": {name: version(name) for name in _COMPUTING},
@@ -192,10 +195,10 @@ class Job:
 
     def _load(self) -> Scorer:
         if self._scorer is None:
-            with busy(self._errors, f"loading {self.prm}"):
+            with busy(self._errors, f"loading {self.prm.name}"):
                 from rerank_app.scoring import Scorer
 
-                self._scorer = Scorer(self.prm, self.settings)
+                self._scorer = Scorer(self.prm.load(), self.settings)
         return self._scorer
 
     def _finish(self, output: Path, key: dict[str, Any], start_s: float) -> int:
@@ -213,7 +216,7 @@ class Job:
         frame = self.accuracies.frame(seed=settings.seed, bootstrap=settings.bootstrap)
         report = {
             "file": self.file,
-            "prm": settings.prm,
+            "prm": self.prm.name,
             "made_from": key,
             "chosen_by": self.ranker.rule,
             **self.counts,

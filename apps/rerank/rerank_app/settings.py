@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from eduprm.bench import command_line
 from eduprm.bench.command_line import CommandSettings
+from eduprm.prm.published import FormatName, StepMarks
 
 GRADERS = ("number", "math", "none")
 
 # Settings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
-_NOT_IN_ROWS = ("file", "prm", "output", "config", "strict", "bootstrap", "seed")
+_NOT_IN_ROWS = ("file", "prm", "prm_url", "prm_wait_s", "output", "config", "strict", "bootstrap", "seed")
 
 
 class Columns(BaseModel):
@@ -41,7 +42,7 @@ class Columns(BaseModel):
 
 
 class PolicySettings(BaseModel):
-    """The model whose entropy cuts the solutions with --segment entropy; not used otherwise."""
+    """The model whose entropy cuts the solutions with --segment entropy, or auto; not used otherwise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,6 +74,19 @@ class Settings(CommandSettings):
 
     file: CliPositionalArg[Path] = Field(description="the solutions: a .jsonl or .parquet file")
     prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    format: FormatName | None = Field(
+        None,
+        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
+    )
+    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
+    prm_url: str | None = Field(
+        None,
+        min_length=1,
+        description="URL of a service that holds the PRM (python -m eduprm.serve), instead of --prm",
+    )
+    prm_wait_s: float = Field(
+        60.0, ge=0, description="seconds without scores from --prm-url after which the run gives up"
+    )
     output: Path | None = Field(
         None,
         description="where the ranked rows go, in the format of FILE; none: runs/rerank/<name>.ranked.<jsonl|parquet>",
@@ -96,7 +110,8 @@ class Settings(CommandSettings):
     segment: Literal["auto", "lines", "paragraphs", "fixed", "entropy", "none"] = Field(
         "auto",
         description="what a step is: a line; a paragraph (up to a blank line); fixed: --fixed-words words; entropy: "
-        "up to where --policy.model is unsure; none: the whole solution; auto: paragraphs if there are any, else lines",
+        "up to where --policy.model is unsure; none: the whole solution; auto: as the PRM was trained if it says how, "
+        "else paragraphs if there are any, else lines",
     )
     policy: PolicySettings = Field(PolicySettings(), description="the model that cuts with --segment entropy")
     fixed_words: int = Field(24, ge=1, description="words in a step with --segment fixed")
@@ -126,6 +141,16 @@ class Settings(CommandSettings):
         if value not in GRADERS and ":" not in value:
             raise ValueError(f"expected one of {', '.join(GRADERS)} or package.module:function")
         return value
+
+    @model_validator(mode="after")
+    def _one_prm(self) -> Settings:
+        others = {"prm", "format", "marks", "dtype", "batch_tokens"} & self.model_fields_set
+        if self.prm_url is not None and others:
+            names = ", ".join("--" + name.replace("_", "-") for name in sorted(others))
+            raise ValueError(
+                f"{names}: expected nothing beside --prm-url, whose service decides it; leave one out"
+            )
+        return self
 
     @property
     def result_settings(self) -> dict[str, Any]:

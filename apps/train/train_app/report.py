@@ -208,25 +208,11 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
     )
     console.print("Rank solutions with this PRM:")
     console.print(f"  {rerank_command(folder.root)}", markup=False, soft_wrap=True)
-    console.print(
-        "The same, cut into the steps that it was trained on (slower: the policy reads every solution):"
-    )
-    console.print(
-        f"  {rerank_command(folder.root)} {anchor_flags(settings, folder)}", markup=False, soft_wrap=True
-    )
 
 
 def _points(gap: dict[str, Any]) -> str:
     """A difference of shares in points, with its interval."""
     return f"{100 * gap['difference']:+.1f} [{100 * gap['ci_low']:+.1f}, {100 * gap['ci_high']:+.1f}]"
-
-
-def anchor_flags(settings: TrainSettings, folder: RunFolder) -> str:
-    """Flags of apps/rerank that cut solutions where the run's search would have."""
-    return (
-        f"--segment entropy --policy.model {settings.policy.model} --policy.threshold {settings.search.threshold} "
-        f"--policy.style {folder.facts('problems')['style']}"
-    )
 
 
 def rerank_command(root: Path) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 
 from eduprm.bench.command_line import UsageError
 from eduprm.forest import write_shard
-from eduprm.prm import InputBuilder, ProcessRewardModel, TrainResult, labelled_trees, train_prm
+from eduprm.prm import InputBuilder, ProcessRewardModel, StepCut, TrainResult, labelled_trees, train_prm
 from eduprm.prm.processes import num_processes
 from eduprm.search import derive_seed, resolve_model
 from train_app.progress import bar, say
@@ -58,6 +58,11 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
             builder,
             folder.path("prm"),
             config=config,
+            steps=StepCut(
+                policy=settings.policy.model,
+                threshold=settings.search.threshold,
+                style=folder.facts("problems")["style"],
+            ),
             overwrite=True,
             trust_remote_code=trust,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from eduprm.bench.command_line import CommandSettings
@@ -25,6 +25,12 @@ class MixPart(_Part):
     count: int = Field(ge=1, description="worked problems, all different")
     start: float = Field(0.0, ge=0, le=1, description="they come from this share of the training on")
     stop: float = Field(1.0, ge=0, le=1, description="and up to this share")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> MixPart:
+        if self.start >= self.stop:
+            raise ValueError(f"expected start before stop, got {self.start} and {self.stop}")
+        return self
 
 
 class LoraPart(_Part):
@@ -59,6 +65,9 @@ class WarmupSettings(CommandSettings):
     decay_batches: int = Field(60, ge=0, description="last batches, in which it falls to 0")
     max_batches: int | None = Field(None, ge=1, description="stop the training there; none: all batches")
     save_steps: int = Field(50, ge=1, description="batches between checkpoints")
+    adapter: Path | None = Field(
+        None, description="judge this adapter, or checkpoint, instead of training one"
+    )
     test_tasks: list[str] = Field(["long_sum"], description="tasks whose held-out problems are solved")
     num_test: int = Field(64, ge=1, description="held-out problems a task")
     max_new_tokens: int = Field(160, ge=8, description="longest solution")

@@ -1,11 +1,12 @@
 """The adapter's training: transformers' Trainer over batches that are given, loss on solutions alone.
 
-The language model's head, a fifth of the work, is computed only where a solution's token is predicted. Rows are padded on
+The head, a fifth of the work, is computed only where a solution's token is predicted. Rows are padded on
 the right and seen causally, so no token sees padding and no mask is needed.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
 from torch.utils.data import SequentialSampler
-from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, set_seed
+from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
 
 from eduprm.search import resolve_model
 from warmup_app.examples import Example
@@ -40,6 +42,18 @@ class SolutionTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+
+
+class _Lines(TrainerCallback):
+    """A line now and then, seen at once also where the output goes into a file."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            rate = logs["learning_rate"]
+            print(
+                f"batch {state.global_step} of {state.max_steps}: loss {logs['loss']:.4f}, rate {rate:.2e}",
+                flush=True,
+            )
 
 
 def collate(items: Sequence[Sequence[Example]]) -> dict[str, torch.Tensor]:
@@ -111,6 +125,25 @@ def train_adapter(settings: WarmupSettings, batches: Sequence[Sequence[Example]]
         train_dataset=list(batches),  # type: ignore[arg-type]
         data_collator=collate,  # type: ignore[arg-type]
     )
-    resumed = any(folder.glob("checkpoint-*/trainer_state.json"))
-    trainer.train(resume_from_checkpoint=resumed or None)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_Lines())
+    checkpoint = usable_checkpoint(folder, num_batches=len(batches), decay_batches=settings.decay_batches)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return model
+
+
+def usable_checkpoint(folder: Path, *, num_batches: int, decay_batches: int) -> Path | None:
+    """The newest whole checkpoint that a training of so many batches would itself have written; None without one.
+
+    Before the rate falls, trainings of any length are the same; from there on only those of one length are.
+    """
+    found = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            state = json.loads((path / "trainer_state.json").read_text())  # written last
+            step, length = int(state["global_step"]), int(state["max_steps"])
+        except (OSError, ValueError, KeyError):
+            continue
+        if length == num_batches or step <= min(length, num_batches) - decay_batches:
+            found.append((step, path))
+    return max(found)[1] if found else None

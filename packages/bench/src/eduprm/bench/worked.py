@@ -56,6 +56,8 @@ Worked = tuple[list[str], str] | None
 def _expression(metadata: Mapping[str, Any]) -> Worked:
     """Brackets before products before sums, each from left to right."""
     tokens = _TOKEN.findall(str(metadata["expression"]))
+    if "".join(tokens) != str(metadata["expression"]).replace(" ", ""):
+        return None
     lines: list[str] = []
     value = _sum(tokens, lines)
     return None if tokens else (lines, str(value))
@@ -85,6 +87,8 @@ def _product(tokens: list[str], lines: list[str]) -> int:
 
 def _atom(tokens: list[str], lines: list[str]) -> int:
     token = tokens.pop(0)
+    if token == "-":  # the sign of a bracket
+        return -_atom(tokens, lines)
     if token != "(":
         return int(token)
     value = _sum(tokens, lines)
@@ -96,7 +100,9 @@ def _multiply(left: int, right: int, lines: list[str]) -> int:
     """One line where one digit meets one digit, else a line for every digit of the longer factor and their sum."""
     if 0 <= left < 10 < right:
         left, right = right, left
-    parts = [int(digit) * 10**place for place, digit in enumerate(reversed(str(abs(left)))) if digit != "0"][::-1]
+    parts = [int(digit) * 10**place for place, digit in enumerate(reversed(str(abs(left)))) if digit != "0"][
+        ::-1
+    ]
     if left < 0 or len(parts) < 2 or right in (0, 1, 10):
         lines.append(f"{left} * {right} = {left * right}")
         return left * right

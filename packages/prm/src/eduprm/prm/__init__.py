@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eduprm.prm.config import InputFormat, LoraSettings, TrainConfig
+from eduprm.prm.config import InputFormat, LoraSettings, StepCut, TrainConfig
 
 if TYPE_CHECKING:
     from eduprm.prm.data import Refusal, TrainingData, fit_to_length, forest_trees, labelled_trees
@@ -21,6 +21,7 @@ __all__ = [
     "LoraSettings",
     "ProcessRewardModel",
     "Refusal",
+    "StepCut",
     "TokenTree",
     "TrainConfig",
     "TrainResult",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["InputFormat", "LoraSettings", "TrainConfig"]
+__all__ = ["InputFormat", "LoraSettings", "StepCut", "TrainConfig"]
 
 
 class _Frozen(BaseModel):
@@ -68,6 +68,24 @@ class InputFormat(_Frozen):
     def render(self, problem: str) -> str:
         """Return the template's text with `problem` in it; braces in the problem stay as they are."""
         return self.template.replace("{problem}", problem)
+
+
+class StepCut(_Frozen):
+    """Where the solutions that a PRM was trained on were cut into steps; saved in the model's config.
+
+    A PRM knows its scores at the ends of such steps; cut otherwise, it is asked what it never learned.
+
+    Examples:
+        >>> StepCut(policy="Qwen/Qwen2.5-Math-1.5B-Instruct", threshold=1.0, style="zero_shot").kind
+        'entropy'
+    """
+
+    kind: Literal["entropy"] = Field(
+        default="entropy", description="entropy: before a token at which the policy was unsure"
+    )
+    policy: str = Field(min_length=1, description="bundled model, local folder or hub name")
+    threshold: float = Field(ge=0, description="nats; a step begins at a token whose entropy is above this")
+    style: str = Field(min_length=1, description="name of the prompt that the policy read the problem with")
 
 
 class LoraSettings(_Frozen):

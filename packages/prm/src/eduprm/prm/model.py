@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from eduprm.prm.attention import tree_mask
-from eduprm.prm.config import InputFormat, LoraSettings, TrainConfig
+from eduprm.prm.config import InputFormat, LoraSettings, StepCut, TrainConfig
 from eduprm.prm.packing import PackedRows
 
 __all__ = [
@@ -217,15 +217,19 @@ def save_prm(
     *,
     dtype: torch.dtype,
     notes: dict[str, Any],
+    steps: StepCut | None = None,
 ) -> None:
-    """Write model (adapters merged), tokenizer and format to `folder`, which appears whole or not at all.
+    """Write model (adapters merged), tokenizer, format and cut to `folder`, which appears whole or not at all.
 
     A folder that stands there is replaced; killed between the two renames, it is left as `.NAME.old` beside it.
     """
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     model = model.to(dtype)
-    model.config.eduprm = {"version": 1, "input_format": input_format.model_dump(), **notes}
+    saved = {"version": 1, "input_format": input_format.model_dump(), **notes}
+    if steps is not None:
+        saved["steps"] = steps.model_dump()
+    model.config.eduprm = saved
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")

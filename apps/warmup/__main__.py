@@ -1,0 +1,8 @@
+"""`uv run apps/warmup`: teach a small policy to solve generated problems step by step."""
+
+import sys
+
+from warmup_app.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

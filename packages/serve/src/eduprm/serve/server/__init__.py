@@ -1,0 +1,1 @@
+"""The service: settings, the queue with its worker, the routes, the command. Needs the extra `server`."""

@@ -1,0 +1,236 @@
+"""A bounded queue of solutions, and the one thread that owns the model and empties it in packs of tokens.
+
+No request waits for others to come: while a pack is in the model, what comes meanwhile is what the next one is made of.
+So an idle service answers at once, and a busy one fills its forward passes. It knows a PRM by `StepScorer`'s three
+names and asyncio by the futures that it completes; it knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eduprm.serve.wire import Solution, SolutionResult
+
+_KEPT_PROMPTS = 256  # solutions of one problem come together: its prompt is tokenised once
+
+
+class QueueFullError(Exception):
+    """The queue holds as much as it may; come again in `retry_after_s` seconds."""
+
+    def __init__(self, waiting: int, retry_after_s: int) -> None:
+        super().__init__(f"{waiting} solutions wait already")
+        self.retry_after_s = retry_after_s
+
+
+class StoppingError(Exception):
+    """The service takes no more work."""
+
+
+class ScoringError(Exception):
+    """The model failed on a solution; the message is one line."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Job:
+    """Solutions of one request. `future` gets their results, or a `ScoringError`; `cancelled` ones are not computed."""
+
+    solutions: Sequence[Solution]
+    future: asyncio.Future[list[SolutionResult]]
+    loop: asyncio.AbstractEventLoop
+    results: list[SolutionResult | None]
+    cancelled: bool = False
+
+    def settle(self, index: int, result: SolutionResult) -> None:
+        """Keep one result; the last completes the future."""
+        self.results[index] = result
+        if all(result is not None for result in self.results):
+            self._complete(self.future.set_result, list(self.results))
+
+    def fail(self, error: ScoringError) -> None:
+        """Give the request up."""
+        self.cancelled = True
+        self._complete(self.future.set_exception, error)
+
+    def _complete(self, setter: Any, value: Any) -> None:
+        def set_once() -> None:
+            if not self.future.done():
+                setter(value)
+
+        # A loop that is gone has nobody who waits.
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(set_once)
+
+
+@dataclass(eq=False)
+class _Item:
+    """One solution of a job; `ids` once it is tokenised."""
+
+    job: Job
+    index: int
+    ids: tuple[list[int], list[list[int]]] | None = field(default=None)
+
+    @property
+    def num_tokens(self) -> int:
+        return 0 if self.ids is None else len(self.ids[0]) + sum(map(len, self.ids[1]))
+
+
+class Batcher:
+    """The queue and its thread.
+
+    Args:
+        scorer: the PRM: `builder`, `score_ids`, `max_tokens` (see `eduprm.bench.steps.StepScorer`).
+        batch_tokens: most tokens in a pack, prompts that solutions share counted once.
+        queue_solutions: most solutions that wait.
+
+    Attributes:
+        num_scored: solutions so far.
+        num_packs: packs so far.
+    """
+
+    def __init__(self, scorer: Any, *, batch_tokens: int, queue_solutions: int) -> None:
+        self._scorer = scorer
+        self._batch_tokens = batch_tokens
+        self._most = queue_solutions
+        self._waiting: deque[_Item] = deque()
+        self._condition = threading.Condition()
+        self._stopping = False
+        self._prompts: dict[str, list[int]] = {}
+        self._rate = 0.0  # solutions per second, as the last packs went
+        self._thread = threading.Thread(target=self._run, name="prm", daemon=True)
+        self.num_scored = self.num_packs = 0
+
+    @property
+    def num_waiting(self) -> int:
+        """Solutions in the queue."""
+        return len(self._waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is there to do anything."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, *, wait_s: float) -> None:
+        """Take no more work, and wait for what there is."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+        self._thread.join(wait_s)
+
+    def submit(self, solutions: Sequence[Solution]) -> Job:
+        """Queue the solutions of a request; to be called in a running event loop.
+
+        Raises:
+            QueueFullError: there is no room for them now (a request larger than the queue waits until it is empty).
+            StoppingError: the service is being stopped, or its thread died.
+        """
+        loop = asyncio.get_running_loop()
+        job = Job(
+            solutions=solutions, future=loop.create_future(), loop=loop, results=[None] * len(solutions)
+        )
+        with self._condition:
+            if self._stopping or not self.alive:
+                raise StoppingError("the service takes no more work")
+            if self._waiting and len(self._waiting) + len(solutions) > self._most:
+                raise QueueFullError(len(self._waiting), self._seconds_of_work())
+            self._waiting.extend(_Item(job, index) for index in range(len(solutions)))
+            self._condition.notify_all()
+        return job
+
+    def _seconds_of_work(self) -> int:
+        return max(1, min(60, math.ceil(len(self._waiting) / self._rate))) if self._rate else 1
+
+    def _run(self) -> None:
+        while (pack := self._next_pack()) is not None:
+            if pack:
+                start_s = time.perf_counter()
+                self._score(pack)
+                rate = len(pack) / max(time.perf_counter() - start_s, 1e-9)
+                self._rate = rate if not self._rate else 0.7 * self._rate + 0.3 * rate
+                self.num_packs += 1
+
+    def _next_pack(self) -> list[_Item] | None:
+        """Wait for work, and take as much of it as one pass may hold; None: stopped, and nothing left."""
+        with self._condition:
+            while not self._waiting and not self._stopping:
+                self._condition.wait()
+            if not self._waiting:
+                return None
+        pack: list[_Item] = []
+        prompts: set[tuple[int, ...]] = set()
+        tokens = 0
+        while self._waiting:  # only this thread takes from it
+            item = self._waiting[0]
+            if item.job.cancelled or not self._prepare(item):
+                self._waiting.popleft()
+                continue
+            prompt = tuple(item.ids[0]) if item.ids else ()
+            cost = item.num_tokens - (len(prompt) if prompt in prompts else 0)
+            if pack and tokens + cost > self._batch_tokens:
+                break
+            pack.append(self._waiting.popleft())
+            prompts.add(prompt)
+            tokens += cost
+        return pack
+
+    def _prepare(self, item: _Item) -> bool:
+        """Tokenise a solution once; False: it was refused."""
+        if item.ids is not None:
+            return True
+        solution = item.job.solutions[item.index]
+        builder, most = self._scorer.builder, self._scorer.max_tokens
+        try:
+            prompt = self._prompts.get(solution.problem)
+            if prompt is None:
+                if len(self._prompts) >= _KEPT_PROMPTS:
+                    self._prompts.clear()
+                prompt = self._prompts[solution.problem] = builder.prompt_ids(solution.problem)
+            # Builders that know no unfinished solutions are not asked about it.
+            more = {} if solution.complete else {"complete": False}
+            item.ids = (prompt, builder.solution_ids(solution.steps, **more))
+        except ValueError as error:
+            item.job.settle(
+                item.index, SolutionResult(refused=f"cannot be read by the PRM ({one_line(error)})")
+            )
+            return False
+        except Exception as error:  # a fault of the builder's: it must not end the thread
+            item.job.fail(ScoringError(f"{type(error).__name__}: {one_line(error)}"))
+            return False
+        if most is not None and item.num_tokens > most:
+            reason = f"it has {item.num_tokens} tokens with its problem, the PRM's context holds {most}"
+            item.job.settle(item.index, SolutionResult(refused=reason, tokens=item.num_tokens))
+            return False
+        return True
+
+    def _score(self, pack: Sequence[_Item]) -> None:
+        try:
+            scores = self._scorer.score_ids([item.ids for item in pack])
+        except Exception as error:  # out of memory, a broken device: it must not end the thread
+            if len(pack) == 1:
+                pack[0].job.fail(ScoringError(f"the PRM failed: {type(error).__name__}: {one_line(error)}"))
+                return
+            for item in pack:  # one request's solution must not fail another's
+                if not item.job.cancelled:
+                    self._score([item])
+            return
+        for item, values in zip(pack, scores, strict=True):
+            result = SolutionResult(refused="the PRM's scores are not numbers", tokens=item.num_tokens)
+            if all(map(math.isfinite, values)):
+                result = SolutionResult(scores=values, tokens=item.num_tokens)
+            self.num_scored += 1
+            item.job.settle(item.index, result)
+
+
+def one_line(error: object) -> str:
+    """An error's text as one short line, or its type if it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

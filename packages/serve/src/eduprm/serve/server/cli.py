@@ -1,0 +1,91 @@
+"""From the command line to a running service: check, load, listen, say where, stop when told.
+
+It knows the order of things. What loads torch is imported after the settings and the PRM's place have been found good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from eduprm.bench.command_line import UsageError, load_settings
+from eduprm.bench.prm_folder import find_prm
+from eduprm.serve.server.settings import ServeSettings
+from eduprm.serve.wire import ModelInfo
+
+EXIT_FINE, EXIT_UNUSABLE = 0, 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until told to stop; returns the exit status."""
+    try:
+        settings = load_settings(ServeSettings, arguments)
+        folder = find_prm(settings.prm)
+        listener = _listen(settings)
+    except UsageError as error:
+        return _unusable(error)
+    from eduprm.serve.server.loading import describe, load_scorer
+
+    with listener:
+        try:
+            scorer = load_scorer(folder, settings)
+        except UsageError as error:
+            return _unusable(error)
+        info = describe(scorer, folder, settings)
+        return _serve(settings, scorer, info, listener)
+
+
+def _unusable(error: UsageError) -> int:
+    for line in str(error).splitlines():
+        print(f"serve: {line}", file=sys.stderr)
+    return EXIT_UNUSABLE
+
+
+def _listen(settings: ServeSettings) -> socket.socket:
+    """Take the port before the model is loaded, so that a port in use is known at once.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"--host, --port: cannot listen on {settings.host}:{settings.port} ({error.strerror}); choose others"
+        ) from None
+    return listener
+
+
+def _serve(settings: ServeSettings, scorer: object, info: ModelInfo, listener: socket.socket) -> int:
+    import uvicorn
+
+    from eduprm.serve.server.app import build_app
+    from eduprm.serve.server.batching import Batcher
+
+    batcher = Batcher(scorer, batch_tokens=settings.batch_tokens, queue_solutions=settings.queue_solutions)
+    app = build_app(batcher, info, max_requests=settings.max_requests, shutdown_s=settings.shutdown_s)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_s),
+    )
+    # uvicorn stops on SIGTERM by itself, and raises it again afterwards: that second one must not end us with a status.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(
+        f"serving {settings.prm} (identity {info.identity[:12]}) on http://{host}:{listener.getsockname()[1]}; "
+        "Ctrl-C stops it",
+        flush=True,
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn once it has finished
+        uvicorn.Server(config).run(sockets=[listener])
+    return EXIT_FINE

@@ -1,0 +1,52 @@
+"""Settings of the service: one frozen model from which the command line, its help and TOML recipes come.
+
+It knows neither models nor HTTP, and loads neither torch nor FastAPI.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from eduprm.bench.command_line import CommandSettings
+from eduprm.prm.published import FormatName, StepMarks
+from eduprm.serve.wire import Limits
+
+
+class ServeSettings(CommandSettings):
+    """
+    Serve a process reward model (PRM) over HTTP: one score per step.
+
+    GET /health, GET /v1/model, POST /v1/score. Stop it with Ctrl-C or SIGTERM: what
+    is in work is finished first. There is no log-in and no TLS: keep it on a network
+    that you trust, or behind a proxy that has both.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m eduprm.serve")
+    command: ClassVar[str] = "python -m eduprm.serve"
+
+    prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    format: FormatName | None = Field(
+        None,
+        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
+    )
+    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0: every network")
+    port: int = Field(8377, ge=0, le=65535, description="port to listen on; 0: any free one")
+    batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")
+    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
+    )
+    limits: Limits = Field(Limits(), description="what one request may hold")
+    queue_solutions: int = Field(
+        1024, ge=1, description="most solutions that wait; a request that finds them is answered 429"
+    )
+    max_requests: int = Field(256, ge=1, description="most requests at once; further ones are answered 429")
+    shutdown_s: float = Field(
+        30.0, ge=0, description="longest wait for what is in work when the service is stopped"
+    )
+    config: Path | None = Field(None, description="TOML file with any of these settings; flags win over it")
