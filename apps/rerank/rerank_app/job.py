@@ -225,18 +225,15 @@ class Job:
             "solutions_per_s": round(self.rate, 3),
             "wall_s": round(time.perf_counter() - start_s, 3),
         }
-        write_report(beside(output, ".report.json"), report, frame)
-        self._write_page(beside(output, ".report.html"), report, frame)
+        data, page = (beside(output, ending) for ending in (".report.json", ".report.html"))
+        write_report(data, report, frame)
+        self._write_page(page, report, frame)
         self.work.remove()
         console = Console()
         print_table(console, frame)
         counts = self.counts
         print_choice(console, rule=self.ranker.rule, ties=counts["ties"], problems=counts["problems"])
-        shown = [
-            ("ranked rows", output),
-            ("report", beside(output, ".report.json")),
-            ("to look at", beside(output, ".report.html")),
-        ]
+        shown = [("ranked rows", output), ("report", data), ("to look at", page)]
         print_paths(console, [*shown, *([("rejected rows", rejected)] if num_rejected else [])])
         return EXIT_SOME_REJECTED if num_rejected else EXIT_FINE
 
