@@ -19,6 +19,12 @@ from bench_app.cli import main  # noqa: E402
 CONTEXT = 160
 
 
+def page_data(path: Path) -> dict:
+    """What report.html holds, as far as it is not compressed."""
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+
+
 @pytest.fixture(scope="module")
 def prm(tmp_path_factory):
     """A tiny random PRM in a run folder, beside the problems that it was not really trained on."""
@@ -104,21 +110,36 @@ def test_scores_threshold_and_figures_are_what_they_say(bench, prm, tmp_path):
     assert report["overlap"]["ids"] == [{"part": "gsm8k", "id": f"gsm8k-{k}"} for k in (0, 1)]
     assert "PRM, without overlap" in report["results"]
     assert report["counts"] == {"rows": 24, "scored": 24, "rejected": 0}
+    page = page_data(tmp_path / "out" / "report.html")
+    shown = {
+        entry[0]: record["solutions"][0] for entry, record in zip(page["list"], page["records"], strict=True)
+    }
+    for row in rows:
+        solution = shown[f"{row['part']} · {row['id']}"]
+        assert [text for text, _, _ in solution["steps"]] == source[row["id"]]["steps"]
+        assert [score for _, _, score in solution["steps"]] == pytest.approx(row["scores"], abs=1e-3)
+        assert solution["wrong"] == ([row["label"]] if row["label"] >= 0 else [])
+        assert solution["predicted"] == row["prediction"]
 
 
 def test_a_run_takes_up_scores_by_content_and_ends_with_the_same_bytes(bench, tmp_path, monkeypatch):
     command = ("processbench", "a.json", "b.jsonl", "--output", "out", "--chunk-rows", 5)
     assert bench(*command)[0] == 0
-    files = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json*")}
+    files = {
+        path: path.read_bytes()
+        for path in (tmp_path / "out").rglob("*.*")
+        if path.suffix in (".json", ".jsonl", ".html")
+    }
+    assert tmp_path / "out" / "report.html" in files
     chunks = sorted((tmp_path / "out" / "scores").glob("*.json"))
     assert len(chunks) == 6
     # A killed run: some chunks are not there, one is half written.
     chunks[1].unlink()
     (chunks[1].parent / f".{chunks[1].name}.tmp-1-ab").write_text("[[")
-    for name in ("report.json", "rows.jsonl"):
+    for name in ("report.json", "report.html", "rows.jsonl"):
         (tmp_path / "out" / name).unlink()
     assert bench(*command)[0] == 0
-    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.json*")} == files
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*") if path in files} == files
     # All there: the PRM is not even loaded.
     import eduprm.prm
 
@@ -245,6 +266,6 @@ def test_a_killed_run_goes_on(prm, tmp_path):
         subprocess.run([*command, folder], cwd=tmp_path, env=environment, check=True, capture_output=True)
     after = {path.name: path.stat().st_mtime_ns for path in scores.glob("*.json")}
     assert before.items() <= after.items()  # nothing was computed again
-    for name in ("report.json", "rows.jsonl"):
+    for name in ("report.json", "report.html", "rows.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     shutil.rmtree(tmp_path / "killed")

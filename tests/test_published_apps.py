@@ -129,7 +129,10 @@ def test_mistakes_in_the_form_get_one_line(run, made, tmp_path):
     write(tmp_path / "in.jsonl", ROWS)
     (tmp_path / "a.json").write_text(json.dumps([{"id": "x-1", "problem": "p", "steps": ["a"], "label": -1}]))
     folder = made["rlhflow"]
-    for main, command in ((rerank_main, ("in.jsonl",)), (bench_main, ("processbench", "a.json"))):
+    for main, command in (
+        (rerank_main, ("in.jsonl",)),
+        (bench_main, ("processbench", "a.json", "--threshold", "0.5")),
+    ):
         for flags, message in [
             (("--format", "shepherd"), "--format: expected 'eduprm', 'qwen2.5-math-prm'"),
             (("--format", "label-tokens"), "needs a tag"),

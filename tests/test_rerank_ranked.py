@@ -54,6 +54,18 @@ def test_rows_come_back_ranked_by_the_prm_itself(rerank, prm, tmp_path):
     assert (accuracy["first"], accuracy["random"]) == (0.0, 0.5)
     assert "oracle" in out
     assert "out.jsonl.report.json" in out
+    text = (tmp_path / "out.jsonl.report.html").read_text(encoding="utf-8")
+    page = json.loads(text.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    for row, record in zip(got, page["records"], strict=True):
+        shown = record["solutions"]
+        assert ["".join(step for step, _, _ in one["steps"]) for one in shown] == [
+            row["solutions"][one["index"]] for one in row["ranked"]
+        ]
+        assert [one["right"] for one in shown] == [one["correct"] for one in row["ranked"]]
+        assert "prm_product" in shown[0]["rules"]
+        # Each rule chooses one of a problem's solutions.
+        rules = [rule for one in shown for rule in one.get("rules", ())]
+        assert len(rules) == len(set(rules)) == len(page["rules"]) - 1
     assert not (tmp_path / "out.jsonl.work").exists()
     assert not (tmp_path / "out.jsonl.rejected.jsonl").exists()
 

@@ -110,6 +110,7 @@ def test_a_killed_run_ends_with_the_same_bytes(prm, tmp_path, suffix):
         stood = kill_after_chunks(arguments(source, prm, killed), killed, count)
     assert main(arguments(source, prm, killed)) == 3
     assert killed.read_bytes() == whole.read_bytes()
+    assert Path(f"{killed}.report.html").read_bytes() == Path(f"{whole}.report.html").read_bytes()
     assert Path(f"{killed}.rejected.jsonl").read_bytes() == Path(f"{whole}.rejected.jsonl").read_bytes()
     reports = [json.loads(Path(f"{path}.report.json").read_text()) for path in (whole, killed)]
     assert reports[0]["accuracies"] == reports[1]["accuracies"]

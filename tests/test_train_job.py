@@ -95,6 +95,34 @@ def test_the_metrics_agree_with_the_files(finished):
     assert {"greedy", "majority", "weighted_majority_probability", "prm_min", "prm_last", "oracle"} <= rules
 
 
+def test_the_page_shows_every_tree_and_the_choices(finished):
+    run, _ = finished
+    text = (run / "report.html").read_text(encoding="utf-8")
+    page = json.loads(text.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    held_out = [entry for entry in page["list"] if "held-out" in entry[5]]
+    assert (len(page["list"]), len(held_out)) == (10, 4)
+    scores = pl.concat([pl.read_parquet(path) for path in sorted((run / "scores").glob("test-*"))])
+    metrics = json.loads((run / "metrics.json").read_text())
+    accuracy = {
+        row["rule"]: row["accuracy"] for row in metrics["rules"] if row["method"] == "EDU" and row["n"] == 4
+    }
+    right = 0
+    for entry, record in zip(page["list"], page["records"], strict=True):
+        if entry not in held_out:
+            assert [tree["name"] for tree in record["trees"]] == ["edu"]
+            continue
+        tree = record["trees"][0]
+        rows = scores.filter(problem_id=entry[0], tree="edu")
+        # Token by token the same text, not only the fragment's.
+        assert ["".join(flat[::2]) for flat in tree["tokens"]] == rows["text"].to_list()
+        assert [len(flat) // 2 for flat in tree["tokens"]] == rows["token_ids"].list.len().to_list()
+        assert tree["score"] == pytest.approx(rows["score"].to_list(), abs=1e-3, nan_ok=True)
+        assert {tree["name"] for tree in record["trees"]} == {"edu", "ht-0.7", "greedy"}
+        right += tree["answers"][str(tree["chosen"]["prm_min"])][1]
+        assert entry[4] == ("right" if tree["answers"][str(tree["chosen"]["prm_min"])][1] else "wrong")
+    assert accuracy["prm_min"] == pytest.approx(right / 4)
+
+
 def test_the_closing_table_and_command(finished):
     run, shown = finished
     for word in ("oracle", "greedy", "majority, plain", "majority by probability", "=tokens", "PRM min"):

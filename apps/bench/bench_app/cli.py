@@ -11,26 +11,37 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from bench_app.settings import PrmBenchSettings, ProcessBenchSettings
 from eduprm.bench.command_line import CommandSettings, UsageError, load_settings
 
 EXIT_FINE, EXIT_UNUSABLE, EXIT_SOME_REJECTED, EXIT_STOPPED = 0, 2, 3, 130
 
 
 class Command(NamedTuple):
-    """`module.run(settings)` gives the exit status; imported only when its settings are found good."""
+    """`module.run(settings)` gives the exit status; imported only when its settings are found good.
 
-    settings: type[CommandSettings]
+    Settings are "module:class": one command's need what another's do without.
+    """
+
+    settings: str
     module: str
     summary: str
 
 
 COMMANDS: dict[str, Command] = {
     "processbench": Command(
-        ProcessBenchSettings, "bench_app.processbench", "find the first wrong step (ProcessBench)"
+        "bench_app.settings:ProcessBenchSettings",
+        "bench_app.processbench",
+        "find the first wrong step (ProcessBench)",
     ),
     "prmbench": Command(
-        PrmBenchSettings, "bench_app.prmbench", "tell spoilt steps from good ones (PRMBench)"
+        "bench_app.settings:PrmBenchSettings",
+        "bench_app.prmbench",
+        "tell spoilt steps from good ones (PRMBench)",
+    ),
+    "sampling": Command(
+        "bench_app.sampling.settings:SamplingSettings",
+        "bench_app.sampling.run",
+        "EDU sampling against others, PRMs on EDU trees against others",
     ),
 }
 
@@ -46,7 +57,9 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_UNUSABLE
     command = COMMANDS[name]
     try:
-        settings = load_settings(command.settings, arguments[1:])
+        place, _, wanted = command.settings.partition(":")
+        kind: type[CommandSettings] = getattr(import_module(place), wanted)
+        settings = load_settings(kind, arguments[1:])
         run: Callable[[Any], int] = import_module(command.module).run
         return run(settings)
     except UsageError as error:

@@ -70,8 +70,8 @@ def run(settings: PrmBenchSettings) -> int:
             whole=TOTAL,
             rows=[
                 # Error steps count from 1; a few of the data lie beyond the last step.
-                Row(*head, [k - 1 for k in wrong if k <= len(head[3])], first)
-                for *head, wrong, first in shown.iter_rows()
+                Row(part, key, problem, steps, scores, [k - 1 for k in wrong if k <= len(steps)], first)
+                for part, key, problem, steps, scores, wrong, first in shown.iter_rows()
             ],
             first_only=False,
         )

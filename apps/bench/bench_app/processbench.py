@@ -17,7 +17,7 @@ from eduprm.bench.steps.table import processbench_table
 
 _NEVER = -2  # a prediction that is no label
 _FALLBACK = 0.5
-_SHOWN = ("part", "id", "problem", "steps", "scores")
+_SHOWN = ("part", "id", "problem", "steps", "scores", "label", "prediction")
 _COLUMNS = (
     Column("f1", "F1"),
     Column("acc_error", "right step found"),
@@ -68,8 +68,8 @@ def run(settings: ProcessBenchSettings) -> int:
             columns=_COLUMNS,
             whole=MEAN,
             rows=[
-                Row(*head, [label] if label >= 0 else [], said)
-                for *head, label, said in rows.select(*_SHOWN, "label", "prediction").iter_rows()
+                Row(part, key, problem, steps, scores, [label] if label >= 0 else [], said)
+                for part, key, problem, steps, scores, label, said in rows.select(_SHOWN).iter_rows()
             ],
             first_only=True,
         )

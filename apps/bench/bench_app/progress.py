@@ -51,3 +51,8 @@ class RowsProgress:
         self._last_s = now_s
         rate = f"{self._tokens / self._scoring_s:,.0f} tokens/s" if self._scoring_s else ""
         self._progress.update(self._task, advance=rows, rate=rate)
+
+
+def say(text: str) -> None:
+    """A line for whoever watches, on standard error."""
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)

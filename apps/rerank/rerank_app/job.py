@@ -37,6 +37,8 @@ from rerank_app.settings import Settings
 from rerank_app.writing import WorkFolder, added_columns
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from rerank_app.scoring import Scorer
 
 _COMPUTING = (
@@ -172,7 +174,9 @@ class Job:
             "ties": rankings.ties,
             "problems": len(ranked),
             "solutions": sum(len(ranking) for _, ranking in ranked),
-            "page": page_notes(problems, rankings, before=self.counts["problems"]),
+            "page": page_notes(
+                problems, rankings.solutions, rules=self.ranker.rule_names, before=self.counts["problems"]
+            ),
         }
         added = added_columns([ranking for _, ranking in ranked], layout, self.settings.prefix)
         self.work.write(number, self.source, kept, added, notes)
@@ -222,10 +226,7 @@ class Job:
             "wall_s": round(time.perf_counter() - start_s, 3),
         }
         write_report(beside(output, ".report.json"), report, frame)
-        page = beside(output, ".report.html")
-        notes = (self.work.notes(number) for number in range(self.counts["chunks"]))
-        pages = (note["page"] for note in notes if note is not None)
-        write_rank_page(page, title=f"Ranked: {settings.file.name}", report=report, frame=frame, notes=pages)
+        page = self._write_page(output, report, frame)
         self.work.remove()
         console = Console()
         print_table(console, frame)
@@ -234,3 +235,17 @@ class Job:
         shown = [("ranked rows", output), ("report", beside(output, ".report.json")), ("to look at", page)]
         print_paths(console, [*shown, *([("rejected rows", rejected)] if num_rejected else [])])
         return EXIT_SOME_REJECTED if num_rejected else EXIT_FINE
+
+    def _write_page(self, output: Path, report: dict[str, Any], frame: pl.DataFrame) -> Path:
+        notes = (self.work.notes(number) for number in range(self.counts["chunks"]))
+        page = beside(output, ".report.html")
+        write_rank_page(
+            page,
+            title=f"Ranked: {self.settings.file.name}",
+            report=report,
+            frame=frame,
+            ranked_by=self.ranker.rule,
+            rules=self.ranker.rule_names,
+            notes=(note["page"] for note in notes if note is not None),
+        )
+        return page

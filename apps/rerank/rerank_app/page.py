@@ -31,14 +31,13 @@ from eduprm.report import (
     solution_record,
     write_page,
 )
-from rerank_app.ranking import RULE_NAMES, Ranked
+from rerank_app.ranking import Ranked
 from rerank_app.rows import Problem
 
 SHOWN_PROBLEMS = 1000
 """Problems in the page, at most; of each at most so many solutions as `SHOWN_SOLUTIONS`, the best and the chosen."""
 SHOWN_SOLUTIONS = 64
 _NUM_BINS = 10
-_CHOOSING = tuple(name for name in RULE_NAMES if name != "oracle")
 _FILTERS = (
     Filter("right", "best-ranked right"),
     Filter("missed", "best-ranked wrong, a right one was there"),
@@ -49,19 +48,21 @@ _FILTERS = (
 
 
 def page_notes(
-    problems: Sequence[Problem], rankings: Sequence[Sequence[Ranked]], *, before: int
+    problems: Sequence[Problem], rankings: Sequence[Sequence[Ranked]], *, rules: Sequence[str], before: int
 ) -> dict[str, Any]:
     """What the page needs of a chunk: entries while fewer than `SHOWN_PROBLEMS` came before, and counts of scores."""
     ranked = [(p, r) for p, r in zip(problems, rankings, strict=True) if r]
     shown = ranked[: max(0, SHOWN_PROBLEMS - before)]
-    chosen = _choices(shown)
+    chosen = _choices(shown, rules)
     return {
         "entries": [_entry(problem, ranking, chosen.get(str(problem.row), {})) for problem, ranking in shown],
         "bins": _bins([one for _, ranking in ranked for one in ranking]),
     }
 
 
-def _choices(ranked: Sequence[tuple[Problem, Sequence[Ranked]]]) -> dict[str, dict[int, list[str]]]:
+def _choices(
+    ranked: Sequence[tuple[Problem, Sequence[Ranked]]], rules: Sequence[str]
+) -> dict[str, dict[int, list[str]]]:
     """By problem and position, the rules that choose the solution."""
     rows = [
         (str(problem.row), "file", one.position, one.final_answer, one.correct, 0.0, len(scores), scores)
@@ -71,7 +72,10 @@ def _choices(ranked: Sequence[tuple[Problem, Sequence[Ranked]]]) -> dict[str, di
     ]
     found: dict[str, dict[int, list[str]]] = {}
     if rows:
-        frame = choose(pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row"), rules=list(_CHOOSING))
+        frame = choose(
+            pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row"),
+            rules=[rule for rule in rules if rule != "oracle"],
+        )
         for rule, problem, leaf in frame.select("rule", "problem_id", "leaf").iter_rows():
             found.setdefault(problem, {}).setdefault(leaf, []).append(rule)
     return found
@@ -116,7 +120,14 @@ def _bins(solutions: Sequence[Ranked]) -> list[list[float]]:
 
 
 def write_rank_page(
-    path: Path, *, title: str, report: dict[str, Any], frame: pl.DataFrame, notes: Iterable[dict[str, Any]]
+    path: Path,
+    *,
+    title: str,
+    report: dict[str, Any],
+    frame: pl.DataFrame,
+    ranked_by: str,
+    rules: Sequence[str],
+    notes: Iterable[dict[str, Any]],
 ) -> None:
     """Write the page from the notes of all chunks, in order.
 
@@ -125,12 +136,14 @@ def write_rank_page(
         title: heading.
         report: what stands in the report beside it; its times are left out, so that equal runs give equal pages.
         frame: accuracies of the rules, without rows if nothing was graded.
+        ranked_by: the rule that ranks.
+        rules: all rules.
         notes: what `page_notes` gave.
     """
     explorer = Explorer(
         kind="steps",
         title="Problems and their solutions",
-        rules={name: rule_label(name) for name in _CHOOSING},
+        rules={name: rule_label(name) for name in rules},
         filters=_FILTERS,
         left_out="All are in the ranked file.",
     )
@@ -142,12 +155,13 @@ def write_rank_page(
     left = report["problems"] - explorer.num_entries
     shown = f"The list shows the first {explorer.num_entries:,} of {report['problems']:,} problems"
     missing = [f"{shown}; all are in the ranked file."]
+    sizes = f"{report['problems']:,} problems · {report['solutions']:,} solutions"
     write_page(
         path,
         Page(
             title=title,
-            subtitle=f"{report['problems']:,} problems · {report['solutions']:,} solutions · PRM {report['prm']}",
-            facts=_facts(report, frame),
+            subtitle=f"{sizes} · ranked by {rule_label(ranked_by)} · PRM {report['prm']}",
+            facts=_facts(report, frame, ranked_by),
             tables=[_table(frame)] if frame.height else [],
             figures=_figures(frame, table),
             explorer=explorer,
@@ -157,11 +171,10 @@ def write_rank_page(
     )
 
 
-def _facts(report: dict[str, Any], frame: pl.DataFrame) -> list[Fact]:
+def _facts(report: dict[str, Any], frame: pl.DataFrame, ranked_by: str) -> list[Fact]:
     found = []
-    for row in frame.filter(pl.col("rule").is_in(["prm_min", "majority", "random", "oracle"])).iter_rows(
-        named=True
-    ):
+    shown = frame.filter(pl.col("rule").is_in([ranked_by, "majority", "random", "oracle"]))
+    for row in shown.iter_rows(named=True):
         hint = f"95 %: {100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
         found.append(Fact(label=rule_label(row["rule"]), value=f"{100 * row['accuracy']:.1f} %", hint=hint))
     counts = f"{report['graded_problems']:,} with a gold answer"

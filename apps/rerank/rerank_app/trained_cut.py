@@ -18,7 +18,7 @@ from rerank_app.settings import PolicySettings, Settings
 def as_trained(settings: Settings, saved: Any) -> tuple[Settings, str | None]:
     """Settings with `auto` replaced by the PRM's own cut where it has one, and a line that says what became of it.
 
-    `saved` is what the PRM says of it (`PrmSource.saved_cut`); another's PRM, or one from before it was saved, says nothing.
+    `saved` is what the PRM says of it (`PrmSource.saved_cut`); one of another's making says nothing.
 
     Flags of the policy that were given win over what the PRM says. Where its policy is a folder that is gone, the
     settings stay as they are, and the line says so.

@@ -129,7 +129,7 @@ def _function(stage: str) -> _StageFunction:
 
 
 def _write_config(settings: TrainSettings, folder: RunFolder) -> None:
-    from train_app.surroundings import surroundings
+    from eduprm.bench.surroundings import surroundings
 
     folder.write_json("config.json", {"settings": settings.model_dump(mode="json"), **surroundings()})
 

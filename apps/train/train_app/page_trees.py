@@ -49,19 +49,22 @@ def run_trees(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> 
         left_out="All of them are in the run's folders scores/ and labels/.",
     )
     decode = _decoder(settings)
-    problems = {
-        row["problem_id"]: row
-        for row in pl.read_parquet(folder.path("problems.parquet")).iter_rows(named=True)
-    }
+    questions = pl.read_parquet(folder.path("problems.parquet"), columns=["problem_id", "question", "answer"])
+    problems = {row["problem_id"]: row for row in questions.iter_rows(named=True)}
     for split, place in (("test", "scores"), ("train", "labels")):
         for problem_id, trees, answers in _by_problem(folder, split, place):
+            if explorer.full:
+                break
+            # Of what the page has no room to draw, the list still says how it went.
+            pieces = None if explorer.num_undrawn else decode
             records = [
                 tree_record(
-                    tree, answers=answers.get(name), chosen=chosen.get((problem_id, name)), decode=decode
+                    tree, answers=answers.get(name), chosen=chosen.get((problem_id, name)), decode=pieces
                 )
                 for name, tree in trees
             ]
             explorer.add(_entry(problems[problem_id], split, records))
+    explorer.skip(len(problems) - explorer.num_entries if explorer.full else 0)
     return explorer
 
 

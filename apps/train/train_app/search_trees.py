@@ -17,7 +17,7 @@ import polars as pl
 
 from eduprm.bench.command_line import UsageError
 from eduprm.forest import token_counts
-from eduprm.search import EngineMismatchError, PolicyTokenizer, TransformersEngine
+from eduprm.search import EngineMismatchError, PolicyTokenizer
 from eduprm.search.grow import Grown, Growth, Job, collect, grow_trees
 from train_app.progress import Bar, UnfinishedError, bar, say
 from train_app.run_folder import RunFolder
@@ -59,14 +59,7 @@ def _grow_here(
     settings: TrainSettings, folder: RunFolder, todo: _Todo, tokenizer: PolicyTokenizer, shown: Bar
 ) -> None:
     policy = settings.policy
-    engine = TransformersEngine.from_pretrained(
-        policy.model,
-        device=policy.device,
-        dtype=policy.dtype,
-        trust_remote_code=policy.trust_remote_code,
-        max_rows=policy.max_rows,
-        cache_tokens=policy.cache_tokens,
-    )
+    engine = policy.open_engine()
 
     async def grow(jobs: list[Job]) -> Growth:
         done: list[Grown] = []

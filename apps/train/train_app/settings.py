@@ -13,7 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from eduprm.bench.command_line import CommandSettings
 from eduprm.prm import InputFormat, LoraSettings, TrainConfig
-from eduprm.search import BUNDLED_MODEL, Budget, EduSampling
+from eduprm.search import Budget, EduSampling, PolicySettings
 from eduprm.search.sglang import EntropyKind, RetrySettings
 
 STAGES = ("problems", "search", "label", "prm", "score", "report")
@@ -22,21 +22,6 @@ Stage = Literal["problems", "search", "label", "prm", "score", "report"]
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PolicySettings(_Part):
-    """The model whose solutions are grown, and the engine that runs it."""
-
-    model: str = Field(BUNDLED_MODEL, min_length=1, description="bundled model, local folder or hub name")
-    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="precision; auto: the checkpoint's own"
-    )
-    max_rows: int = Field(32, ge=1, description="most paths decoded in one forward pass")
-    cache_tokens: int = Field(
-        65_536, ge=0, description="prefix tokens whose keys and values are kept for forks"
-    )
-    trust_remote_code: bool = Field(False, description="run code that comes with the checkpoint")
 
 
 class ServerSettings(_Part):

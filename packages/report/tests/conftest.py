@@ -98,7 +98,11 @@ def tree_explorer(entries: list[Entry], **settings) -> Explorer:
 
 def steps_explorer(texts: list[str]) -> Explorer:
     explorer = Explorer(
-        kind="steps", title="Rows", rules={"prm_min": "PRM min"}, threshold=0.5, filters=[Filter("all", "all")]
+        kind="steps",
+        title="Rows",
+        rules={"prm_min": "PRM min"},
+        threshold=0.5,
+        filters=[Filter("all", "all")],
     )
     for number, text in enumerate(texts):
         solutions = [

@@ -21,7 +21,9 @@ OPEN_S, SWITCH_S = 20.0, 6.0
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium, or EDUPRM_CHROMIUM=path"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="needs a browser: apt-get install chromium, or EDUPRM_CHROMIUM=path"
+    ),
 ]
 
 
@@ -117,8 +119,9 @@ def test_search_and_filter_narrow_the_list(show, five):
     at.page.fill("#search", "")
     for tag in ("right", "missed"):
         at.page.select_option("#filter", tag)
-        marks = {m.get_attribute("class") for m in at.page.locator("#problems > div:not([hidden]) > span:first-child").all()}  # fmt: skip
-        assert marks == {"right" if tag == "right" else "wrong"}
+        marks = at.page.locator("#problems > div:not([hidden]) > span:first-child")
+        kinds = {mark.get_attribute("class") for mark in marks.all()}
+        assert kinds == {"right" if tag == "right" else "wrong"}
 
 
 def test_the_keyboard_goes_through_problems_and_nodes_and_folds(show, five):
@@ -198,7 +201,9 @@ def test_hostile_texts_show_as_text_and_do_nothing(show, kind):
     texts = [t for t in HOSTILE if kind == "steps" or "\ud800" not in t]
     at, tame = show(explorer(texts)), show(explorer(["tame"] * len(texts)))
     kinds = "[...new Set([...document.querySelectorAll('*')].map(e => e.localName))].sort().join()"
-    scripts = "document.scripts.length + document.images.length + document.querySelectorAll('iframe,object').length"
+    scripts = (
+        "document.scripts.length + document.images.length + document.querySelectorAll('iframe,object').length"
+    )
     for index, text in enumerate(texts):
         at.shown(index)
         shown = at.text("#question .text")
@@ -235,7 +240,11 @@ def test_steps_unfold_and_show_gold_and_verdict(show):
 def test_256_leaves_and_500_problems_do_not_stall(show):
     large = tree_entry(0, make_tree(256, tokens=12))
     rest = [make_tree(8, seed=n) for n in range(20)]
-    entries = [large, *(tree_entry(n, rest[n % 20]) for n in range(1, 499)), tree_entry(499, make_tree(256, seed=9))]
+    entries = [
+        large,
+        *(tree_entry(n, rest[n % 20]) for n in range(1, 499)),
+        tree_entry(499, make_tree(256, seed=9)),
+    ]
     explorer = tree_explorer(entries)
     assert explorer.num_undrawn == 0
     began = time.monotonic()

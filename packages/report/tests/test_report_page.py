@@ -17,6 +17,7 @@ import pytest
 
 from eduprm.forest import leaf_paths
 from eduprm.report import (
+    Bin,
     Entry,
     Explorer,
     Page,
@@ -79,7 +80,15 @@ def test_the_page_asks_for_nothing_and_its_policy_names_its_own_script_and_style
 def test_the_script_never_makes_markup_of_a_text(small_page):
     html = render_page(small_page)
     script = re.findall(r"<script>(.*?)</script>", html, re.S)[-1]
-    for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "DOMParser", "new Function"):
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacent",
+        "document.write",
+        "eval(",
+        "DOMParser",
+        "new Function",
+    ):
         assert word not in script
 
 
@@ -110,9 +119,8 @@ def test_a_large_run_is_compressed_problem_by_problem_and_says_what_it_leaves_ou
     assert not isinstance(json.loads(plain.data())["records"][0], str)
     size = len(plain.data())
     number = PLAIN_BYTES // size + 20
-    explorer = tree_explorer(
-        [tree_entry(n, make_tree(32, seed=n)) for n in range(number)], max_bytes=PLAIN_BYTES // 3, left_out="See scores/."
-    )  # fmt: skip
+    entries = [tree_entry(n, make_tree(32, seed=n)) for n in range(number)]
+    explorer = tree_explorer(entries, max_bytes=PLAIN_BYTES // 3, left_out="See scores/.")
     data = json.loads(explorer.data())
     kept = [record for record in data["records"] if record is not None]
     assert all(isinstance(record, str) for record in kept)
@@ -151,7 +159,7 @@ def test_a_tree_keeps_its_shape_texts_and_numbers():
 
 def test_token_texts_join_to_the_fragment_whatever_the_tokenizer():
     tree = make_tree(1, tokens=3, text=" é b").with_columns(finish=pl.lit("stop"))
-    data = [" ".encode() + "é".encode()[:1], "é".encode()[1:], b" b"]
+    data = [b" " + "é".encode()[:1], "é".encode()[1:], b" b"]
 
     def spelt(ids: list[int]) -> str:
         return b"".join(data[k] for k in ids).decode(errors="replace")
@@ -184,7 +192,7 @@ def test_charts_are_markup_that_parses_and_escape_names():
 
 
 def test_a_chart_places_its_marks_by_the_data():
-    svg = reliability([type("B", (), dict(score=s, right=r, rows=1))() for s, r in ((0.0, 0.0), (1.0, 1.0))], title="r").svg
+    svg = reliability([Bin(0.0, 0.0, 1), Bin(1.0, 1.0, 1)], title="r").svg
     circles = [e for e in ElementTree.fromstring(svg).iter("circle")]
     (x0, y0), (x1, y1) = ((float(c.get("cx")), float(c.get("cy"))) for c in circles)
     assert x0 < x1
@@ -196,7 +204,15 @@ def test_a_chart_places_its_marks_by_the_data():
     assert label_shares([0.0, 0.3, 1.0, 1.0]) == pytest.approx([0.25, 0, 0, 0.25, *[0.0] * 7, 0.5])
 
 
-@pytest.mark.parametrize("draw", [lambda: accuracy_lines([], title=""), lambda: reliability([], title=""), lambda: training_loss([], title=""), lambda: histogram([], title="", x_label="", y_label="")])  # fmt: skip
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: accuracy_lines([], title=""),
+        lambda: reliability([], title=""),
+        lambda: training_loss([], title=""),
+        lambda: histogram([], title="", x_label="", y_label=""),
+    ],
+)
 def test_a_chart_without_data_is_refused(draw):
     with pytest.raises(ValueError, match="at least one"):
         draw()

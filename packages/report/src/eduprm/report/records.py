@@ -137,10 +137,19 @@ class Explorer:
         """Problems in the list whose record found no room."""
         return self._undrawn
 
+    @property
+    def full(self) -> bool:
+        """Whether the list takes no more problems: from here on they need only be counted."""
+        return len(self._listed) >= self._max_entries
+
+    def skip(self, number: int) -> None:
+        """Count problems that are not in the list."""
+        self._unlisted += number
+
     def add(self, entry: Entry) -> None:
         """Take a problem up, as far as there is room for it."""
-        if len(self._listed) >= self._max_entries:
-            self._unlisted += 1
+        if self.full:
+            self.skip(1)
             return
         text, cut = clip(entry.text)
         answer = (entry.answer or "")[:200]

@@ -24,6 +24,7 @@ from eduprm.search.edu import EduSampling
 from eduprm.search.grow import Grown, Growth, Job, grow_forest, grow_forest_async, grow_trees
 from eduprm.search.models import BUNDLED_MODEL, STEPS_MODEL, resolve_model
 from eduprm.search.order import leaf_order, leaves_at_threshold
+from eduprm.search.policy import PolicySettings
 from eduprm.search.pruned import PrefixScorer, PrunedEdu
 from eduprm.search.seeds import derive_seed
 from eduprm.search.strategies import Greedy, HighTemperature, Strategy
@@ -48,6 +49,7 @@ __all__ = [
     "Growth",
     "HighTemperature",
     "Job",
+    "PolicySettings",
     "PolicyTokenizer",
     "PrefixHolder",
     "PrefixScorer",

@@ -77,7 +77,7 @@ class ModelInfo(_Answer):
     Attributes:
         api: of this contract.
         identity: hash of everything that decides scores: the files of the PRM (weights, tokenizer, input format), its
-            dtype, and the versions of what computes. Another identity: other scores.
+            form, its dtype, and the versions of what computes. Another identity: other scores.
         name: what the service was started with.
         prm: hash of the PRM's files alone.
         max_tokens: most tokens of a problem with a solution; None: no limit.

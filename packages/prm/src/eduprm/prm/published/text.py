@@ -38,6 +38,9 @@ class PublishedBuilder:
         self.tokenizer = tokenizer
         special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
         self.reserved = frozenset(special | set(reserved))
+        self._added: dict[str, int] = tokenizer.get_added_vocab()
+        longest_first = sorted(self._added, key=len, reverse=True)
+        self._added_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         anchor, letter = self._encode(_ANCHOR), self._encode("a")
         # SentencePiece tokenizers put a space before whatever they are given, also where it goes on from other text.
         self._anchor = anchor if self._encode(_ANCHOR + "a") != anchor + letter else []
@@ -92,16 +95,13 @@ class PublishedBuilder:
 
         Plain text runs on from part to part, as a tokenizer that is given the whole string reads it.
         """
-        added = sorted(self.tokenizer.get_added_vocab(), key=len, reverse=True)
-        pattern = re.compile("|".join(map(re.escape, added)) or r"(?!)")
-        vocabulary = self.tokenizer.get_added_vocab()
         ids: list[int] = []
         plain = ""
         for text, trusted in parts:
             start = 0
-            for found in pattern.finditer(text) if trusted else ():
+            for found in self._added_pattern.finditer(text) if trusted else ():
                 ids += self.first_ids(plain + text[start : found.start()], where=where)
-                ids.append(vocabulary[found.group()])
+                ids.append(self._added[found.group()])
                 plain, start = "", found.end()
             plain += text[start:]
         return ids + self.first_ids(plain, where=where)

@@ -35,12 +35,22 @@ function card(solution, at) {
     head.append(el("span", { class: `final ${kind}` }, `${kind === "right" ? "✓ " : kind === "wrong" ? "✗ " : ""}${oneLine(solution.answer ?? "no answer")}`));
   }
   if (solution.wrong) head.append(el("span", {}, verdict(solution)));
-  for (const rule of solution.rules || []) head.append(el("span", { class: "rule" }, ruleNames.get(rule) || rule));
+  head.append(...pills(solution.rules || []));
   head.addEventListener("click", () => unfold(at));
   const whole = el("div", { class: `answer${solution.rules ? " picked" : ""}` }, head);
   if (open) whole.append(...solution.steps.map((step_, index) => scoredStep(solution, step_, index)));
   if (open && solution.left_out) whole.append(el("p", { class: "step more" }, `${count(solution.left_out, "more step")} left out`));
   return whole;
+}
+
+// The rules that chose it, in the order of the page; of many the first few and their number.
+function pills(rules) {
+  const names = [...ruleNames].filter(([rule]) => rules.includes(rule)).map(([, label]) => label);
+  const few = names.length > 6 ? names.slice(0, 5) : names;
+  const rest = names.slice(few.length);
+  const made = few.map((label) => el("span", { class: "rule" }, label));
+  if (rest.length) made.push(el("span", { class: "rule", title: rest.join(", ") }, `+ ${count(rest.length, "rule")}`));
+  return made;
 }
 
 function verdict({ wrong, predicted, first }) {

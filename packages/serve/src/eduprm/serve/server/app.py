@@ -54,6 +54,7 @@ def build_app(
 
     # Neither docs page: both load scripts from a content network.
     app = FastAPI(title="eduprm PRM", lifespan=life, docs_url=None, redoc_url=None)
+    app.state.service = state
     app.add_exception_handler(_RefusedError, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _crash)

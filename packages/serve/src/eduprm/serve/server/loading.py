@@ -25,21 +25,28 @@ def load_scorer(folder: Path, settings: ServeSettings) -> Any:
     Raises:
         UsageError: the folder holds no PRM that can be loaded.
     """
-    from eduprm.prm import ProcessRewardModel
+    from eduprm.prm import load_step_scorer
 
     try:
-        return ProcessRewardModel.from_pretrained(
-            folder, settings.device, settings.dtype, batch_tokens=settings.batch_tokens
+        return load_step_scorer(
+            folder,
+            format=settings.format,
+            marks=settings.marks,
+            device=settings.device,
+            dtype=settings.dtype,
+            batch_tokens=settings.batch_tokens,
         )
     except Exception as error:  # transformers, safetensors and tokenizers raise many kinds; the cause is kept
         raise UsageError(f"--prm: {folder} cannot be loaded as a PRM: {first_line(error)}") from error
 
 
 def describe(scorer: Any, folder: Path, settings: ServeSettings) -> ModelInfo:
-    """Which PRM this is; the identity covers its files, its dtype and device, and the versions of what computes."""
+    """Which PRM this is; the identity covers its files, form, dtype and device, and the versions of what computes."""
     weight = next(scorer.model.parameters())
     facts = {
         "prm": folder_digest(folder),
+        "format": settings.format,
+        "marks": settings.marks.model_dump(),
         "dtype": str(weight.dtype).removeprefix("torch."),
         "device": weight.device.type,
         "versions": {name: version(name) for name in _COMPUTING},

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from eduprm.bench.command_line import CommandSettings
+from eduprm.prm.published import FormatName, StepMarks
 from eduprm.serve.wire import Limits
 
 
@@ -28,6 +29,11 @@ class ServeSettings(CommandSettings):
     command: ClassVar[str] = "python -m eduprm.serve"
 
     prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    format: FormatName | None = Field(
+        None,
+        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
+    )
+    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0: every network")
     port: int = Field(8377, ge=0, le=65535, description="port to listen on; 0: any free one")
     batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")

@@ -52,7 +52,7 @@ class Serving:
             versions={},
             limits=limits or Limits.model_validate({}),
         )
-        app = build_app(self.batcher, info, max_requests=max_requests, shutdown_s=10.0)
+        self._app = app = build_app(self.batcher, info, max_requests=max_requests, shutdown_s=10.0)
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -73,6 +73,11 @@ class Serving:
         self.stop()
         self._thread.join(30)
         self._listener.close()
+
+    def become(self, identity: str) -> None:
+        """Say from now on that it is another PRM, as one restarted behind the same address would."""
+        service = self._app.state.service
+        service.info = service.info.model_copy(update={"identity": identity})
 
     def stop(self) -> None:
         """Ask it to stop, without waiting."""

@@ -52,7 +52,7 @@ def _commit() -> str | None:
 
 
 def _hardware() -> dict[str, Any]:
-    import torch
+    import torch  # not a dependency of this package: who decodes or trains has it
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
     return {
