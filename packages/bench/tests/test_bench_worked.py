@@ -3,6 +3,7 @@
 import json
 import re
 
+import polars as pl
 import pytest
 
 from eduprm.bench import make_problems
@@ -28,8 +29,14 @@ TASKS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def grader():
+    with ReasoningGymGrader() as shared:
+        yield shared
+
+
 @pytest.mark.parametrize(("task", "config", "fewest"), TASKS)
-def test_every_line_is_a_true_equation_and_the_answer_scores(task, config, fewest):
+def test_every_line_is_a_true_equation_and_the_answer_scores(task, config, fewest, grader):
     problems = make_problems(task, count=150, seed=5, config=config)
     texts = []
     for metadata in problems["metadata"]:
@@ -47,17 +54,9 @@ def test_every_line_is_a_true_equation_and_the_answer_scores(task, config, fewes
         for step in steps:
             assert step.has_equation, text
             assert step.valid, text
-    with ReasoningGymGrader() as grader:
-        graded = grade_frame(
-            problems.select("problem_id").with_columns(text=texts_of(texts)), problems, grader
-        )
+    solutions = problems.select("problem_id").with_columns(text=pl.Series(texts, dtype=pl.String))
+    graded = grade_frame(solutions, problems, grader)
     assert graded.filter(graded["text"].is_not_null())["correct"].all()
-
-
-def texts_of(texts):
-    import polars as pl
-
-    return pl.Series(texts, dtype=pl.String)
 
 
 @pytest.mark.parametrize("task", ["long_sum", "mixed"])

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from eduprm.bench.selection import available_rules as available_rules
     from eduprm.bench.selection import choose as choose
     from eduprm.bench.selection import rank_candidates as rank_candidates
-    from eduprm.bench.tasks import TASKS as TASKS
+    from eduprm.bench.task_list import TASKS as TASKS
     from eduprm.bench.tasks import make_problems as make_problems
     from eduprm.bench.tasks import make_split as make_split
 
@@ -58,7 +58,7 @@ _WHERE = {
     "METRIC_SCHEMA": "metrics",
     "RULES": "rules",
     "Rule": "rules",
-    "TASKS": "tasks",
+    "TASKS": "task_list",
     "auc": "metrics",
     "auc_within": "metrics",
     "available_rules": "selection",

@@ -10,16 +10,14 @@ Source: reasoning-gym 0.1.25 (open-thought/reasoning-gym), arithmetic/products.p
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
 import polars as pl
 
 from eduprm.bench.prompts import shot_questions
-from eduprm.bench.worked import worked_solution
+from eduprm.bench.task_list import TASKS, Task
 from eduprm.label import DATASETS_WITHOUT_GOLD
 
 HELD_OUT_SHARE = 0.25
@@ -27,90 +25,8 @@ HELD_OUT_SHARE = 0.25
 
 _CHUNK = 512
 _MAX_BARREN_CHUNKS = 20  # chunks in a row without a new question before a task counts as exhausted
-_NUMBER = re.compile(r"(?<!\d )-?\d+")
-_SIGNED_OPERAND = re.compile(r"-\d")
-_ZERO_OPERAND = re.compile(r"(?<![\d.])0+(?![\d.])")
 
 Part = Literal["train", "test"]
-
-
-def _no_zero(expression: str) -> bool:
-    return not _ZERO_OPERAND.search(expression)
-
-
-def _small_steps(dataset: str) -> Callable[[Mapping[str, Any]], bool]:
-    """Whether an entry can be worked with no number below 0 or above 99 on the way."""
-
-    def keep(entry: Mapping[str, Any]) -> bool:
-        expression = str(entry["metadata"].get("expression", ""))
-        # With a zero factor every wrong step before it still ends in the right answer.
-        if _SIGNED_OPERAND.search(expression) or ("*" in expression and not _no_zero(expression)):
-            return False
-        worked = worked_solution(dataset, entry["metadata"])
-        return worked is not None and all(0 <= int(number) <= 99 for number in _NUMBER.findall(worked))
-
-    return keep
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A named kind of problems: a reasoning-gym data set, its settings, and which questions are wanted."""
-
-    dataset: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    keep: Callable[[Mapping[str, Any]], bool] = lambda entry: True
-
-
-TASKS: dict[str, Task] = {
-    "products": Task(
-        dataset="products",
-        config={"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 1},
-        # With a zero every wrong step still ends in the right answer.
-        keep=lambda entry: _no_zero(entry["metadata"]["expression"]),
-    ),
-    "products12": Task(
-        dataset="products",
-        config={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
-        keep=lambda entry: _no_zero(entry["metadata"]["expression"]),
-    ),
-    "chain_sum": Task(
-        dataset="chain_sum",
-        config={"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 1},
-    ),
-    "long_sum": Task(
-        dataset="chain_sum",
-        config={"min_terms": 6, "max_terms": 8, "min_digits": 1, "max_digits": 1},
-        keep=_small_steps("chain_sum"),
-    ),
-    "long_product": Task(
-        dataset="products",
-        config={"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1},
-        keep=lambda entry: _no_zero(entry["metadata"]["expression"]),
-    ),
-    "mixed": Task(
-        dataset="basic_arithmetic",
-        config={
-            "min_terms": 6,
-            "max_terms": 6,
-            "min_digits": 1,
-            "max_digits": 1,
-            "operators": ["+", "-", "*"],
-            "allow_negation": False,
-        },
-        keep=_small_steps("basic_arithmetic"),
-    ),
-    "equations": Task(
-        dataset="simple_equations",
-        config={"min_terms": 2, "max_terms": 4, "min_value": 1, "max_value": 9},
-        keep=_small_steps("simple_equations"),
-    ),
-    "fractions": Task(
-        dataset="fraction_simplification",
-        config={"min_value": 1, "max_value": 9, "min_factor": 2, "max_factor": 36, "styles": ["plain"]},
-        keep=_small_steps("fraction_simplification"),
-    ),
-}
-"""Named tasks; any other reasoning-gym data set is reached as ``rg:<dataset>``."""
 
 
 def resolve_task(task: str, *, config: str | Mapping[str, Any] | None = None) -> Task:

@@ -25,7 +25,7 @@ def worked_solution(dataset: str, metadata: Mapping[str, Any]) -> str | None:
     """Work a reasoning-gym problem step by step.
 
     Args:
-        dataset: chain_sum, products, basic_arithmetic (without brackets and division), simple_equations or
+        dataset: chain_sum, products, basic_arithmetic (without division), simple_equations or
             fraction_simplification.
         metadata: the entry's metadata.
 
