@@ -132,9 +132,9 @@ def _differences(differences: pl.DataFrame, points: pl.DataFrame, rule: str, prm
 def _counts(differences: pl.DataFrame) -> str:
     """In how many pairs EDU is above or below, and separably so."""
     rows = []
-    for (comparison, rule), own in differences.filter(pl.col("rule").is_in(["oracle", "prm_min"])).group_by(
-        ["comparison", "rule"], maintain_order=True
-    ):
+    for (comparison, rule), own in differences.filter(
+        pl.col("rule").is_in(["oracle", "prm_min"]), pl.col("prm").is_in(["", "edu"])
+    ).group_by(["comparison", "rule"], maintain_order=True):
         up, down = (own["mean"] > 0).sum(), (own["mean"] < 0).sum()
         sure, lost = (own["ci_low"] > 0).sum(), (own["ci_high"] < 0).sum()
         rows.append([str(comparison), rule_label(str(rule)), *map(str, (own.height, up, sure, down, lost))])
@@ -180,7 +180,9 @@ def _share(row: dict[str, Any], name: str) -> str:
 def _tokens(points: pl.DataFrame, largest: int) -> str:
     """Per problem at the largest N."""
     rows = []
-    for row in points.filter(n=largest).iter_rows(named=True):
+    for row in points.filter((pl.col("n") == largest) | (pl.col("setting") == "greedy")).iter_rows(
+        named=True
+    ):
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
         numbers = (f"{row[name]:.0f}" for name in ("decoded", "trie", "unshared"))
         rows.append([row["setting"], f"{row['leaves']:.1f}", *numbers, seconds])
