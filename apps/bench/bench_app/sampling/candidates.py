@@ -44,6 +44,8 @@ def found_leaves(setting: Setting, trees: Trees) -> pl.DataFrame:
     if setting.family == "EDU" and setting.order == "best_first" and setting.threshold is not None:
         most = leaves_at_threshold(steps, order, threshold=setting.threshold)
         leaves = leaves.join(most, on=["problem_id", "tree"]).filter(pl.col("order") < pl.col("leaves"))
+    if setting.family == "greedy":
+        leaves = leaves.filter(pl.col("order") == 0)
     done = (pl.col("finish") != "pruned").cast(pl.Int32)
     place = done.cum_sum().over("problem_id", order_by="order") - 1
     return leaves.select(*_KEYS, "order", place=pl.when(pl.col("finish") != "pruned").then(place)).sort(

@@ -133,7 +133,7 @@ def _gaps_at_equal_tokens(
     gaps = []
     for prm, frame in candidates.items():
         samples = frame.filter(pl.col("setting").is_in(_of(families, "HT")))
-        greedy = frame.filter(pl.col("setting") == "greedy").unique("problem_id") if with_greedy else None
+        greedy = _one_each(frame.filter(pl.col("setting") == "greedy")) if with_greedy else None
         kept, spent = equal_token_candidates(samples, budgets, greedy=greedy)
         packed = pl.concat_str("edu", pl.col("edu_n").cast(pl.String), "setting", separator="\x1f")
         rules = PRM_RULES if prm else PLAIN_RULES
@@ -150,3 +150,8 @@ def _gaps_at_equal_tokens(
         pl.col("budget", "spent", "samples").mean(), exhausted=pl.col("exhausted").sum()
     )
     return pl.concat(gaps), means
+
+
+def _one_each(greedy: pl.DataFrame) -> pl.DataFrame:
+    """The greedy solution of each problem once; where several trainings of a PRM scored it, by the first."""
+    return greedy.sort("problem_id", "seed").unique("problem_id", keep="first", maintain_order=True)

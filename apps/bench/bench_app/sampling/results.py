@@ -16,7 +16,7 @@ _PLAIN = ("majority", "weighted_majority_probability", "mean_logprob")
 
 def results_page(comparison: Comparison, facts: dict[str, Any]) -> str:
     """Markdown: what was run, pass@N, best-of-N, tokens, differences, PRMs, and counts of what can be told apart."""
-    points, largest = comparison.points, int(comparison.points["n"].max() or 0)  # type: ignore[call-overload]
+    points, largest = comparison.points, max(comparison.points["n"].to_list())
     parts = [
         "# Results of `uv run apps/bench sampling`",
         _what(facts),
@@ -45,10 +45,10 @@ def results_page(comparison: Comparison, facts: dict[str, Any]) -> str:
 
 
 _DIFFERENCES = (
-    "Points of accuracy, paired by problem and draw, with 95 % intervals over problems and draws. *samples, =tokens*: as "
-    "many samples as the tokens of EDU pay for, the one that crosses the budget included (it favours samples). *greedy + "
-    "samples, =tokens*: the greedy solution is paid first, the crossing sample is left out. Bold: the interval leaves 0 "
-    "out. Many intervals stand here: one in twenty leaves 0 out by chance."
+    "Points of accuracy, paired by problem and draw, with 95 % intervals over problems and draws. *samples, =tokens*: "
+    "as many samples as the tokens of EDU pay for, the one that crosses the budget included (it favours samples). "
+    "*greedy + samples, =tokens*: the greedy solution is paid first, the crossing sample is left out. Bold: the "
+    "interval leaves 0 out. Many intervals stand here: one in twenty leaves 0 out by chance."
 )
 
 
@@ -60,8 +60,8 @@ def _what(facts: dict[str, Any]) -> str:
     machine = f"{hardware['cores']} cores of {hardware['processor']}, GPUs: {len(hardware['gpus'])}"
     return (
         f"Policy `{settings['policy']['model']}`, task `{settings['problem']['task']}`; **{facts['problems']} held-out "
-        f"problems, {grid['seeds']} draws of samples, {settings['prm']['seeds']} training of each PRM**; PRMs trained on "
-        f"{settings['problem']['num_train']} other problems ({training['leaves']} leaves, threshold "
+        f"problems, {grid['seeds']} draws of samples, {settings['prm']['seeds']} training of each PRM**; PRMs trained "
+        f"on {settings['problem']['num_train']} other problems ({training['leaves']} leaves, threshold "
         f"{training['threshold']:g}; {training['rollouts']} rollouts a step of a chain, labels {training['target']}). "
         f"Calibrated thresholds: {calibrated or 'none'}. P-EDU stops a branch below {grid['stop_below']:g}. EDU trees "
         f"and greedy decoding have no draws. Commit {facts['commit']}; {machine}."
@@ -132,9 +132,9 @@ def _differences(differences: pl.DataFrame, points: pl.DataFrame, rule: str, prm
 def _counts(differences: pl.DataFrame) -> str:
     """In how many pairs EDU is above or below, and separably so."""
     rows = []
-    for (comparison, rule), own in differences.filter(pl.col("rule").is_in(["oracle", "prm_min"])).group_by(
-        ["comparison", "rule"], maintain_order=True
-    ):
+    for (comparison, rule), own in differences.filter(
+        pl.col("rule").is_in(["oracle", "prm_min"]), pl.col("prm").is_in(["", "edu"])
+    ).group_by(["comparison", "rule"], maintain_order=True):
         up, down = (own["mean"] > 0).sum(), (own["mean"] < 0).sum()
         sure, lost = (own["ci_low"] > 0).sum(), (own["ci_high"] < 0).sum()
         rows.append([str(comparison), rule_label(str(rule)), *map(str, (own.height, up, sure, down, lost))])
@@ -180,7 +180,9 @@ def _share(row: dict[str, Any], name: str) -> str:
 def _tokens(points: pl.DataFrame, largest: int) -> str:
     """Per problem at the largest N."""
     rows = []
-    for row in points.filter(n=largest).iter_rows(named=True):
+    for row in points.filter((pl.col("n") == largest) | (pl.col("setting") == "greedy")).iter_rows(
+        named=True
+    ):
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
         numbers = (f"{row[name]:.0f}" for name in ("decoded", "trie", "unshared"))
         rows.append([row["setting"], f"{row['leaves']:.1f}", *numbers, seconds])

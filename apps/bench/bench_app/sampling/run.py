@@ -1,4 +1,4 @@
-"""The experiment's stages, in order; everything computed is kept by content, so that a stage done before costs nothing."""
+"""The stages, in order; everything computed is kept by content, so that a stage done before costs nothing."""
 
 from __future__ import annotations
 

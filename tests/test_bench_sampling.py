@@ -1,0 +1,93 @@
+"""`apps/bench sampling`: settings, what is compared, and the small recipe for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "apps" / "bench"))
+
+from bench_app.sampling.settings import SamplingSettings  # noqa: E402
+from bench_app.sampling.store import Store  # noqa: E402
+
+from eduprm.bench.command_line import UsageError, load_settings  # noqa: E402
+
+SMALL = ROOT / "apps" / "bench" / "recipes" / "sampling-small.toml"
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "apps/bench/recipes").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_recipe_parses(recipe):
+    settings = load_settings(SamplingSettings, ["--config", str(recipe)])
+    assert settings.grid.max_leaves == max(settings.grid.ns)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--training.kinds", "lines"], "expected edu among them"),
+        (["--grid.ns", "0"], "at least 1"),
+        (["--prm.input.separator", "<s>"], "expected no separator"),
+        (["--prm.temperatures", "0.9"], "expected some of --grid.temperatures"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(flags, message):
+    with pytest.raises(UsageError, match=message):
+        load_settings(SamplingSettings, flags)
+
+
+def test_tables_are_made_once_per_content(tmp_path):
+    store, made = Store(tmp_path), []
+
+    def make(value: int):
+        made.append(value)
+        return {"rows": pl.DataFrame({"value": [value]})}
+
+    for value in (1, 2, 1):
+        tables = store.tables("kind", "name", {"value": value}, lambda value=value: make(value))
+        assert tables["rows"]["value"].to_list() == [value]
+    assert made == [1, 2]
+
+    def fails():
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        store.tables("kind", "name", {"value": 3}, fails)
+    assert not store.place("kind", "name", {"value": 3}).exists()
+
+
+@pytest.mark.slow
+def test_the_small_experiment_for_real_and_again(tmp_path):
+    command = [sys.executable, "apps/bench", "sampling", "--config", str(SMALL), "--output", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    sets = report["training_sets"]
+    assert all(0 < own["tokens"] <= sets["edu"]["tokens"] for own in sets.values())
+    assert sets["edu"]["tokens"] == sets["lines"]["tokens"]
+    points = pl.read_parquet(tmp_path / "points.parquet")
+    assert set(points["prm"]) == {"", "edu", "lines", "shepherd", "adaptive"}
+    assert set(points["family"]) == {"EDU", "P-EDU", "HT", "greedy"}
+    # Raw points say what the summary says.
+    outcomes = pl.read_csv(tmp_path / "outcomes.csv")
+    means = outcomes.filter(setting="HT 0.7", rule="oracle", n=4)["correct"].mean()
+    shown = points.filter(setting="HT 0.7", rule="oracle", n=4)["mean"].item()
+    assert shown == pytest.approx(means)
+    greedy = points.filter(pl.col("setting") == "greedy", pl.col("rule") == "oracle")
+    assert greedy["leaves"].item() == 1
+    assert (tmp_path / "results.md").read_text().startswith("# Results")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*") if path.is_file()}
+    page = (tmp_path / "results.md").read_bytes()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, env=os.environ)
+    assert again.returncode == 0, again.stderr
+    assert "loading" not in again.stderr
+    assert {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*") if path.is_file()
+    } == before
+    assert (tmp_path / "results.md").read_bytes() == page
