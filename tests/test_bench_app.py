@@ -111,9 +111,8 @@ def test_scores_threshold_and_figures_are_what_they_say(bench, prm, tmp_path):
     assert "PRM, without overlap" in report["results"]
     assert report["counts"] == {"rows": 24, "scored": 24, "rejected": 0}
     page = page_data(tmp_path / "out" / "report.html")
-    shown = {
-        entry[0]: record["solutions"][0] for entry, record in zip(page["list"], page["records"], strict=True)
-    }
+    listed = zip(page["list"], page["records"], strict=True)
+    shown = {entry[0]: record["solutions"][0] for entry, record in listed}
     for row in rows:
         solution = shown[f"{row['part']} · {row['id']}"]
         assert [text for text, _, _ in solution["steps"]] == source[row["id"]]["steps"]
@@ -125,11 +124,8 @@ def test_scores_threshold_and_figures_are_what_they_say(bench, prm, tmp_path):
 def test_a_run_takes_up_scores_by_content_and_ends_with_the_same_bytes(bench, tmp_path, monkeypatch):
     command = ("processbench", "a.json", "b.jsonl", "--output", "out", "--chunk-rows", 5)
     assert bench(*command)[0] == 0
-    files = {
-        path: path.read_bytes()
-        for path in (tmp_path / "out").rglob("*.*")
-        if path.suffix in (".json", ".jsonl", ".html")
-    }
+    kinds = (".json", ".jsonl", ".html")
+    files = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.*") if p.suffix in kinds}
     assert tmp_path / "out" / "report.html" in files
     chunks = sorted((tmp_path / "out" / "scores").glob("*.json"))
     assert len(chunks) == 6

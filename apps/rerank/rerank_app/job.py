@@ -225,20 +225,20 @@ class Job:
             "solutions_per_s": round(self.rate, 3),
             "wall_s": round(time.perf_counter() - start_s, 3),
         }
-        write_report(beside(output, ".report.json"), report, frame)
-        page = self._write_page(output, report, frame)
+        data, page = (beside(output, ending) for ending in (".report.json", ".report.html"))
+        write_report(data, report, frame)
+        self._write_page(page, report, frame)
         self.work.remove()
         console = Console()
         print_table(console, frame)
         counts = self.counts
         print_choice(console, rule=self.ranker.rule, ties=counts["ties"], problems=counts["problems"])
-        shown = [("ranked rows", output), ("report", beside(output, ".report.json")), ("to look at", page)]
+        shown = [("ranked rows", output), ("report", data), ("to look at", page)]
         print_paths(console, [*shown, *([("rejected rows", rejected)] if num_rejected else [])])
         return EXIT_SOME_REJECTED if num_rejected else EXIT_FINE
 
-    def _write_page(self, output: Path, report: dict[str, Any], frame: pl.DataFrame) -> Path:
+    def _write_page(self, page: Path, report: dict[str, Any], frame: pl.DataFrame) -> None:
         notes = (self.work.notes(number) for number in range(self.counts["chunks"]))
-        page = beside(output, ".report.html")
         write_rank_page(
             page,
             title=f"Ranked: {self.settings.file.name}",
@@ -248,4 +248,3 @@ class Job:
             rules=self.ranker.rule_names,
             notes=(note["page"] for note in notes if note is not None),
         )
-        return page

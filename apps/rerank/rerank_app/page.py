@@ -50,7 +50,10 @@ _FILTERS = (
 def page_notes(
     problems: Sequence[Problem], rankings: Sequence[Sequence[Ranked]], *, rules: Sequence[str], before: int
 ) -> dict[str, Any]:
-    """What the page needs of a chunk: entries while fewer than `SHOWN_PROBLEMS` came before, and counts of scores."""
+    """What the page needs of a chunk: entries while fewer than `SHOWN_PROBLEMS` came before, and counts of scores.
+
+    `rules`: those whose choice is shown; the oracle's is not.
+    """
     ranked = [(p, r) for p, r in zip(problems, rankings, strict=True) if r]
     shown = ranked[: max(0, SHOWN_PROBLEMS - before)]
     chosen = _choices(shown, rules)

@@ -17,7 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 14.0, 42.0
 
 
 def element(
-    tag: str, parent: Element | None = None, text: str | None = None, **attributes: object
+    tag: str, parent: Element | None = None, text: str | None = None, /, **attributes: object
 ) -> Element:
     """A new element, put into its parent; `class_` becomes class, other underscores become hyphens.
 

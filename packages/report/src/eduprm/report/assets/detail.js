@@ -57,7 +57,7 @@ function numbers(node) {
     add("answer", el("span", { class: right === null ? "" : right ? "right" : "wrong" }, `${known(answer) ? oneLine(answer) : "none"}${right === null ? "" : right ? " ✓" : " ✗"}`));
     add("finished by", tree.finish[node] || "–");
     const by = Object.entries(tree.chosen).filter(([, leaf]) => leaf === node).map(([rule]) => ruleNames.get(rule) || rule);
-    if (by.length) add("chosen by", by.join(", "));
+    if (by.length) add("chosen by", el("span", { title: by.join(", ") }, by.slice(0, 4).join(", ") + (by.length > 4 ? ` and ${by.length - 4} more` : "")));
   }
   return el("dl", { class: "numbers" }, ...rows);
 }

@@ -1,0 +1,99 @@
+"""The command serves what it was told to, says which PRM that is, stops cleanly, and answers mistakes in one line."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from eduprm.serve import RetrySettings, Solution, score_served
+from eduprm.serve.server.cli import main
+from eduprm.serve.server.loading import describe, load_scorer
+from eduprm.serve.server.settings import ServeSettings
+
+STEPS = ["2 * 3 = 6\n", "#### 6"]
+
+
+@pytest.mark.slow
+def test_the_command_serves_and_ends_with_status_0(folder, prm):
+    command = [
+        sys.executable,
+        "-m",
+        "eduprm.serve",
+        "--prm",
+        str(folder),
+        "--port",
+        "0",
+        "--dtype",
+        "float32",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            url = re.search(r"http://127\.0\.0\.1:\d+", line)[0]
+            retry = RetrySettings(patience_s=60)
+            info, (result,) = score_served(url, [Solution(problem="2*3?", steps=STEPS)], retry=retry)
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert result.scores == pytest.approx(prm.score("2*3?", STEPS), abs=1e-6)
+    assert info.identity == describe(prm, folder, ServeSettings(prm=str(folder))).identity
+    assert line == f"serving {folder} (identity {info.identity[:12]}) on {url}; Ctrl-C stops it\n"
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_another_weight_or_format_is_another_identity(folder, prm, tmp_path):
+    settings = ServeSettings(prm="anywhere")
+    first = describe(prm, folder, settings)
+    assert first == describe(prm, folder, settings)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert describe(prm, copy, settings).identity == first.identity  # wherever it lies
+    config = copy / "config.json"
+    config.write_text(config.read_text().replace('"append_eos": true', '"append_eos": false'))
+    assert config.read_text() != (folder / "config.json").read_text()
+    assert describe(prm, copy, settings).identity != first.identity
+    shutil.copy(folder / "config.json", config)
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert describe(prm, copy, settings).identity != first.identity
+
+
+def test_a_folder_that_holds_no_prm_is_one_line(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["--prm", str(tmp_path), "--port", "0"]) == 2
+    err = capsys.readouterr().err
+    assert f"serve: --prm: {tmp_path} cannot be loaded as a PRM" in err
+    assert err.count("\n") == 1
+
+
+def test_mistakes_are_answered_before_anything_is_loaded(folder, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for arguments, message in (
+            (["--prm", "no/such"], "serve: --prm: no PRM at no/such"),
+            (["--prm", str(folder), "--port", str(port)], f"cannot listen on 127.0.0.1:{port}"),
+            (["--port", "99999"], "--port: expected less than or equal to 65535"),
+            (["--limits.max-steps", "0"], "--limits.max-steps: expected greater than or equal to 1"),
+            (["--dtype", "int8"], "--dtype: expected 'float32'"),
+        ):
+            assert main(arguments) == 2
+            err = capsys.readouterr().err
+            assert message in err
+            assert err.count("\n") == 1
+
+
+def test_loading_never_runs_code_of_the_checkpoint(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    mark = tmp_path / "ran"
+    (copy / "evil.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    config = (copy / "config.json").read_text()
+    name = '"auto_map": {"AutoConfig": "evil.Config", "AutoModelForTokenClassification": "evil.Model"},'
+    (copy / "config.json").write_text(config.replace("{", "{" + name, 1))
+    load_scorer(copy, ServeSettings(prm=str(copy)))
+    assert not os.path.exists(mark)
