@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from aiohttp import web
 
-from eduprm.search import BUNDLED_MODEL, resolve_model
+from eduprm.search import STEPS_MODEL, resolve_model
 from eduprm.search.sglang.testing import ScriptedServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +46,7 @@ def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
 
 
 def scripted() -> ScriptedServer:
-    return ScriptedServer(model=Path(resolve_model(BUNDLED_MODEL)).name, context=2000)
+    return ScriptedServer(model=Path(resolve_model(STEPS_MODEL)).name, context=2000)
 
 
 @pytest.fixture

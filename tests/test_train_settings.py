@@ -112,7 +112,7 @@ def test_help_shows_every_default_and_the_command_answers_mistakes_without_a_tra
     )
     assert done.returncode == 0
     assert "--search.threshold" in done.stdout
-    assert "(default: 0.5)" in done.stdout
+    assert "(default: 0.1)" in done.stdout
     wrong = subprocess.run(
         [sys.executable, "apps/train", "--seed", "x"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
