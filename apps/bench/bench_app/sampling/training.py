@@ -210,7 +210,9 @@ def _label_chains(chains: pl.DataFrame, shares: dict[StepKey, float], rule: str,
             share = float(row["correct"]) if row["finish"] is not None else shares[key]
         labels.append(float(share > 0) if target == "hard" else share)
         weights.append(float(end))
-    return chains.with_columns(
+    graded = chains.filter(pl.col("finish").is_not_null()).select("problem_id", "tree", "node_id", "correct")
+    labelled = label_forest(chains.drop("answer", "chain", "correct"), graded)
+    return labelled.with_columns(
         label=pl.Series(labels, dtype=pl.Float64), weight=pl.Series(weights, dtype=pl.Float64)
     )
 
