@@ -76,7 +76,7 @@ def test_mistakes_are_answered_before_anything_is_loaded(folder, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for arguments, message in (
-            (["--prm", "no/such"], "serve: --prm: no PRM at no/such"),
+            (["--prm", "no/such/prm"], "serve: --prm: no PRM at no/such/prm"),
             (["--prm", str(folder), "--port", str(port)], f"cannot listen on 127.0.0.1:{port}"),
             (["--port", "99999"], "--port: expected less than or equal to 65535"),
             (["--limits.max-steps", "0"], "--limits.max-steps: expected greater than or equal to 1"),
