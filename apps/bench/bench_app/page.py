@@ -138,7 +138,8 @@ def _facts(
 
 
 def _table(results: Mapping[str, pl.DataFrame], columns: Sequence[Column], whole: str) -> Table:
-    body, strong = [], []
+    body: list[list[str]] = []
+    strong: list[tuple[int, int]] = []
     for judge, frame in results.items():
         for row in frame.iter_rows(named=True):
             full = judge == next(iter(results))

@@ -75,8 +75,8 @@ def run(settings: PrmBenchSettings) -> int:
             ],
             first_only=False,
         )
-    shown = f"threshold {settings.threshold:.4g}: a step is judged right above it"
-    print_summary(prmbench_table(results), scored, threshold=shown)
+    rule = f"threshold {settings.threshold:.4g}: a step is judged right above it"
+    print_summary(prmbench_table(results), scored, threshold=rule)
     print_rejected(scored)
     print_paths(folder, scored)
     return 3 if scored.rejected.height else 0

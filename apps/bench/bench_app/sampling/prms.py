@@ -24,7 +24,7 @@ from eduprm.forest import atomic_write_bytes, topology
 from eduprm.search import derive_seed, resolve_model
 
 if TYPE_CHECKING:
-    from eduprm.prm import ProcessRewardModel
+    from eduprm.prm import InputBuilder, ProcessRewardModel
 
 
 class Prm:
@@ -49,11 +49,18 @@ class Prm:
 
         return ProcessRewardModel.from_pretrained(self.folder, self._world.settings.policy.device)
 
+    def _builder(self) -> InputBuilder:
+        from eduprm.prm import InputBuilder
+
+        builder = self.model.builder
+        assert isinstance(builder, InputBuilder)  # the recipe's own PRMs, not published ones
+        return builder
+
     async def __call__(self, problem_id: str, prefixes: Sequence[tuple[int, ...]]) -> list[float]:
         """Scores of beginnings of solutions: `eduprm.search.PrefixScorer`."""
         new = [ids for ids in dict.fromkeys(prefixes) if (problem_id, ids) not in self._known]
         if new:
-            builder = self.model.builder
+            builder = self._builder()
             prompt = builder.prompt_ids(self._questions[problem_id])
             scores = self.model.score_ids([(prompt, [builder.node_ids(ids, ends=False)]) for ids in new])
             self._known.update({(problem_id, ids): own[-1] for ids, own in zip(new, scores, strict=True)})
@@ -70,7 +77,7 @@ class Prm:
     def _score(self, trees: Trees) -> pl.DataFrame:
         steps = trees.tables["steps"]
         parents = topology(steps).parent.tolist()
-        builder = self.model.builder
+        builder = self._builder()
         ends = (steps["finish"] == "stop").fill_null(False).to_list()
         bodies = [
             builder.node_ids(ids, ends=end) if ids else []
