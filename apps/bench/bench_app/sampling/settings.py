@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from eduprm.bench.command_line import CommandSettings
 from eduprm.prm import InputFormat, LoraSettings, TrainConfig
-from eduprm.search import PolicySettings
+from eduprm.search import STEPS_MODEL, PolicySettings
 
 Kind = Literal["edu", "lines", "shepherd", "adaptive"]
 Order = Literal["chronological", "best_first"]
@@ -25,7 +25,7 @@ class _Part(BaseModel):
 class ProblemSettings(_Part):
     """Generated problems with a gold answer and a scorer; the two parts share no question."""
 
-    task: str = Field("products", description="a task of eduprm.bench.tasks, or rg:<reasoning-gym dataset>")
+    task: str = Field("long_sum", description="a task of eduprm.bench.tasks, or rg:<reasoning-gym dataset>")
     task_config: dict[str, int | float | bool | str] = Field(
         default_factory=dict, description="settings of the reasoning-gym dataset"
     )
@@ -38,7 +38,7 @@ class GridSettings(_Part):
     """The ways of sampling that are compared."""
 
     thresholds: tuple[float, ...] = Field(
-        (0.5, 1.0, 1.5, 2.0), min_length=1, description="nats, of EDU sampling"
+        (0.1, 0.5, 1.0, 1.5, 2.0), min_length=1, description="nats, of EDU sampling"
     )
     calibrated_anchors: tuple[float, ...] = Field(
         (4.0,), description="further thresholds: those that give a greedy solution so many anchors"
@@ -46,7 +46,7 @@ class GridSettings(_Part):
     orders: tuple[Order, ...] = Field(
         ("best_first", "chronological"), min_length=1, description="which waiting fork is taken next"
     )
-    pruned_thresholds: tuple[float, ...] = Field((0.5, 1.0), description="nats, of P-EDU (best-first)")
+    pruned_thresholds: tuple[float, ...] = Field((0.1, 0.5), description="nats, of P-EDU (best-first)")
     stop_below: float = Field(
         0.2, ge=0, le=1, description="P-EDU stops a branch at a step with a lower score"
     )
@@ -79,7 +79,7 @@ class TrainingSetSettings(_Part):
         description="edu: EDU trees cut at anchors; lines: the same trees cut at line breaks; shepherd: chains cut at "
         "line breaks, labels from rollouts; adaptive: chains cut at low confidence (AdaptiveStep), likewise",
     )
-    threshold: float = Field(0.5, ge=0, description="nats, at which EDU trees fork and the steps of edu end")
+    threshold: float = Field(0.1, ge=0, description="nats, at which EDU trees fork and the steps of edu end")
     leaves: int = Field(8, ge=1, description="solutions of one EDU tree")
     chains: int = Field(
         16, ge=1, description="chains drawn per problem, of which as many are used as tokens ask"
@@ -158,7 +158,7 @@ class SamplingSettings(CommandSettings):
     seed: int = Field(0, ge=0, description="of problems, draws, training and bootstrap")
     shard_problems: int = Field(8, ge=1, description="problems grown between two writes")
     bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals")
-    policy: PolicySettings = Field(PolicySettings(), description="the model that solves")
+    policy: PolicySettings = Field(PolicySettings(model=STEPS_MODEL), description="the model that solves")
     problem: ProblemSettings = Field(ProblemSettings(), description="the problems")
     grid: GridSettings = Field(GridSettings(), description="the ways of sampling")
     training: TrainingSetSettings = Field(TrainingSetSettings(), description="the PRMs' training sets")
