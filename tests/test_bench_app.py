@@ -202,7 +202,7 @@ def test_prmbench(bench, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["prosessbench"], "expected a command (processbench, prmbench), got 'prosessbench'"),
+        (["prosessbench"], "expected a command (processbench, prmbench, sampling), got 'prosessbench'"),
         (["processbench", "no.json"], "DATA: no.json: expected a file or the name of a data set"),
         (["processbench", "wrong.json"], "no usable row (row 1: expected columns id, problem, steps, label"),
         (["processbench", "b.jsonl"], "--choose-on: no subset 'gsm8k' in the data, which hold math"),

@@ -58,16 +58,20 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
             builder,
             folder.path("prm"),
             config=config,
-            steps=StepCut(
-                policy=settings.policy.model,
-                threshold=settings.search.threshold,
-                style=folder.facts("problems")["style"],
-            ),
+            steps=_cut(settings, folder),
             overwrite=True,
             trust_remote_code=trust,
         )
     except ValueError as error:
         raise UsageError(f"prm: {error}") from None
+
+
+def _cut(settings: TrainSettings, folder: RunFolder) -> StepCut | None:
+    """How the run's trees are cut; None for problems that came with prompts of their own."""
+    style = folder.facts("problems").get("style")
+    if style is None:
+        return None
+    return StepCut(policy=settings.policy.model, threshold=settings.search.threshold, style=style)
 
 
 def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
