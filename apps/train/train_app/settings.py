@@ -70,7 +70,7 @@ class ProblemSettings(_Part):
     )
     num_train: int = Field(64, ge=1, description="generated problems to train on; unused with a file")
     num_test: int = Field(
-        40, ge=1, description="problems held out, generated or of test_split; unused with a file"
+        32, ge=1, description="problems held out, generated or of test_split; unused with a file"
     )
     style: str | None = Field(
         None,
