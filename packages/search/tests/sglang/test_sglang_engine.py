@@ -203,7 +203,8 @@ def test_the_main_job_grows_its_trees_through_the_router(sglang_cluster, tmp_pat
     from train_app.cli import main
 
     arguments = [
-        "--engine", "sglang", "--url", router.url, "--run", str(tmp_path / "run"), "--problem.num-train", "4",
+        "--engine", "sglang", "--url", router.url, "--policy.model", MODEL, "--problem.task", "products",
+        "--search.threshold", "0.5", "--run", str(tmp_path / "run"), "--problem.num-train", "4",
         "--problem.num-test", "2", "--search.budget.max-leaves", "4", "--search.budget.max-tokens-per-path", "32",
         "--search.parallel-forks", "2", "--samples.num-samples", "3", "--only", "problems", "--only", "search",
         "--only", "label",
