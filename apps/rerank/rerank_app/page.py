@@ -155,9 +155,10 @@ def write_rank_page(
         table += np.array(note["bins"])
         for entry in note["entries"]:
             explorer.add(Entry(**entry))
-    left = report["problems"] - explorer.num_entries
-    shown = f"The list shows the first {explorer.num_entries:,} of {report['problems']:,} problems"
-    missing = [f"{shown}; all are in the ranked file."]
+    missing = []
+    if explorer.num_entries < report["problems"]:
+        shown = f"The list shows the first {explorer.num_entries:,} of {report['problems']:,} problems"
+        missing.append(f"{shown}; all are in the ranked file.")
     sizes = f"{report['problems']:,} problems · {report['solutions']:,} solutions"
     write_page(
         path,
@@ -169,7 +170,7 @@ def write_rank_page(
             figures=_figures(frame, table),
             explorer=explorer,
             settings=[(name, str(value)) for name, value in report["made_from"]["settings"].items()],
-            notes=missing if left else [],
+            notes=missing,
         ),
     )
 
@@ -182,15 +183,10 @@ def _facts(report: dict[str, Any], frame: pl.DataFrame, ranked_by: str) -> list[
         found.append(Fact(label=rule_label(row["rule"]), value=f"{100 * row['accuracy']:.1f} %", hint=hint))
     counts = f"{report['graded_problems']:,} with a gold answer"
     found.append(Fact(label="Problems ranked", value=f"{report['problems']:,}", hint=counts))
-    rejected = report["rejected"]
-    return [
-        *found,
-        *(
-            [Fact(label="Rows rejected", value=f"{rejected:,}", hint="see the rejected file")]
-            if rejected
-            else []
-        ),
-    ]
+    if report["rejected"]:
+        value = f"{report['rejected']:,}"
+        found.append(Fact(label="Rows rejected", value=value, hint="see the rejected file"))
+    return found
 
 
 def _table(frame: pl.DataFrame) -> Table:

@@ -6,14 +6,11 @@ Under torchrun the first process does as ever and the others help it to train: t
 
 from __future__ import annotations
 
-import logging
-import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eduprm.bench.command_line import UsageError, load_settings
+from eduprm.bench.command_line import UsageError, load_settings, quiet_libraries
 from eduprm.prm.processes import is_first_process, num_processes, share
 from train_app.progress import UnfinishedError, say
 from train_app.run_folder import RunFolder, stage_settings
@@ -55,7 +52,7 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
     wanted = settings.only or STAGES
     for stage in STAGES:
         folder.check(stage, chosen[stage])
-    _quiet()
+    quiet_libraries()
     began = time.monotonic()
     _write_config(settings, folder)
     for number, stage in enumerate(STAGES):
@@ -97,7 +94,7 @@ def _check_processes(settings: TrainSettings, folder: RunFolder) -> None:
 
 def _help(settings: TrainSettings, folder: RunFolder) -> None:
     """Take part in the first process's training, if it comes to that; it has checked folder and settings."""
-    _quiet()
+    quiet_libraries()
     if share(None):
         from train_app.train_prm import train
 
@@ -132,12 +129,3 @@ def _write_config(settings: TrainSettings, folder: RunFolder) -> None:
     from eduprm.bench.surroundings import surroundings
 
     folder.write_json("config.json", {"settings": settings.model_dump(mode="json"), **surroundings()})
-
-
-def _quiet() -> None:
-    """Libraries speak up for errors only; what the user should know, the stages say themselves."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    for category in (FutureWarning, SyntaxWarning):
-        warnings.filterwarnings("ignore", category=category)

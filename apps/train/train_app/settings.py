@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import SettingsConfigDict
 
 from eduprm.bench.command_line import CommandSettings
-from eduprm.prm import InputFormat, LoraSettings, TrainConfig
+from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search import STEPS_MODEL, Budget, EduSampling, PolicySettings
 from eduprm.search.sglang import EntropyKind, RetrySettings
 
@@ -114,18 +114,7 @@ class PrmSettings(_Part):
     input: InputFormat = Field(
         InputFormat(kind="plain", template="{problem}\n"), description="how problem and steps become tokens"
     )
-    train: TrainConfig = Field(
-        # For a model of 135M parameters and minutes: half of the layers, a high rate, many small steps.
-        TrainConfig(
-            learning_rate=1e-3,
-            epochs=2,
-            batch_tokens=512,
-            lora=LoraSettings(rank=16, alpha=32.0),
-            last_layers=15,
-            save_steps=40,
-        ),
-        description="training",
-    )
+    train: TrainConfig = Field(TrainConfig.for_small_model(), description="training")
 
 
 class TrainSettings(CommandSettings):

@@ -34,6 +34,7 @@ class Opinions:
         self.asked: list[tuple[int, ...]] = []
 
     async def __call__(self, problem_id, prefixes):
+        assert all(prefixes), "before the first token there is no step to judge"
         self.asked += prefixes
         return [opinion(problem_id, ids) for ids in prefixes]
 
@@ -60,7 +61,7 @@ def solutions(forest, order="best_first") -> dict[str, list[tuple[tuple[int, ...
     return found
 
 
-def reference(plain, prompt, problem_id, *, threshold, max_leaves, max_tokens, best_first):
+def reference(plain, prompt, problem_id, *, threshold, max_leaves, max_tokens, best_first, score=opinion):
     """Finished paths in the order found, and the branches that were stopped, up to the rejected step."""
     paths, stopped, waiting = [], [], []
 
@@ -73,7 +74,7 @@ def reference(plain, prompt, problem_id, *, threshold, max_leaves, max_tokens, b
             position = len(forced) + offset
             if entropy <= threshold:
                 continue
-            if opinion(problem_id, path[:position]) < 0.2:
+            if position and not score(problem_id, path[:position]) >= 0.2:
                 if forced:
                     stopped.append(path[:position])
                     return
@@ -130,12 +131,22 @@ def test_a_prm_that_rejects_nothing_gives_the_edu_tree(engine, problems, letters
 
 
 @pytest.mark.parametrize("score", [0.19, float("nan")])
-def test_a_prm_that_rejects_everything_leaves_the_greedy_path(engine, problems, plain, letters, score):
+def test_a_prm_that_rejects_everything_leaves_what_has_no_step_before_its_end(
+    engine, problems, plain, letters, score
+):
     strategy = PrunedEdu(edu=EduSampling(threshold=0.8, budget=BUDGET), scorer=constant(score))
     forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
     for number, prompt in enumerate(PROMPTS):
+        found = solutions(forest)[f"p{number}"]
         greedy = tuple(row[0] for row in plain.greedy(prompt, 14))
-        assert [ids for ids, _ in solutions(forest)[f"p{number}"]] == [greedy]
+        assert found[0][0] == greedy
+        # Forks leave it at the first token alone, before which there is nothing to reject.
+        assert all(ids[0] != greedy[0] for ids, _ in found[1:])
+        paths, _ = reference(
+            plain, prompt, f"p{number}", threshold=0.8, max_leaves=6, max_tokens=14, best_first=True,
+            score=lambda problem_id, ids: score,
+        )  # fmt: skip
+        assert [ids for ids, finish in found if finish != "pruned"] == paths
 
 
 def test_a_smaller_tree_is_a_prefix_of_a_larger_one(engine, problems, letters):

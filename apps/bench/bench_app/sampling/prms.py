@@ -62,16 +62,8 @@ class Prm:
         if new:
             builder = self._builder()
             prompt = builder.prompt_ids(self._questions[problem_id])
-            bodies = [builder.node_ids(ids, ends=False) for ids in new]
-            # Nothing written yet, or nothing but the end: there is no step to judge, and no reason to stop.
-            self._known.update(
-                {(problem_id, ids): 1.0 for ids, body in zip(new, bodies, strict=True) if not body}
-            )
-            asked = [(ids, body) for ids, body in zip(new, bodies, strict=True) if body]
-            scores = self.model.score_ids([(prompt, [body]) for _, body in asked])
-            self._known.update(
-                {(problem_id, ids): own[-1] for (ids, _), own in zip(asked, scores, strict=True)}
-            )
+            scores = self.model.score_ids([(prompt, [builder.node_ids(ids, ends=False)]) for ids in new])
+            self._known.update({(problem_id, ids): own[-1] for ids, own in zip(new, scores, strict=True)})
         return [self._known[problem_id, ids] for ids in prefixes]
 
     def score(self, trees: Trees) -> pl.DataFrame:

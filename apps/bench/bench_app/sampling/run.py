@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -31,7 +28,7 @@ from bench_app.sampling.prms import Prm, train_prms
 from bench_app.sampling.settings import STAGES, SamplingSettings
 from bench_app.sampling.training import RULE_OF, TrainingSets, make_training_sets
 from bench_app.sampling.world import World
-from eduprm.bench.command_line import UsageError
+from eduprm.bench.command_line import UsageError, quiet_libraries
 from eduprm.bench.grid import GRID_SCHEMA
 from eduprm.forest import write_table
 
@@ -50,7 +47,7 @@ class Grown(NamedTuple):
 
 def run(settings: SamplingSettings) -> int:
     """Run the command; returns the exit status."""
-    _quiet()
+    quiet_libraries()
     with working_in(settings.output):
         world = World(settings)
         try:
@@ -217,12 +214,3 @@ def _gold(
                 found[one.setting.family] = line_items(pl.concat(steps), most=_GOLD_SOLUTIONS)
         items[kind] = pl.concat(found.values()).filter(pl.col("problem").is_in(kept))
     return judge_lines(items, seed=world.settings.seed, bootstrap=world.settings.bootstrap)
-
-
-def _quiet() -> None:
-    """Libraries speak up for errors only; what the user should know, the stages say themselves."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    for category in (FutureWarning, SyntaxWarning):
-        warnings.filterwarnings("ignore", category=category)

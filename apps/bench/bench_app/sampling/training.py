@@ -63,6 +63,7 @@ def make_training_sets(world: World) -> TrainingSets:
     low = low_confidence_threshold([own for part in drawn for own in part], quantile=wanted.low_confidence)
     marked_edu = [marked(world, one, low) for one in trees]
     budget = sum(_num_tokens(one.tables["forest"]) for one in trees)
+    chosen = _choose_chains([marked(world, one, low) for one in chains], budget)
     sets: dict[Kind, pl.DataFrame] = {}
     facts: dict[str, dict[str, Any]] = {}
     for kind in wanted.kinds:
@@ -70,7 +71,6 @@ def make_training_sets(world: World) -> TrainingSets:
             sets[kind] = pl.concat([_label_tree(one, RULE_OF[kind]) for one in marked_edu])
             facts[kind] = {"decoded": budget, "chains": None}
             continue
-        chosen = _choose_chains([marked(world, one, low) for one in chains], budget)
         shares, rolled = rollout_shares(world, chosen, RULE_OF[kind])
         sets[kind] = _label_chains(chosen, shares, RULE_OF[kind], wanted.target)
         decoded = _num_tokens(sets[kind])

@@ -6,7 +6,10 @@ by a traceback. Knows pydantic-settings (extra `apps`) and nothing of what is se
 
 from __future__ import annotations
 
+import logging
+import os
 import tomllib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -20,6 +23,15 @@ _MAX_QUOTED_CHARS = 60
 
 class UsageError(Exception):
     """The command cannot be carried out as it was given; the text is what the user should read."""
+
+
+def quiet_libraries() -> None:
+    """Let libraries speak up for errors only; what the user should know, an app says itself."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    for category in (FutureWarning, SyntaxWarning):
+        warnings.filterwarnings("ignore", category=category)
 
 
 class CommandSettings(BaseSettings):

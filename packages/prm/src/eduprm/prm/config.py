@@ -169,3 +169,13 @@ class TrainConfig(_Frozen):
     trainer_arguments: dict[str, Any] = Field(
         default_factory=dict, description="further TrainingArguments (dataloader workers, reports, ...)"
     )
+
+    @classmethod
+    def for_small_model(cls) -> TrainConfig:
+        """Return settings for a model of 135M parameters and minutes: half of the layers, a high rate, small steps.
+
+        Examples:
+            >>> TrainConfig.for_small_model().last_layers
+            15
+        """
+        return cls(learning_rate=1e-3, epochs=2, batch_tokens=512, last_layers=15, save_steps=40)

@@ -84,7 +84,7 @@ def render_page(page: Page) -> str:
         style_hash=_hash(style),
         notes=[*page.notes, *(explorer.notes() if explorer else [])],
         data=Markup(explorer.data()) if explorer else None,
-        drawn={figure.title: Markup(figure.svg) for figure in page.figures},
+        figures=[(figure, Markup(figure.svg)) for figure in page.figures],
     )
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class TreeGrowth:
     """One tree on its way.
 
-    Overridden by others: `_forkable` (which anchors wait as forks), `_decoded` (how the path of a fork comes about)
-    and `_num_leaves` (what counts towards `max_leaves`).
+    Overridden by others: `_greedy_path` and `_decoded` (how the first path and that of a fork come about), `_forkable`
+    (which anchors wait as forks) and `_num_leaves` (what counts towards `max_leaves`).
     """
 
     def __init__(

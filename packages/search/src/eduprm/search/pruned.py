@@ -6,7 +6,7 @@ rest is our reading of it:
 * A score is asked for at the end of each step, so at each anchor, for the tokens before it. A branch that is rejected
   there is not decoded further and has no answer (finish "pruned"); no fork leaves it at that anchor or behind it.
 * The greedy path is decoded to its end whatever its scores, so that every tree has a solution; forks leave it only
-  before the first step that was rejected.
+  before the first step that was rejected. At the first token there is no step before, so nothing to reject.
 * `max_leaves` counts finished solutions; stopped branches cost tokens, and `max_stopped` bounds them.
 
 An engine runs a request to its end, so a path is asked for in pieces of `piece_tokens`; what a piece decoded behind the
@@ -119,6 +119,7 @@ class _PrunedGrowth(TreeGrowth):
 
     async def _judge(self, branch: Branch, steps: list[int]) -> bool:
         """Whether one of the steps that end before these positions is rejected; the first such position is noted."""
+        steps = [position for position in steps if position > 0]  # before the first token there is no step
         if not steps:
             return False
         prefixes = [branch.path_ids(position) for position in steps]
