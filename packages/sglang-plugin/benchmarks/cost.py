@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import socket
 import statistics
@@ -97,8 +98,14 @@ def decode(server: Server, ids: list[list[int]], *, tokens: int, asked: bool) ->
 
 
 def report(name: str, ratios: list[float]) -> None:
+    """Print the median ratio, its 95 % interval (bootstrap over rounds) and the quartiles of the rounds."""
     low, middle, high = statistics.quantiles(ratios, n=4)
-    print(f"{name:<24} {middle:.4f} [quartiles {low:.4f}, {high:.4f}; {len(ratios)} rounds]")
+    draw = random.Random(0)
+    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(4000))
+    print(
+        f"{name:<24} {middle:.4f} [95 %: {medians[100]:.4f}, {medians[-101]:.4f}; "
+        f"quartiles {low:.4f}, {high:.4f}; {len(ratios)} rounds]"
+    )
 
 
 def main() -> None:
