@@ -10,7 +10,6 @@ import polars as pl
 
 from eduprm.bench import make_split, messages_for, style_for
 from eduprm.bench.command_line import UsageError
-from eduprm.bench.prompts import STEPS
 from eduprm.bench.tasks import part_of
 from eduprm.forest import (
     PROBLEM_SCHEMA,
@@ -20,7 +19,7 @@ from eduprm.forest import (
     validate_problems,
     write_table,
 )
-from eduprm.search import STEPS_MODEL, PolicyTokenizer
+from eduprm.search import PolicyTokenizer
 from train_app.progress import say
 from train_app.run_folder import RunFolder
 from train_app.settings import TrainSettings
@@ -38,8 +37,8 @@ def make_problems_stage(settings: TrainSettings, folder: RunFolder) -> dict[str,
         problems, style = _from_dataset(settings, folder), "zero_shot"
     else:
         problems = _generated(settings)
-        # The taught policy answers the bare question; any other wants worked examples.
-        style = STEPS if settings.policy.model == STEPS_MODEL else style_for(settings.problem.task)
+        # A taught policy answers the bare question; any other wants worked examples.
+        style = style_for(settings.problem.task, policy=settings.policy.model)
     style = settings.problem.style or style
     tokenizer = PolicyTokenizer(settings.policy.model, trust_remote_code=settings.policy.trust_remote_code)
     try:

@@ -71,9 +71,10 @@ def test_eviction_changes_cost_and_nothing_else(tiny_model):
     tight = TransformersEngine(
         copy.deepcopy(tiny_model), stop_ids=frozenset({3}), max_rows=2, cache_tokens=16
     )
-    requests = [Request(prefix_ids=ids, max_new_tokens=6) for ids in prompts(6, seed=3)] * 2
-    for a, b in zip(run(roomy, requests), run(tight, requests), strict=True):
-        assert a.token_ids.tolist() == b.token_ids.tolist()
+    requests = [Request(prefix_ids=ids, max_new_tokens=6) for ids in prompts(6, seed=3)]
+    for _ in range(2):
+        for a, b in zip(run(roomy, requests), run(tight, requests), strict=True):
+            assert a.token_ids.tolist() == b.token_ids.tolist()
     assert tight.num_prefilled > roomy.num_prefilled
 
 
@@ -86,6 +87,41 @@ def test_samples_depend_on_their_seed_alone(tiny_model):
     a, b = run(few, requests), run(many, list(reversed(requests)))[::-1]
     assert [x.token_ids.tolist() for x in a] == [x.token_ids.tolist() for x in b]
     assert len({tuple(x.token_ids.tolist()) for x in a}) > 4
+
+
+@pytest.mark.parametrize(("max_rows", "cache_tokens"), [(3, 65_536), (64, 65_536), (3, 8)])
+def test_samples_that_agree_are_one_row(tiny_model, max_rows, cache_tokens):
+    # More ways than seats, so that some wait for one; all temperatures and lengths of a group go together.
+    engine = TransformersEngine(
+        copy.deepcopy(tiny_model), stop_ids=frozenset({3}), max_rows=max_rows, cache_tokens=cache_tokens
+    )
+    requests = [
+        Request(
+            prefix_ids=ids,
+            max_new_tokens=4 + seed % 5,
+            temperature=(0.0, 0.05, 0.2)[seed % 3],
+            seed=seed,
+            group=str(number),
+        )
+        for number, ids in enumerate(prompts(3, low=6))
+        for seed in range(12)
+    ]
+    together = run(engine, requests)
+    alone = TransformersEngine(copy.deepcopy(tiny_model), stop_ids=frozenset({3}), max_rows=1)
+    fed, once = 0, set()
+    for request, done in zip(requests, together, strict=True):
+        (expected,) = run(alone, [request])
+        assert done.token_ids.tolist() == expected.token_ids.tolist()
+        assert done.finish == expected.finish
+        np.testing.assert_allclose(done.logprobs, expected.logprobs, atol=2e-5)
+        np.testing.assert_allclose(done.entropies, expected.entropies, atol=5e-5)
+        assert done.runner_up_ids.tolist() == expected.runner_up_ids.tolist()
+        fed += len(done.token_ids)
+        once |= {
+            (request.prefix_ids, tuple(done.token_ids[:end].tolist())) for end in range(len(done.token_ids))
+        }
+    assert engine.num_decoded == fed
+    assert engine.num_fed == len(once) < 0.8 * fed
 
 
 def test_draws_follow_the_distribution(engine, plain):

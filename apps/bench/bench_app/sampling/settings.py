@@ -29,7 +29,10 @@ class ProblemSettings(_Part):
     task_config: dict[str, int | float | bool | str] = Field(
         default_factory=dict, description="settings of the reasoning-gym dataset"
     )
-    style: str | None = Field(None, description="worked examples before the question; none: the task's own")
+    style: str | None = Field(
+        None,
+        description="worked examples before the question; none: what the policy was taught, else the task's own",
+    )
     num_train: int = Field(96, ge=1, description="problems that PRMs are trained on")
     num_test: int = Field(96, ge=2, description="held-out problems on which everything is judged")
 

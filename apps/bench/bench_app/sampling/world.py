@@ -87,7 +87,7 @@ class World:
                 seed=self.settings.seed,
                 config=dict(wanted.task_config),
             )
-            style = wanted.style or style_for(wanted.task)
+            style = wanted.style or style_for(wanted.task, policy=self.settings.policy.model)
             prompts = [self.tokenizer.encode_chat(messages_for(q, style)) for q in found["question"]]
         except ValueError as error:
             raise UsageError(f"--problem: {error}") from None

@@ -18,6 +18,7 @@ _ZERO_SHOT_REQUEST = (
 )
 STEPS = "steps"
 _STEPS_SYSTEM = "Steps"
+_TAUGHT = {"smollm2-135m-steps": STEPS}
 _OPERATION = re.compile(r"\s*([*+-])\s*")
 
 
@@ -124,13 +125,21 @@ SHOTS: dict[str, tuple[tuple[str, str], ...]] = {
 """Worked examples by style: (question, solution) pairs."""
 
 
-def style_for(task: str) -> str:
-    """The style of a task: its own worked examples where they exist, else zero-shot.
+def style_for(task: str, *, policy: str | None = None) -> str:
+    """The style of a task: what the policy was taught, else the task's own worked examples, else zero-shot.
+
+    Args:
+        task: a task's name.
+        policy: a policy's name; one that was taught a style is asked in it, whatever the task.
 
     Examples:
         >>> style_for("products"), style_for("rg:gcd")
         ('products', 'zero_shot')
+        >>> style_for("products", policy="smollm2-135m-steps")
+        'steps'
     """
+    if policy in _TAUGHT:
+        return _TAUGHT[policy]
     return task if task in SHOTS else ZERO_SHOT
 
 

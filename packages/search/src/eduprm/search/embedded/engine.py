@@ -2,7 +2,9 @@
 
 Rows join and leave at every step (continuous batching); a row starts from whatever prefix is still held, in its slot
 or in the prefix cache, and computes the rest. One step is one forward over all rows, one pass over the logits
-(`eduprm.entropy.entropy_top2`) and one transfer to the host. Satisfies `eduprm.search.contract`.
+(`eduprm.entropy.entropy_top2`) and one transfer to the host. Requests of one group share a row until their tokens
+part: independent samples of a policy that is mostly sure cost what the trie of them holds. Satisfies
+`eduprm.search.contract`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -32,13 +33,16 @@ class TransformersEngine:
     Args:
         model: a causal language model in evaluation mode; its attention is set to the engine's own.
         stop_ids: tokens that end a path; None for the end tokens of the model's generation config.
-        max_rows: most paths decoded in one forward.
+        max_rows: most rows of one forward; requests of a group that agree so far are one row.
         cache_tokens: most prefix tokens whose keys and values are kept. Trees that are held (see `hold`) lose nothing
             of theirs: when they need this much, no further tree begins, and what they still grow goes beyond it.
 
     Raises:
         ValueError: the model has sliding-window or linear-attention layers, no end token is known, `max_rows` is below
             1 or `cache_tokens` below 0.
+
+    Attributes: `num_decoded`, tokens given to all requests so far; `num_fed`, rows fed to the model for them, fewer
+    where requests shared one.
     """
 
     def __init__(
@@ -57,10 +61,12 @@ class TransformersEngine:
         self._vocabulary = len(self._model.get_input_embeddings().weight)
         self._max_rows = max_rows
         self._seats = Seats(self._model, count=max_rows, cache_tokens=cache_tokens)
-        self._rows: list[Row | None] = []
-        self._waiting: deque[tuple[Request, asyncio.Future[Continuation]]] = deque()
+        # Per seat, and in line for one: the rows of one group that have the same tokens.
+        self._seated: list[list[Row] | None] = []
+        self._waiting: deque[list[Row]] = deque()
         self._loop_task: asyncio.Task[None] | None = None
         self.num_decoded = 0
+        self.num_fed = 0
 
     @classmethod
     def from_pretrained(
@@ -125,7 +131,7 @@ class TransformersEngine:
         Raises:
             RuntimeError: paths are being decoded.
         """
-        if self._rows or self._waiting:
+        if self._seated or self._waiting:
             raise RuntimeError("reset while paths are being decoded")
         self._seats.reset()
 
@@ -139,14 +145,14 @@ class TransformersEngine:
         check_request(request, context_length=self.context_length, vocabulary=self._vocabulary)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Continuation] = loop.create_future()
-        self._waiting.append((request, answer))
+        self._waiting.append([Row.of(request, answer)])
         if self._loop_task is None or self._loop_task.done():
             self._loop_task = loop.create_task(self._run())
         return await answer
 
     async def _run(self) -> None:
         try:
-            while self._waiting or self._rows:
+            while self._waiting or self._seated:
                 with torch.inference_mode():
                     self._admit()
                     self._step()
@@ -159,8 +165,8 @@ class TransformersEngine:
                 raise
 
     def _fail(self, error: BaseException) -> None:
-        pending = [row.answer for row in self._rows if row] + [answer for _, answer in self._waiting]
-        self._rows, self._waiting = [], deque()
+        pending = [row.answer for rows in (*self._seated, *self._waiting) if rows for row in rows]
+        self._seated, self._waiting = [], deque()
         self._seats.vacate()
         for answer in pending:
             if answer.done():
@@ -171,67 +177,100 @@ class TransformersEngine:
                 answer.cancel()
 
     def _admit(self) -> None:
-        """Seat waiting requests, then close the gaps left by rows that ended."""
+        """Seat what waits, then close the gaps left by rows that ended."""
         # Prefixes that are seated and still have tokens to compute, by seat.
         pending: dict[int, Prefill] = {}
-        while self._waiting:
-            free = [seat for seat, row in enumerate(self._rows) if row is None]
-            if len(self._rows) < self._max_rows:
-                free.append(len(self._rows))
-            if not free:
-                break
+        while self._waiting and (free := self._free_seats()):
             place = self._next_place()
             if place is None:
                 break
-            request, answer = self._waiting[place]
-            if answer.cancelled():
-                del self._waiting[place]
-                continue
-            seat = self._seats.nearest(free, request.prefix_ids)
-            # The last token is fed in the next step, whose logits are the first that are wanted.
-            known = request.prefix_ids[:-1]
-            if worth_waiting(
-                pending.values(), known, group=request.group, held=self._seats.held(seat, known)
-            ):
-                self._seats.compute(pending)
-            held = self._seats.bring(seat, known, tree=request.group)
-            if held < len(known):
-                pending[seat] = Prefill(known, held, request.group)
-            seeded = np.random.Generator(np.random.Philox(request.seed)) if request.temperature > 0 else None
-            self._rows[seat : seat + 1] = [Row(request, answer, list(request.prefix_ids), held, seeded)]
-            # Only now: had the model failed above, whoever asked is still on the list of those to be told.
-            del self._waiting[place]
+            rows = [row for row in self._take(place) if not row.answer.cancelled()]
+            if rows:
+                self._seat(rows, free, pending)
         self._seats.compute(pending)
-        while None in self._rows:
-            last = self._rows.pop()
+        while None in self._seated:
+            last = self._seated.pop()
             if last is not None:
-                gap = self._rows.index(None)
-                self._seats.move(len(self._rows), gap, len(last.tokens) - 1)
-                self._rows[gap] = last
+                gap = self._seated.index(None)
+                self._seats.move(len(self._seated), gap, len(last[0].tokens) - 1)
+                self._seated[gap] = last
+
+    def _free_seats(self) -> list[int]:
+        """Seats whose rows have ended, and the next one behind all others if there may be more."""
+        free = [seat for seat, rows in enumerate(self._seated) if rows is None]
+        return [*free, len(self._seated)] if len(self._seated) < self._max_rows else free
 
     def _next_place(self) -> int | None:
-        """Which waiting request is seated next: one of a tree that has begun, else a new one if there is room."""
-        for place, (request, _) in enumerate(self._waiting):
-            if not self._seats.is_new(request.group):
+        """Which of those in line is seated next: one of a tree that has begun, else a new one if there is room."""
+        for place, rows in enumerate(self._waiting):
+            if not self._seats.is_new(rows[0].request.group):
                 return place
         # With no row at work nobody would make room: one may always go on.
-        idle = all(row is None for row in self._rows)
+        idle = all(rows is None for rows in self._seated)
         return 0 if self._seats.has_room or idle else None
 
+    def _take(self, place: int) -> list[Row]:
+        """Take rows out of the line, and with them all others of the group that have the same tokens."""
+        first = self._waiting[place][0]
+        together = [rows for rows in self._waiting if rows[0].agrees_with(first)]
+        self._waiting = deque(rows for rows in self._waiting if not rows[0].agrees_with(first))
+        return [row for rows in together for row in rows]
+
+    def _seat(self, rows: list[Row], free: list[int], pending: dict[int, Prefill]) -> None:
+        """Seat rows of the same tokens where most of their prefix lies, and note what is to be computed of it."""
+        group, tokens = rows[0].request.group, tuple(rows[0].tokens)
+        seat = self._seats.nearest(free, tokens)
+        # At once: had the model failed below, these must be among those to be told.
+        self._seated[seat : seat + 1] = [rows]
+        # The last token is fed in the next step, whose logits are the first that are wanted.
+        known = tokens[:-1]
+        if worth_waiting(pending.values(), known, group=group, held=self._seats.held(seat, known)):
+            self._seats.compute(pending)
+        held = self._seats.bring(seat, known, tree=group)
+        if held < len(known):
+            pending[seat] = Prefill(known, held, group)
+        for number, row in enumerate(rows):
+            if not row.num_new:
+                # What the first one has computed, the others find.
+                row.cached_tokens = len(known) if number else held
+
     def _step(self) -> None:
-        """One forward over all rows; rows that end are answered."""
-        rows = [row for row in self._rows if row is not None]
-        if not rows:
+        """One forward over all rows; requests that end are answered, and those that part get rows of their own."""
+        seated = [rows for rows in self._seated if rows is not None]
+        if not seated:
             return
-        logits = self._seats.step([row.tokens for row in rows])
-        for seat, (row, (token, measured)) in enumerate(zip(rows, next_tokens(logits, rows), strict=True)):
-            row.add(token, measured)
+        logits = self._seats.step([rows[0].tokens for rows in seated])
+        for seat, (rows, found) in enumerate(zip(seated, next_tokens(logits, seated), strict=True)):
+            going: dict[int, list[Row]] = {}
+            for row, (token, measured) in zip(rows, found, strict=True):
+                row.add(token, measured)
+                if row.finish(self._stop_ids) is None:
+                    going.setdefault(token, []).append(row)
+            if sum(map(len, going.values())) < len(rows):
+                self._end(seat, [row for row in rows if row.finish(self._stop_ids)])
+            self._part(seat, list(going.values()))
+        self.num_decoded += sum(map(len, seated))
+        self.num_fed += len(seated)
+        if all(rows is None for rows in self._seated):
+            self._seated = []
+
+    def _end(self, seat: int, ended: list[Row]) -> None:
+        """Keep the prefix of rows that have ended for later forks, and answer them."""
+        self._seats.keep(seat, tuple(ended[0].tokens[:-1]), tree=ended[0].request.group)
+        for row in ended:
             finish = row.finish(self._stop_ids)
-            if finish is not None:
-                self._seats.keep(seat, tuple(row.tokens[:-1]), tree=row.request.group)
-                self._rows[seat] = None
-                if not row.answer.done():
-                    row.answer.set_result(row.continuation(finish))
-        self.num_decoded += len(rows)
-        if all(row is None for row in self._rows):
-            self._rows = []
+            if finish is not None and not row.answer.done():
+                row.answer.set_result(row.continuation(finish))
+
+    def _part(self, seat: int, ways: list[list[Row]]) -> None:
+        """Leave the first of the rows that now differ in their last token where they are; find seats for the others."""
+        self._seated[seat] = ways[0] if ways else None
+        for rows in ways[1:]:
+            known = tuple(rows[0].tokens[:-1])
+            free = self._free_seats()
+            if free:
+                self._seats.move(seat, free[0], len(known))
+                self._seated[free[0] : free[0] + 1] = [rows]
+            else:
+                self._seats.keep(seat, known, tree=rows[0].request.group)
+                self._waiting.appendleft(rows)

@@ -1,4 +1,4 @@
-"""One path being decoded, and the drawing of its tokens.
+"""One request being decoded, and the drawing of its tokens.
 
 A row knows its tokens and what was measured at each; it does not know where its keys and values lie.
 """
@@ -27,6 +27,16 @@ class Row:
     cached_tokens: int
     generator: np.random.Generator | None
     measured: list[tuple[float, float, int, float]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, request: Request, answer: asyncio.Future[Continuation]) -> Row:
+        """A request that has no token yet."""
+        seeded = np.random.Generator(np.random.Philox(request.seed)) if request.temperature > 0 else None
+        return cls(request, answer, list(request.prefix_ids), 0, seeded)
+
+    def agrees_with(self, other: Row) -> bool:
+        """Whether both belong to one group and have the same tokens so far, so that one forward serves both."""
+        return self.request.group == other.request.group and self.tokens == other.tokens
 
     @property
     def num_new(self) -> int:
@@ -64,60 +74,80 @@ Measured = tuple[float, float, int, float]
 """Log-prob, entropy (nats), runner-up id and its log-prob, of one token."""
 
 
-def next_tokens(logits: torch.Tensor, rows: list[Row]) -> list[tuple[int, Measured]]:
-    """Each row's next token, greedy or drawn, with its measurements: one pass and one transfer for all.
+def next_tokens(logits: torch.Tensor, seated: list[list[Row]]) -> list[list[tuple[int, Measured]]]:
+    """The next token of every row, greedy or drawn, with its measurements: one pass and one transfer for all.
 
     Args:
-        logits: [rows, vocab], raw.
-        rows: in the same order.
+        logits: [seats, vocab], raw.
+        seated: per seat, the rows that its logits are for.
 
     Raises:
-        ValueError: a row's logits are no distribution (NaN).
+        ValueError: a seat's logits are no distribution (NaN).
     """
+    rows = [row for own in seated for row in own]
+    seats = [seat for seat, own in enumerate(seated) for _ in own]
+    at = torch.tensor(seats, device=logits.device)
     top = entropy_top2(logits)
     # A row of NaN has ids -1, at which nothing can be gathered; it is refused below, after the one transfer.
-    top = top._replace(top_ids=top.top_ids.clamp_min(0))
-    tokens = top.top_ids[:, 0].clone()
+    top_ids = top.top_ids.clamp_min(0)
+    normaliser = (logits.gather(1, top_ids[:, :1]).float() - top.top_logprobs[:, :1]).squeeze(1)[at]
+    top_ids, top_logprobs = top_ids[at], top.top_logprobs[at]
+    tokens = top_ids[:, 0].clone()
     drawn = [(index, row.generator) for index, row in enumerate(rows) if row.generator is not None]
     if drawn:
-        at = [index for index, _ in drawn]
+        which = [index for index, _ in drawn]
         uniforms = np.array([generator.random() for _, generator in drawn])
-        tokens[at] = draw(logits[at], [rows[index].request.temperature for index in at], uniforms)
-    normaliser = logits.gather(1, top.top_ids[:, :1]).float() - top.top_logprobs[:, :1]
-    logprobs = (logits.gather(1, tokens[:, None]).float() - normaliser).squeeze(1)
-    is_top = tokens == top.top_ids[:, 0]
-    runner_ids = torch.where(is_top, top.top_ids[:, 1], top.top_ids[:, 0])
-    runner_logprobs = torch.where(is_top, top.top_logprobs[:, 1], top.top_logprobs[:, 0])
+        heats = [rows[index].request.temperature for index in which]
+        tokens[which] = draw(logits, [seats[index] for index in which], heats, uniforms)
+    logprobs = logits[at, tokens].float() - normaliser
+    is_top = tokens == top_ids[:, 0]
+    runner_ids = torch.where(is_top, top_ids[:, 1], top_ids[:, 0])
+    runner_logprobs = torch.where(is_top, top_logprobs[:, 1], top_logprobs[:, 0])
     # One transfer: float64 holds token ids and float32 values alike, exactly.
-    columns = (tokens, logprobs, top.entropy_nats, runner_ids, runner_logprobs)
+    columns = (tokens, logprobs, top.entropy_nats[at], runner_ids, runner_logprobs)
     table = torch.stack([column.double() for column in columns], dim=1).tolist()
-    broken = sum(math.isnan(entropy) for _, _, entropy, _, _ in table)
+    broken = len({seat for seat, line in zip(seats, table, strict=True) if math.isnan(line[2])})
     if broken:
         raise ValueError(
-            f"the model gave NaN logits in {broken} of {len(rows)} rows ({logits.dtype}): expected numbers; "
+            f"the model gave NaN logits in {broken} of {len(seated)} rows ({logits.dtype}): expected numbers; "
             "load it with dtype float32, or check its weights"
         )
-    # Rounding may put a certain token's log-prob above 0, or its entropy below.
-    return [
-        (int(token), (min(logprob, 0.0), max(entropy, 0.0), int(runner), min(runner_logprob, 0.0)))
-        for token, logprob, entropy, runner, runner_logprob in table
-    ]
+    found: list[list[tuple[int, Measured]]] = [[] for _ in seated]
+    for seat, (token, logprob, entropy, runner, runner_logprob) in zip(seats, table, strict=True):
+        # Rounding may put a certain token's log-prob above 0, or its entropy below.
+        measured = (min(logprob, 0.0), max(entropy, 0.0), int(runner), min(runner_logprob, 0.0))
+        found[seat].append((int(token), measured))
+    return found
 
 
-def draw(logits: torch.Tensor, temperatures: list[float], uniforms: NDArray[np.float64]) -> torch.Tensor:
-    """Draw one token a row by inverting the cumulative distribution.
+def draw(
+    logits: torch.Tensor, seats: list[int], temperatures: list[float], uniforms: NDArray[np.float64]
+) -> torch.Tensor:
+    """Draw tokens by inverting the cumulative distribution, each distribution computed once.
 
-    One uniform number a token keeps a row's draws its own, whatever rows share the batch.
+    One uniform number a token keeps a request's draws its own, whatever others share its row or batch.
 
     Args:
-        logits: [rows, vocab], any float dtype.
-        temperatures: one a row, above 0.
-        uniforms: [rows], in [0, 1).
+        logits: [seats, vocab], any float dtype.
+        seats: per token, the row of `logits` that it is drawn from.
+        temperatures: per token, above 0.
+        uniforms: per token, in [0, 1).
 
     Returns:
-        int64 token ids, [rows].
+        int64 token ids, one per token asked for.
     """
-    scale = torch.tensor(temperatures, dtype=torch.float64, device=logits.device)[:, None]
-    cumulative = torch.softmax(logits.double() / scale, dim=-1).cumsum(dim=-1)
-    targets = torch.as_tensor(uniforms, device=logits.device)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, targets, right=True).squeeze(1).clamp_max(logits.shape[1] - 1)
+    places = {key: number for number, key in enumerate(dict.fromkeys(zip(seats, temperatures, strict=True)))}
+    device = logits.device
+    scale = torch.tensor([heat for _, heat in places], dtype=torch.float64, device=device)[:, None]
+    own = logits[[seat for seat, _ in places]].double()
+    cumulative = torch.softmax(own / scale, dim=-1).cumsum(dim=-1)
+    wanted: list[list[float]] = [[] for _ in places]
+    where = []
+    for key, uniform in zip(zip(seats, temperatures, strict=True), uniforms.tolist(), strict=True):
+        where.append((places[key], len(wanted[places[key]])))
+        wanted[places[key]].append(uniform)
+    width = max(map(len, wanted))
+    padded = torch.tensor([[*some, *[0.0] * (width - len(some))] for some in wanted], dtype=torch.float64)
+    targets = padded.to(device) * cumulative[:, -1:]
+    found = torch.searchsorted(cumulative, targets, right=True).clamp_max(logits.shape[1] - 1)
+    return found[tuple(torch.tensor(where, device=device).T)]
