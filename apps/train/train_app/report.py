@@ -13,6 +13,7 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
+from eduprm.bench import RULES
 from eduprm.bench.figures import (
     accuracy_against_tokens,
     entropy_distribution,
@@ -162,6 +163,15 @@ def _solutions(folder: RunFolder, judged: Judgement) -> None:
     atomic_write_bytes(folder.path("solutions.jsonl"), lines.encode())
 
 
+def _left_to_the_page() -> list[str]:
+    """Votes weighted by anything but the headline's score: too many rows for a terminal."""
+    return [
+        rule.name
+        for rule in RULES.values()
+        if rule.kind == "vote" and rule.needs_step_scores and not rule.name.endswith(HEADLINE_RULE)
+    ]
+
+
 def show(settings: TrainSettings, folder: RunFolder) -> None:
     """Print the closing table and where everything is, on standard output."""
     metrics = folder.read_json("metrics.json")
@@ -172,9 +182,12 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
     largest = curves.filter(pl.col("n") == curves["n"].max())
     tokens = dict(largest.select("method", "decoded").unique().iter_rows())
     console.print()
+    shown = largest.filter(~pl.col("rule").is_in(_left_to_the_page()))
     console.print(
-        results_table(largest, tokens=tokens, title="Best-of-N on held-out problems, % right [95 %]")
+        results_table(shown, tokens=tokens, title="Best-of-N on held-out problems, % right [95 %]")
     )
+    left = largest["rule"].n_unique() - shown["rule"].n_unique()
+    console.print(f"{left} more rules, votes by other scores of a solution, are in report.html.", markup=False)
     for rule in ("oracle", HEADLINE_RULE):
         drop, keep = (metrics["edu_minus_equal_tokens"][way][rule] for way in ("drop", "keep"))
         console.print(
