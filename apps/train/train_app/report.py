@@ -183,11 +183,11 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
     tokens = dict(largest.select("method", "decoded").unique().iter_rows())
     console.print()
     shown = largest.filter(~pl.col("rule").is_in(_left_to_the_page()))
-    console.print(
-        results_table(shown, tokens=tokens, title="Best-of-N on held-out problems, % right [95 %]")
-    )
+    console.print(results_table(shown, tokens=tokens, title="Best-of-N on held-out problems, % right [95 %]"))
     left = largest["rule"].n_unique() - shown["rule"].n_unique()
-    console.print(f"{left} more rules, votes by other scores of a solution, are in report.html.", markup=False)
+    console.print(
+        f"{left} more rules, votes by other scores of a solution, are in report.html.", markup=False
+    )
     for rule in ("oracle", HEADLINE_RULE):
         drop, keep = (metrics["edu_minus_equal_tokens"][way][rule] for way in ("drop", "keep"))
         console.print(

@@ -23,6 +23,7 @@ from train_app.progress import Bar, UnfinishedError, bar, say
 from train_app.run_folder import RunFolder
 from train_app.settings import TrainSettings
 from train_app.shards import Shard, missing, rejected_of, shards, store
+from train_app.threshold_advice import threshold_advice
 
 _Todo = list[tuple[Shard, list[Job]]]
 
@@ -46,6 +47,11 @@ def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     rejected = rejected_of(folder)
     left = rejected.filter("transient")
     facts = _summary(folder, rejected.height - left.height)
+    if todo and not left.height:
+        trees = pl.concat([pl.read_parquet(path) for path in _files(folder, "forest", "train-")])
+        advice = threshold_advice(trees, settings.search, decoder=tokenizer)
+        if advice:
+            say(advice)
     if left.height:
         total = sum(len(shard.jobs()) for shard in shards(settings, problems))
         raise UnfinishedError(
@@ -146,5 +152,5 @@ def _summary(folder: RunFolder, rejected: int) -> dict[str, Any]:
     return {"trees": trees, "rejected": rejected}
 
 
-def _files(folder: RunFolder, kind: str) -> list[Any]:
-    return sorted(folder.path(kind).glob("[!.]*.parquet"))
+def _files(folder: RunFolder, kind: str, beginning: str = "[!.]") -> list[Any]:
+    return sorted(folder.path(kind).glob(f"{beginning}*.parquet"))

@@ -26,8 +26,9 @@ from eduprm.entropy.calibrate import calibrate_threshold
 from eduprm.forest import leaf_paths
 from eduprm.label import label_forest
 from eduprm.search import Budget, EduSampling, HighTemperature, derive_seed
+from eduprm.search.greedy import greedy_entropies
 from eduprm.search.steps import step_ends
-from eduprm.segment import is_symbol, low_confidence_threshold
+from eduprm.segment import low_confidence_threshold
 
 RULE_OF: dict[Kind, str] = {"edu": "anchor", "lines": "line", "shepherd": "line", "adaptive": "unsure"}
 """Where the steps of each PRM end, in training and when it judges."""
@@ -110,23 +111,11 @@ def _calibrated(world: World, trees: list[Trees]) -> dict[float, float]:
     wanted = world.settings.grid.calibrated_anchors
     if not wanted:
         return {}
-    greedy = pl.concat(
-        [
-            leaf_paths(one.tables["forest"]).unique("problem_id", keep="first", maintain_order=True)
-            for one in trees
-        ]
-    )
-    texts = [[world.tokenizer.decode([token]) for token in ids] for ids in greedy["token_ids"].to_list()]
-    stops = [finish == "stop" for finish in greedy["finish"].to_list()]
-    # A stop token is no symbol: to end or to go on is a choice of its own.
-    skip = [
-        [is_symbol(text) and not (stop and place == len(own) - 1) for place, text in enumerate(own)]
-        for own, stop in zip(texts, stops, strict=True)
-    ]
+    greedy = greedy_entropies(pl.concat([one.tables["forest"] for one in trees]), decoder=world.tokenizer)
     try:
         return {
             anchors: calibrate_threshold(
-                greedy["entropies"].to_list(), anchors_per_solution=anchors, skip=skip
+                greedy.entropies, anchors_per_solution=anchors, skip=greedy.skip
             ).threshold_nats
             for anchors in wanted
         }

@@ -1,0 +1,44 @@
+"""The greedy path of each tree, with the entropies and the symbols on it: what a threshold is calibrated on.
+
+The first leaf of an EDU tree is the greedy solution. Which threshold gives it how many anchors, says
+`eduprm.entropy.calibrate_threshold`, which knows neither trees nor texts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import polars as pl
+
+from eduprm.forest import leaf_paths
+from eduprm.search.contract import TokenDecoder
+from eduprm.segment import is_symbol
+
+
+class GreedyEntropies(NamedTuple):
+    """Per tree: the entropies (nats) along its greedy path, and where a bare symbol can be no anchor."""
+
+    entropies: list[list[float]]
+    skip: list[list[bool]]
+
+
+def greedy_entropies(forest: pl.DataFrame, *, decoder: TokenDecoder) -> GreedyEntropies:
+    """Entropies and symbols of the first leaf of every tree of a forest (NODE_SCHEMA) of EDU trees.
+
+    Examples:
+        >>> class Letters:
+        ...     def decode(self, token_ids):
+        ...         return "".join(chr(token) for token in token_ids)
+        >>> from eduprm.forest import NODE_SCHEMA
+        >>> row = ("p", "edu", 0, None, list(b"a."), [-0.1, -0.2], [0.5, 0.75], "a.", "length")
+        >>> found = greedy_entropies(pl.DataFrame([row], schema=NODE_SCHEMA, orient="row"), decoder=Letters())
+        >>> found.entropies, found.skip
+        ([[0.5, 0.75]], [[False, True]])
+    """
+    paths = leaf_paths(forest).unique(["problem_id", "tree"], keep="first", maintain_order=True)
+    skip = []
+    for ids, finish in paths.select("token_ids", "finish").iter_rows():
+        # A stop token is no symbol: to end or to go on is a choice of its own.
+        last = len(ids) - 1 if finish == "stop" else None
+        skip.append([is_symbol(decoder.decode([token])) and place != last for place, token in enumerate(ids)])
+    return GreedyEntropies(paths["entropies"].to_list(), skip)
