@@ -79,6 +79,17 @@ def setting_candidates(
     return named.select(list(GRID_SCHEMA)).cast(pl.Schema(GRID_SCHEMA))
 
 
+def distinct_tokens(setting: Setting, trees: Trees, *, seed: int | None) -> pl.DataFrame:
+    """setting, seed, problem_id, order, num_tokens: what each solution adds to a trie of those before it."""
+    most = found_leaves(setting, trees)["place"].max()
+    ns = range(1, (most if isinstance(most, int) else 0) + 2)
+    sizes = setting_tokens(setting, trees, seed=seed, ns=ns).filter(pl.col("leaves") == pl.col("n"))
+    before = pl.col("trie").shift(1, fill_value=0).over("problem_id", order_by="n")
+    return sizes.select(
+        "setting", "seed", "problem_id", order=pl.col("n") - 1, num_tokens=pl.col("trie") - before
+    )
+
+
 def setting_tokens(setting: Setting, trees: Trees, *, seed: int | None, ns: Sequence[int]) -> pl.DataFrame:
     """TOKEN_SCHEMA rows of a setting at each n."""
     leaves = found_leaves(setting, trees)

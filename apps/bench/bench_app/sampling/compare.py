@@ -28,8 +28,8 @@ class Comparison(NamedTuple):
         tokens: TOKEN_SCHEMA, the raw costs.
         points: per prm, setting, n and rule: mean with interval over problems and seeds; mean decoded, trie and
             unshared tokens; seconds.
-        differences: per comparison (equal n; samples =tokens; greedy + samples =tokens), prm, setting, against, n and
-            rule: the mean of EDU minus the other, paired.
+        differences: per comparison (equal n; samples =tokens; samples =distinct tokens; greedy + samples =tokens), prm,
+            setting, against, n and rule: the mean of EDU minus the other, paired.
         spent: what equal tokens came to: per comparison, edu, edu_n, setting: budget, spent, samples, exhausted.
     """
 
@@ -44,6 +44,7 @@ def compare(
     plain: pl.DataFrame,
     scored: Mapping[str, pl.DataFrame],
     tokens: pl.DataFrame,
+    distinct: pl.DataFrame,
     *,
     headline: str,
     families: Mapping[str, str],
@@ -57,6 +58,8 @@ def compare(
         plain: candidates of all settings, GRID_SCHEMA.
         scored: per PRM, candidates with its scores, of the settings that it scored.
         tokens: TOKEN_SCHEMA.
+        distinct: setting, seed, problem_id, order and num_tokens of samples: the tokens of each that no earlier sample
+            of the problem begins with.
         headline: the PRM of comparisons at equal tokens.
         families: of each setting: EDU, P-EDU, HT or greedy.
         ns: numbers of solutions.
@@ -79,16 +82,29 @@ def compare(
     points = points.with_columns(family=family)
     gaps = [_gaps_at_equal_n(outcomes, families)]
     spents = []
-    for comparison, with_greedy in (("samples, =tokens", False), ("greedy + samples, =tokens", True)):
-        found, spent = _gaps_at_equal_tokens(
-            {"": plain, headline: scored[headline]}, outcomes, tokens, families, with_greedy=with_greedy
-        )
+    judged = {"": plain, headline: scored[headline]}
+    shared = {prm: _paid_once(frame, distinct) for prm, frame in judged.items()}
+    for comparison, candidates, with_greedy in (
+        ("samples, =tokens", judged, False),
+        ("samples, =distinct tokens", shared, False),
+        ("greedy + samples, =tokens", judged, True),
+    ):
+        found, spent = _gaps_at_equal_tokens(candidates, outcomes, tokens, families, with_greedy=with_greedy)
         gaps.append(found.with_columns(comparison=pl.lit(comparison)))
         spents.append(spent.with_columns(comparison=pl.lit(comparison)))
     by = ["comparison", "prm", "setting", "against", "n", "rule"]
     gap = pl.concat([one.select(*by, "seed", "problem_id", "gap") for one in gaps])
     differences = summarise_repeats(gap, by=by, value="gap", seed=seed, bootstrap=bootstrap)
     return Comparison(outcomes, tokens, points, differences, pl.concat(spents))
+
+
+def _paid_once(candidates: pl.DataFrame, distinct: pl.DataFrame) -> pl.DataFrame:
+    """Samples whose tokens count only where no earlier sample of the problem has them already."""
+    keys = ["setting", "seed", "problem_id", "order"]
+    # A solution that was drawn before still costs one: candidates without a token are refused.
+    own = distinct.select(*keys, new=pl.col("num_tokens").clip(lower_bound=1))
+    joined = candidates.join(own, on=keys, how="left", maintain_order="left")
+    return joined.with_columns(num_tokens=pl.coalesce("new", "num_tokens").cast(pl.Int32)).drop("new")
 
 
 def _named(outcomes: pl.DataFrame, prm: str) -> pl.DataFrame:

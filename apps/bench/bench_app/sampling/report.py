@@ -78,6 +78,8 @@ def _figures(world: World, comparison: Comparison) -> None:
                 "rule", "n", "decoded", "ci_low", "ci_high", method="setting", accuracy="mean"
             )
             stem = re.sub(r"[^\w.]+", "-", f"{rule}-{threshold}").strip("-")
-            accuracy_against_tokens(
-                curves, figures / f"{stem}.png", title=f"Held-out accuracy, threshold {threshold}"
-            )
+            title = f"Held-out accuracy, threshold {threshold}"
+            accuracy_against_tokens(curves, figures / f"{stem}.png", title=title)
+            once = curves.with_columns(decoded=rows["trie"])
+            title += ": distinct tokens"
+            accuracy_against_tokens(once, figures / f"{stem}-distinct.png", title=title)

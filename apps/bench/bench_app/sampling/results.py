@@ -20,10 +20,11 @@ def results_page(comparison: Comparison, facts: dict[str, Any]) -> str:
     parts = [
         "# Results of `uv run apps/bench sampling`",
         _what(facts),
-        "## pass@N (any solution right), and tokens decoded per problem",
+        "## pass@N (any solution right), and tokens per problem",
+        _PASS,
         _by_n(points.filter(rule="oracle", prm="")),
         "## Best of N: the PRM edu",
-        f"At N = {largest}, greedy decoding at 1. % of problems right [95 %].",
+        f"Of {largest} solutions, and the greedy one alone; % of problems right [95 %].",
         _by_rule(points.filter(pl.col("prm") == "edu", pl.col("rule").is_in(_BEST_OF)), largest),
         "Without a PRM:",
         _by_rule(points.filter(pl.col("prm") == "", pl.col("rule").is_in(_PLAIN)), largest),
@@ -44,11 +45,17 @@ def results_page(comparison: Comparison, facts: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_PASS = (
+    "% of problems [95 %]; tokens decoded, each solution by itself or each fork from where it left its tree; in "
+    "brackets the distinct ones, which is what samples cost where those that agree so far are decoded as one."
+)
+
 _DIFFERENCES = (
     "Points of accuracy, paired by problem and draw, with 95 % intervals over problems and draws. *samples, =tokens*: "
     "as many samples as the tokens of EDU pay for, the one that crosses the budget included (it favours samples). "
-    "*greedy + samples, =tokens*: the greedy solution is paid first, the crossing sample is left out. Bold: the "
-    "interval leaves 0 out. Many intervals stand here: one in twenty leaves 0 out by chance."
+    "*samples, =distinct tokens*: likewise, but of each sample only what no earlier one of the problem begins with is "
+    "paid (at least one token). *greedy + samples, =tokens*: the greedy solution is paid first, the crossing sample is "
+    "left out. Bold: the interval leaves 0 out. Many intervals stand here: one in twenty leaves 0 out by chance."
 )
 
 
@@ -82,7 +89,10 @@ def _by_n(points: pl.DataFrame) -> str:
     rows = []
     for (setting,), own in points.group_by(["setting"], maintain_order=True):
         by_n = {row["n"]: row for row in own.iter_rows(named=True)}
-        cells = [f"{_cell(by_n[n])}; {by_n[n]['decoded']:.0f}" if n in by_n else "" for n in ns]
+        cells = [
+            f"{_cell(by_n[n])}; {by_n[n]['decoded']:.0f} ({by_n[n]['trie']:.0f})" if n in by_n else ""
+            for n in ns
+        ]
         rows.append([str(setting), *cells])
     return _table(["", *(f"N = {n}" for n in ns)], rows)
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from bench_app.job import working_in
 from bench_app.progress import say
-from bench_app.sampling.candidates import TOKEN_SCHEMA, setting_candidates, setting_tokens
+from bench_app.sampling.candidates import TOKEN_SCHEMA, distinct_tokens, setting_candidates, setting_tokens
 from bench_app.sampling.compare import Comparison, compare
 from bench_app.sampling.gold import judge_lines, line_items
 from bench_app.sampling.grow import (
@@ -173,10 +173,17 @@ def _compare(
             for trees in one.shards
         ]
     ).filter(pl.col("problem_id").is_in(kept))
+    distinct = [
+        distinct_tokens(one.setting, trees, seed=one.seed)
+        for one in everything
+        for trees in one.shards
+        if one.setting.family == "HT"
+    ]
     comparison = compare(
         plain,
         with_scores,
         tokens.cast(pl.Schema(TOKEN_SCHEMA)),
+        pl.concat(distinct),
         headline="edu",
         families={one.setting.name: one.setting.family for one in everything},
         ns=ns,
