@@ -48,7 +48,8 @@ def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     left = rejected.filter("transient")
     facts = _summary(folder, rejected.height - left.height)
     if todo and not left.height:
-        trees = pl.concat([pl.read_parquet(path) for path in _files(folder, "forest", "train-")])
+        # The first shard says enough, and memory does not grow with the problems.
+        trees = pl.read_parquet(folder.path("forest", "train-00000.parquet"))
         advice = threshold_advice(trees, settings.search, decoder=tokenizer)
         if advice:
             say(advice)
@@ -152,5 +153,5 @@ def _summary(folder: RunFolder, rejected: int) -> dict[str, Any]:
     return {"trees": trees, "rejected": rejected}
 
 
-def _files(folder: RunFolder, kind: str, beginning: str = "[!.]") -> list[Any]:
-    return sorted(folder.path(kind).glob(f"{beginning}*.parquet"))
+def _files(folder: RunFolder, kind: str) -> list[Any]:
+    return sorted(folder.path(kind).glob("[!.]*.parquet"))

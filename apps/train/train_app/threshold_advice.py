@@ -22,7 +22,7 @@ def threshold_advice(trees: pl.DataFrame, search: EduSampling, *, decoder: Token
     """One line to print, or None where trees fork enough or may not fork at all.
 
     Args:
-        trees: EDU trees of the training part, NODE_SCHEMA.
+        trees: EDU trees of some training problems, NODE_SCHEMA.
         search: how they were grown.
         decoder: the policy's tokenizer.
     """

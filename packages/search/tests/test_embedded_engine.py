@@ -120,6 +120,11 @@ def test_samples_that_agree_are_one_row(tiny_model, max_rows, cache_tokens):
         once |= {
             (request.prefix_ids, tuple(done.token_ids[:end].tolist())) for end in range(len(done.token_ids))
         }
+    first = {}
+    for request, done in zip(requests, together, strict=True):
+        if request.group in first:  # its prompt was computed for the first one, to the last token
+            assert done.cached_tokens == len(request.prefix_ids)
+        first[request.group] = done
     assert engine.num_decoded == fed
     assert engine.num_fed == len(once) < 0.8 * fed
 

@@ -231,8 +231,8 @@ class TransformersEngine:
             pending[seat] = Prefill(known, held, group)
         for number, row in enumerate(rows):
             if not row.num_new:
-                # What the first one has computed, the others find.
-                row.cached_tokens = len(known) if number else held
+                # What the first one computes, its last prefix token included, serves the others.
+                row.cached_tokens = len(tokens) if number else held
 
     def _step(self) -> None:
         """One forward over all rows; requests that end are answered, and those that part get rows of their own."""
@@ -244,23 +244,18 @@ class TransformersEngine:
             going: dict[int, list[Row]] = {}
             for row, (token, measured) in zip(rows, found, strict=True):
                 row.add(token, measured)
-                if row.finish(self._stop_ids) is None:
+                finish = row.finish(self._stop_ids)
+                if finish is None:
                     going.setdefault(token, []).append(row)
-            if sum(map(len, going.values())) < len(rows):
-                self._end(seat, [row for row in rows if row.finish(self._stop_ids)])
+                    continue
+                self._seats.keep(seat, tuple(row.tokens[:-1]), tree=row.request.group)
+                if not row.answer.done():
+                    row.answer.set_result(row.continuation(finish))
             self._part(seat, list(going.values()))
         self.num_decoded += sum(map(len, seated))
         self.num_fed += len(seated)
         if all(rows is None for rows in self._seated):
             self._seated = []
-
-    def _end(self, seat: int, ended: list[Row]) -> None:
-        """Keep the prefix of rows that have ended for later forks, and answer them."""
-        self._seats.keep(seat, tuple(ended[0].tokens[:-1]), tree=ended[0].request.group)
-        for row in ended:
-            finish = row.finish(self._stop_ids)
-            if finish is not None and not row.answer.done():
-                row.answer.set_result(row.continuation(finish))
 
     def _part(self, seat: int, ways: list[list[Row]]) -> None:
         """Leave the first of the rows that now differ in their last token where they are; find seats for the others."""
