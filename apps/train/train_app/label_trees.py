@@ -9,6 +9,8 @@ import polars as pl
 from eduprm.bench.command_line import UsageError
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
 from eduprm.label import check_gold, get_grader, grade_leaves, label_forest
+from eduprm.search import PolicyTokenizer
+from eduprm.search.steps import cut_at_steps
 from train_app.progress import bar, say
 from train_app.run_folder import RunFolder
 from train_app.settings import TrainSettings
@@ -44,19 +46,32 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
         grader = get_grader(grader_name(settings))
     except (ValueError, ImportError) as error:
         raise UsageError(f"--problem.grader: {error}") from None
+    policy = settings.policy
+    tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
     try:
         _check_gold(problems, grader, grader_name(settings))
         with bar("label", total=len(todo)) as shown:
             for path in todo:
-                forest = read_forest(path)
-                graded = grade_leaves(leaf_paths(forest), problems, grader)
-                labelled = label_forest(forest, graded, **settings.label.model_dump())
+                graded, labelled = _labelled(settings, read_forest(path), problems, grader, tokenizer)
                 write_table(graded.select(_GRADE_COLUMNS), folder.path("grades", path.name))
                 write_shard(labelled, folder.path("labels"), path.stem)
                 shown.advance()
     finally:
         if hasattr(grader, "close"):
             grader.close()
+
+
+def _labelled(
+    settings: TrainSettings, forest: pl.DataFrame, problems: pl.DataFrame, grader: Any, tokenizer: PolicyTokenizer
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The leaves' grades, and the trees cut at the steps that carry labels; other nodes weigh nothing."""
+    graded = grade_leaves(leaf_paths(forest), problems, grader)
+    steps, ends = cut_at_steps(
+        forest, settings.label.steps, decoder=tokenizer, threshold=settings.search.threshold
+    )
+    graded = graded.with_columns(leaf_paths(steps)["leaf"])  # the same leaves in the same order, numbered anew
+    labelled = label_forest(steps, graded, **settings.label.model_dump(exclude={"steps"}))
+    return graded, labelled.with_columns(pl.when(ends).then("weight").otherwise(0.0).alias("weight"))
 
 
 def _check_gold(problems: pl.DataFrame, grader: Any, name: str) -> None:

@@ -22,7 +22,7 @@ from eduprm.forest import (
 from eduprm.search import PolicyTokenizer
 from train_app.progress import say
 from train_app.run_folder import RunFolder
-from train_app.settings import TrainSettings
+from train_app.settings import TrainSettings, parse_tasks
 
 
 def make_problems_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
@@ -37,8 +37,7 @@ def make_problems_stage(settings: TrainSettings, folder: RunFolder) -> dict[str,
         problems, style = _from_dataset(settings, folder), "zero_shot"
     else:
         problems = _generated(settings)
-        # A taught policy answers the bare question; any other wants worked examples.
-        style = style_for(settings.problem.task, policy=settings.policy.model)
+        style = settings.problem.style or _style(settings)
     style = settings.problem.style or style
     tokenizer = PolicyTokenizer(settings.policy.model, trust_remote_code=settings.policy.trust_remote_code)
     try:
@@ -52,18 +51,34 @@ def make_problems_stage(settings: TrainSettings, folder: RunFolder) -> dict[str,
     return {"problems": counts, "style": style}
 
 
-def _generated(settings: TrainSettings) -> pl.DataFrame:
-    wanted = settings.problem
-    try:
-        return make_split(
-            wanted.task,
-            train=wanted.num_train,
-            test=wanted.num_test,
-            seed=settings.seed,
-            config=dict(wanted.task_config),
+def _style(settings: TrainSettings) -> str:
+    """A taught policy answers the bare question; any other wants worked examples of the task."""
+    styles = {style_for(task, policy=settings.policy.model) for task in parse_tasks(settings.problem.task)}
+    if len(styles) > 1:
+        raise UsageError(
+            f"--problem.task: these tasks have worked examples of their own ({', '.join(sorted(styles))}), and a PRM "
+            "remembers one prompt style: give --problem.style, or one task"
         )
-    except ValueError as error:
-        raise UsageError(f"--problem: {error}") from None
+    return styles.pop()
+
+
+def _generated(settings: TrainSettings) -> pl.DataFrame:
+    """Problems of all tasks by their shares; a task with too few distinct questions gives those it has."""
+    wanted, parts = settings.problem, []
+    for task, share in parse_tasks(wanted.task).items():
+        counts = {"train": max(1, round(share * wanted.num_train)), "test": max(1, round(share * wanted.num_test))}
+        try:
+            part = make_split(
+                task, **counts, seed=settings.seed, config=dict(wanted.task_config), take_what_there_is=True
+            )
+        except ValueError as error:
+            raise UsageError(f"--problem: {error}") from None
+        for split, count in counts.items():
+            found = part.filter(split=split).height
+            if found < count:
+                say(f"problems: {task} has {found} distinct {split} questions, {count} were asked for: taking these")
+        parts.append(part)
+    return pl.concat(parts).sort(pl.col("split") == "test", maintain_order=True)
 
 
 def _read(

@@ -24,6 +24,29 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def parse_tasks(text: str) -> dict[str, float]:
+    """Tasks and their shares, which add up to 1.
+
+    Raises:
+        ValueError: a share that is no number above 0, or a task named twice.
+
+    Examples:
+        >>> parse_tasks("long_sum=3, mixed")
+        {'long_sum': 0.75, 'mixed': 0.25}
+    """
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = part.strip().partition("=")
+        try:
+            number = float(share) if share else 1.0
+        except ValueError:
+            number = 0.0
+        if not name or name in shares or not 0 < number < float("inf"):
+            raise ValueError(f"expected tasks like long_sum=2,mixed=1, each once, shares above 0; got {part.strip()!r}")
+        shares[name] = number
+    return {name: share / sum(shares.values()) for name, share in shares.items()}
+
+
 class ServerSettings(_Part):
     """How the search talks to an SGLang server or router; unused with the engine `transformers`."""
 
@@ -52,7 +75,7 @@ class ProblemSettings(_Part):
     task: str = Field(
         "long_sum",
         description="products, products12, chain_sum, long_sum, long_product, mixed, equations, fractions or "
-        "rg:<reasoning-gym dataset>; unused with a file",
+        "rg:<reasoning-gym dataset>, or several with their shares, long_sum=2,mixed=1; unused with a file",
     )
     task_config: dict[str, int | float | bool | str] = Field(
         default_factory=dict, description="settings of the reasoning-gym dataset"
@@ -85,6 +108,13 @@ class ProblemSettings(_Part):
     )
 
 
+    @field_validator("task")
+    @classmethod
+    def _shares(cls, value: str) -> str:
+        parse_tasks(value)
+        return value
+
+
 class SampleSettings(_Part):
     """The baseline: independent samples on the held-out problems."""
 
@@ -93,8 +123,14 @@ class SampleSettings(_Part):
 
 
 class LabelSettings(_Part):
-    """How answers at the leaves become labels of the nodes."""
+    """How answers at the leaves become labels of the steps."""
 
+    steps: tuple[Literal["entropy", "lines"], ...] = Field(
+        ("entropy", "lines"),
+        min_length=1,
+        description="where steps end and carry a label: entropy (before a token at which the policy was unsure), "
+        "lines, or both; a node's value is the same anywhere inside it",
+    )
     leaf_weighting: Literal["uniform", "probability"] = Field(
         "uniform", description="what a leaf counts for in a node's value: the same, or its probability"
     )
@@ -111,8 +147,10 @@ class PrmSettings(_Part):
     """The process reward model and its training."""
 
     backbone: str | None = Field(None, description="model to start from; none: the policy")
-    input: InputFormat = Field(
-        InputFormat(kind="plain", template="{problem}\n"), description="how problem and steps become tokens"
+    input: InputFormat | None = Field(
+        None,
+        description="how problem and steps become tokens; none: the prompt that a taught policy reads (style steps), "
+        "or the question and a line break",
     )
     train: TrainConfig = Field(TrainConfig.for_small_model(), description="training")
 

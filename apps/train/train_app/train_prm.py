@@ -8,9 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from eduprm.bench import messages_for
 from eduprm.bench.command_line import UsageError
+from eduprm.bench.prompts import STEPS
 from eduprm.forest import write_shard
-from eduprm.prm import InputBuilder, ProcessRewardModel, StepCut, TrainResult, labelled_trees, train_prm
+from eduprm.prm import InputBuilder, InputFormat, ProcessRewardModel, StepCut, TrainResult, labelled_trees, train_prm
 from eduprm.prm.processes import num_processes
 from eduprm.search import derive_seed, resolve_model
 from train_app.progress import bar, say
@@ -44,7 +46,10 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     # Trees speak the policy's token ids; another backbone reads their texts.
     same = settings.prm.backbone in (None, settings.policy.model)
     trust = settings.policy.trust_remote_code
-    builder = InputBuilder.from_pretrained(backbone, settings.prm.input, trust_remote_code=trust)
+    style = folder.facts("problems").get("style")
+    builder = InputBuilder.from_pretrained(
+        backbone, settings.prm.input or _input_format(style), trust_remote_code=trust
+    )
     problems = pl.read_parquet(folder.path("problems.parquet"))
     labelled = pl.read_parquet(folder.path("labels", "train-*.parquet"))
     try:
@@ -64,6 +69,14 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
         )
     except ValueError as error:
         raise UsageError(f"prm: {error}") from None
+
+
+def _input_format(style: str | None) -> InputFormat:
+    """The policy's own prompt where it is one question: by likelihood, a PRM is asked what the policy was asked."""
+    if style == STEPS:
+        system, user = (turn["content"] for turn in messages_for("{problem}", STEPS))
+        return InputFormat(kind="chat", system=system, template=user)
+    return InputFormat(kind="plain", template="{problem}\n")
 
 
 def _cut(settings: TrainSettings, folder: RunFolder) -> StepCut | None:

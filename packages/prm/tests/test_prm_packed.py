@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from eduprm.prm.model import packed_logits, to_tensors
+from eduprm.prm.losses.cross_entropy import Loss
+from eduprm.prm.model import head_output, packed_hidden, packed_logits, to_tensors
 from eduprm.prm.packing import choose_rows, fit_rows, pack_rows
-from eduprm.prm.trainer import weighted_loss_sum
 from eduprm.prm.tree import build_tree, split_tree
 from eduprm.prm.unpacked import leaf_chains
 
@@ -24,7 +24,7 @@ def gradients(model, loss):
 def packed_loss(model, trees, rows):
     batch = to_tensors(pack_rows(trees, rows, pad_id=0))
     total = sum(float(tree.weights.sum()) for tree in trees)
-    return weighted_loss_sum(packed_logits(model, batch), batch["targets"], batch["weights"]) / total
+    return Loss().total(packed_hidden(model, batch), head_output(model), batch) / total
 
 
 def unpacked_loss(model, trees):
@@ -115,15 +115,10 @@ def test_a_wrong_mask_is_noticed(classifier, make_tree, monkeypatch):
     assert abs(difference.item()) > 100 * TOLERANCE
 
 
-def test_soft_targets_are_cross_entropy():
-    logits = torch.tensor([[[0.3, -0.7], [1.0, 2.0]]])
-    targets, weights = torch.tensor([[0.25, 1.0]]), torch.tensor([[2.0, 3.0]])
-    expected = torch.nn.functional.cross_entropy(
-        logits[0], torch.stack([1 - targets[0], targets[0]], -1), reduction="none"
-    )
-    assert weighted_loss_sum(logits, targets, weights).item() == pytest.approx(
-        (expected * weights[0]).sum().item()
-    )
+def test_hidden_states_and_head_are_the_models_own_logits(classifier, make_tree):
+    batch = to_tensors(pack_rows([make_tree(16), make_tree(17)], [[0, 1]], pad_id=0))
+    ours = head_output(classifier)(packed_hidden(classifier, batch))
+    assert torch.equal(ours, packed_logits(classifier, batch))
 
 
 def test_two_roots_under_one_prompt(classifier):

@@ -77,8 +77,18 @@ def test_packed_rows_never_mix_trees(batch, capacity):
         span = slice(offset, offset + tree.num_tokens)
         assert (mask[row, span, span] == brute_mask(tree)).all()
         assert not np.delete(mask[row, span], np.r_[span], axis=1).any()
-        assert packed.weights[row, span].sum() == tree.weights[tree.lengths > 0].sum()
-    assert packed.weights.sum() == sum(tree.weights[tree.lengths > 0].sum() for tree in batch)
+        assert (packed.input_ids[row, span] == tree.token_ids).all()
+    own = [tree.lengths > 0 for tree in batch]
+    nodes = packed.nodes
+    assert nodes.weights.tolist() == np.concatenate(
+        [tree.weights[has] for tree, has in zip(batch, own, strict=True)]
+    ).tolist()
+    lasts = [tree.token_ids[tree.last_tokens[has]] for tree, has in zip(batch, own, strict=True)]
+    assert packed.input_ids[nodes.rows, nodes.columns].tolist() == np.concatenate(lasts).tolist()
+    for node, parent in enumerate(nodes.parents.tolist()):
+        if parent >= 0:  # an ancestor: its last token is seen by the node's
+            assert nodes.rows[node] == nodes.rows[parent]
+            assert mask[nodes.rows[node], nodes.columns[node], nodes.columns[parent]]
 
 
 @settings(max_examples=60, deadline=None)

@@ -75,6 +75,7 @@ def make_problems(
     seed: int,
     split: Part = "train",
     config: str | Mapping[str, Any] | None = None,
+    take_what_there_is: bool = False,
 ) -> pl.DataFrame:
     """Distinct problems of one part of a task: a frame of `eduprm.forest.PROBLEM_SCHEMA`.
 
@@ -87,10 +88,11 @@ def make_problems(
         seed: any integer.
         split: "train" or "test" (held out).
         config: settings of the data set, a mapping or JSON text.
+        take_what_there_is: give fewer problems, not none of them, where the task has fewer distinct questions.
 
     Returns:
         ``problem_id`` is the task and a hash of the question; ``source`` is "reasoning_gym:<dataset>";
-        ``metadata`` is JSON of {"dataset", "config", "entry": {question, answer, metadata}};
+        ``metadata`` is JSON of {"task", "dataset", "config", "entry": {question, answer, metadata}};
         ``prompt_token_ids`` is null.
 
     Raises:
@@ -119,15 +121,25 @@ def make_problems(
         rows[question] = _row(task, resolved, entry, split=split, scorer=scorer)
         if len(rows) == count:
             return pl.DataFrame(list(rows.values()), schema=PROBLEM_SCHEMA)
+    if rows and take_what_there_is:
+        return pl.DataFrame(list(rows.values()), schema=PROBLEM_SCHEMA)
     raise ValueError(
         f"task {task!r} gave only {len(rows)} distinct questions for split {split!r}, wanted {count}"
     )
 
 
 def make_split(
-    task: str, *, train: int, test: int, seed: int, config: str | Mapping[str, Any] | None = None
+    task: str,
+    *,
+    train: int,
+    test: int,
+    seed: int,
+    config: str | Mapping[str, Any] | None = None,
+    take_what_there_is: bool = False,
 ) -> pl.DataFrame:
     """Train problems followed by held-out ones, in one frame; no question text stands in both parts.
+
+    `take_what_there_is` as in `make_problems`.
 
     Raises:
         ValueError, ImportError: as `make_problems`.
@@ -136,8 +148,12 @@ def make_split(
         >>> make_split("chain_sum", train=2, test=1, seed=0)["split"].to_list()
         ['train', 'train', 'test']
     """
-    learn = make_problems(task, count=train, seed=seed, split="train", config=config)
-    held_out = make_problems(task, count=test, seed=seed, split="test", config=config)
+    learn, held_out = (
+        make_problems(
+            task, count=count, seed=seed, split=split, config=config, take_what_there_is=take_what_there_is
+        )
+        for split, count in (("train", train), ("test", test))
+    )
     problems = pl.concat([learn, held_out])
     assert problems["question"].n_unique() == problems.height, "train and held-out parts share a question"
     return problems
@@ -184,7 +200,8 @@ def _row(
     question, answer = str(entry["question"]), entry["answer"]
     try:
         metadata = json.dumps(
-            {"dataset": task.dataset, "config": dict(task.config), "entry": dict(entry)}, sort_keys=True
+            {"task": name, "dataset": task.dataset, "config": dict(task.config), "entry": dict(entry)},
+            sort_keys=True,
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"data set {task.dataset!r} keeps what JSON cannot: {error}") from error

@@ -6,11 +6,11 @@ Source: the training settings reported for EDU-PRM (arXiv 2503.22233: cosine sch
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["InputFormat", "LoraSettings", "StepCut", "TrainConfig"]
+__all__ = ["InputFormat", "LoraSettings", "Scoring", "StepCut", "TrainConfig"]
 
 
 class _Frozen(BaseModel):
@@ -88,8 +88,27 @@ class StepCut(_Frozen):
     style: str = Field(min_length=1, description="name of the prompt that the policy read the problem with")
 
 
+class Scoring(_Frozen):
+    """How a model's outputs become a score per step; saved in the model's config.
+
+    Examples:
+        >>> Scoring(kind="likelihood").fold
+        'min'
+    """
+
+    kind: str = Field(
+        default="head",
+        description="head: a classifier's P(right) at the step's last token; likelihood: the language model's own "
+        "probability of the step; or package.module:Scorer",
+    )
+    fold: Literal["min", "mean", "sum"] = Field(
+        default="min",
+        description="likelihood: exp of the least, the mean or the sum of the log-probs of a step's tokens",
+    )
+
+
 class LoraSettings(_Frozen):
-    """Low-rank adapters; the head is always trained in full."""
+    """Low-rank adapters; a head is always trained in full."""
 
     rank: int = Field(default=16, ge=1, description="rank of each adapter")
     alpha: float = Field(default=32.0, gt=0, description="adapters are scaled by alpha / rank")
@@ -101,13 +120,21 @@ class LoraSettings(_Frozen):
 
 
 class TrainConfig(_Frozen):
-    """How to train a PRM. The loss of an optimiser step is the weighted mean over all its labelled nodes.
+    """How to train a PRM. Each loss of an optimiser step is a weighted mean over the whole step.
 
     Examples:
         >>> TrainConfig(epochs=2, lora=None).learning_rate
         0.0003
     """
 
+    losses: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={"cross_entropy": 1.0},
+        min_length=1,
+        description="what is minimised, each by name with its share: cross_entropy (a head, at the ends of steps), "
+        "fork (the language model's preference where paths part), language_model (right solutions), or "
+        "package.module:Loss",
+    )
+    scoring: Scoring = Field(default=Scoring(), description="how the trained model scores steps")
     learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of AdamW")
     epochs: int = Field(default=1, ge=1, description="passes over the trees")
     batch_tokens: int = Field(
@@ -172,10 +199,18 @@ class TrainConfig(_Frozen):
 
     @classmethod
     def for_small_model(cls) -> TrainConfig:
-        """Return settings for a model of 135M parameters and minutes: half of the layers, a high rate, small steps.
+        """Return settings for a model of 135M parameters and minutes: preference at forks, half of the layers.
 
         Examples:
-            >>> TrainConfig.for_small_model().last_layers
-            15
+            >>> TrainConfig.for_small_model().losses
+            {'fork': 1.0, 'language_model': 0.5}
         """
-        return cls(learning_rate=1e-3, epochs=2, batch_tokens=512, last_layers=15, save_steps=40)
+        return cls(
+            losses={"fork": 1.0, "language_model": 0.5},
+            scoring=Scoring(kind="likelihood"),
+            learning_rate=2.5e-4,
+            batch_tokens=2048,
+            last_layers=15,
+            lora=LoraSettings(rank=32, alpha=64.0),
+            save_steps=40,
+        )

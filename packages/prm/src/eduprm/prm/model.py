@@ -1,4 +1,4 @@
-"""Load a decoder with a token-classification head, add adapters, save the result as one plain folder.
+"""Load a decoder as a classifier of tokens or as a language model, add adapters, save the result as one plain folder.
 
 For: the Hugging Face side of a PRM. Does not know: trees, batches, the training loop. Only safetensors are read and
 written; code from a model's repository runs only if the user asks for it.
@@ -6,6 +6,7 @@ written; code from a model's repository runs only if the user asks for it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,15 +18,21 @@ import torch
 from torch import nn
 
 from eduprm.prm.attention import tree_mask
-from eduprm.prm.config import InputFormat, LoraSettings, StepCut, TrainConfig
+from eduprm.prm.choices import choose
+from eduprm.prm.config import InputFormat, LoraSettings, Scoring, StepCut, TrainConfig
 from eduprm.prm.packing import PackedRows
 
 __all__ = [
     "freeze_below",
+    "head_output",
+    "language_model_output",
     "load_classifier",
+    "load_language_model",
+    "packed_hidden",
     "packed_logits",
     "quiet_transformers",
     "read_input_format",
+    "read_scoring",
     "save_prm",
     "to_tensors",
 ]
@@ -51,6 +58,64 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def read_model_config(path: str, *, trust_remote_code: bool) -> Any:
+    """Return a model's config.
+
+    Raises:
+        ValueError: no such folder or hub name.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except OSError as error:
+        if Path(path).is_dir():
+            raise
+        raise ValueError(
+            f"expected a model's folder or hub name, got {path!r}: no such folder, and {str(error).splitlines()[0]}"
+        ) from error
+
+
+def load_language_model(
+    path_or_name: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    attn_implementation: str = "sdpa",
+    trust_remote_code: bool = False,
+    add_head: bool = False,
+) -> Any:
+    """Load a decoder with its output embedding; `add_head` gives it a module `score` of two labels that starts at zero.
+
+    Raises:
+        ValueError: no such model, weights that it lacks, or logits that are scaled or capped behind the output
+            embedding (Gemma 2, Cohere, Granite): their log-probs would be another model's.
+    """
+    from transformers import AutoModelForCausalLM
+
+    path = str(path_or_name)
+    config = read_model_config(path, trust_remote_code=trust_remote_code).get_text_config()
+    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+        if getattr(config, name, None) not in (None, 1, 1.0):
+            raise ValueError(
+                f"{path} changes its logits by {name}, which a PRM by likelihood does not; use a head for this backbone"
+            )
+    with quiet_transformers():
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    if info["missing_keys"]:
+        raise ValueError(f"{path} is no language model: it lacks {sorted(info['missing_keys'])[:5]}")
+    if add_head:
+        model.score = nn.Linear(config.hidden_size, len(LABELS), bias=False, dtype=dtype)
+        nn.init.zeros_(model.score.weight)
+    return model
+
+
 def load_classifier(
     path_or_name: str | Path,
     *,
@@ -68,17 +133,10 @@ def load_classifier(
         ValueError: no such model, no token-classification class for this architecture, `need_head` and no head, or a
             head whose labels are not two, wrong (0) and right (1).
     """
-    from transformers import AutoConfig, AutoModelForTokenClassification
+    from transformers import AutoModelForTokenClassification
 
     path = str(path_or_name)
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except OSError as error:
-        if Path(path).is_dir():
-            raise
-        raise ValueError(
-            f"expected a model's folder or hub name, got {path!r}: no such folder, and {str(error).splitlines()[0]}"
-        ) from error
+    config = read_model_config(path, trust_remote_code=trust_remote_code)
     if need_head:
         _check_labels(config, path)
     config.id2label, config.label2id = dict(LABELS), {name: index for index, name in LABELS.items()}
@@ -155,14 +213,15 @@ def add_lora(model: Any, settings: LoraSettings, *, last_layers: int | None) -> 
             key.rsplit(".", 1)[-1] for key, module in layers.named_modules() if isinstance(module, nn.Linear)
         }
         targets = tuple(sorted(linear))
-    head = next(key for key in HEADS if hasattr(model, key))
+    head = next((key for key in HEADS if hasattr(model, key)), None)
+    language_model = model.get_output_embeddings() is not None
     config = LoraConfig(
-        task_type=TaskType.TOKEN_CLS,
+        task_type=TaskType.CAUSAL_LM if language_model else TaskType.TOKEN_CLS,
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft's own code divides it by the rank
         lora_dropout=settings.dropout,
         target_modules=list(targets),
-        modules_to_save=[head],
+        modules_to_save=None if head is None else [head],
         layers_to_transform=None if last_layers is None else list(range(len(layers)))[-last_layers:],
         layers_pattern=None if last_layers is None else name.rsplit(".", 1)[-1],
     )
@@ -170,14 +229,31 @@ def add_lora(model: Any, settings: LoraSettings, *, last_layers: int | None) -> 
 
 
 def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote_code: bool) -> Any:
-    """Load what `config` trains: master weights in float32, a frozen base under adapters in the compute dtype."""
+    """Load what `config` trains: master weights in float32, a frozen base under adapters in the compute dtype.
+
+    A classifier where the losses read a head alone; a language model where one reads that, with a head beside it where
+    another reads one.
+
+    Raises:
+        ValueError: no such loss or scorer, or a scorer that reads an output which no loss trains.
+    """
+    needs = {choose("eduprm.prm.losses", name, "Loss").needs for name in config.losses}
+    wanted = choose("eduprm.prm.scorers", config.scoring.kind, "Scorer").needs
+    if wanted not in needs:
+        raise ValueError(
+            f"scoring by {config.scoring.kind!r} reads the {wanted.replace('_', ' ')}, which no loss of "
+            f"{', '.join(config.losses)} trains"
+        )
     frozen_base = config.lora is not None and config.dtype == "bfloat16"
-    model = load_classifier(
-        path_or_name,
-        dtype=torch.bfloat16 if frozen_base else torch.float32,
-        attn_implementation=config.attn_implementation,
-        trust_remote_code=trust_remote_code,
-    )
+    options: dict[str, Any] = {
+        "dtype": torch.bfloat16 if frozen_base else torch.float32,
+        "attn_implementation": config.attn_implementation,
+        "trust_remote_code": trust_remote_code,
+    }
+    if needs == {"head"}:
+        model = load_classifier(path_or_name, **options)
+    else:
+        model = load_language_model(path_or_name, add_head="head" in needs, **options)
     if config.lora is not None:
         return add_lora(model, config.lora, last_layers=config.last_layers)
     if config.last_layers is not None:
@@ -186,27 +262,76 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
 
 
 def to_tensors(packed: PackedRows) -> dict[str, torch.Tensor]:
-    """Return the arrays of packed rows as tensors."""
-    names = ("input_ids", "position_ids", "stops", "targets", "weights")
-    return {name: torch.from_numpy(getattr(packed, name)) for name in names}
+    """Return the arrays of packed rows as tensors, named as in `eduprm.prm.losses._contract.Batch`."""
+    arrays = {
+        name: getattr(packed, name) for name in ("input_ids", "position_ids", "stops", "parents", "values")
+    }
+    arrays |= {f"node_{name}": part for name, part in packed.nodes._asdict().items()}
+    arrays |= {f"fork_{name}": part for name, part in packed.forks._asdict().items()}
+    return {name: torch.from_numpy(part) for name, part in arrays.items()}
 
 
-def packed_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return logits [B, L, 2] of packed rows (`input_ids`, `position_ids`, `stops`, each [B, L])."""
-    config = getattr(model, "module", model).config  # DistributedDataParallel hides it one level down
+def plain_model(model: Any) -> Any:
+    """Return the transformers model inside DistributedDataParallel and peft's wrapper."""
+    model = getattr(model, "module", model)
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def language_model_output(model: Any) -> nn.Module:
+    """Return the output embedding, hidden states to logits over the vocabulary."""
+    output: nn.Module = plain_model(model).get_output_embeddings()
+    return output
+
+
+def head_output(model: Any) -> nn.Module:
+    """Return the head, hidden states to the logits wrong and right."""
+    inner = plain_model(model)
+    head: nn.Module = getattr(inner, next(name for name in HEADS if hasattr(inner, name)))
+    return head
+
+
+def _outputs(model: Any, batch: Mapping[str, torch.Tensor], **options: Any) -> Any:
+    config = plain_model(model).config
     mask = tree_mask(
         batch["stops"], implementation=config._attn_implementation, dtype=next(model.parameters()).dtype
     )
-    output = model(
-        input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=mask, use_cache=False
+    return model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        attention_mask=mask,
+        use_cache=False,
+        **options,
     )
-    return output.logits
+
+
+def packed_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return a classifier's logits [B, L, 2] of packed rows (`input_ids`, `position_ids`, `stops`, each [B, L])."""
+    logits: torch.Tensor = _outputs(model, batch).logits
+    return logits
+
+
+def packed_hidden(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the final hidden states [B, L, D], behind the last norm, of packed rows.
+
+    By the whole model's forward, which DistributedDataParallel and FSDP hook into; a language model computes the
+    logits of one position on the way.
+    """
+    options: dict[str, Any] = {"output_hidden_states": True}
+    if plain_model(model).get_output_embeddings() is not None:
+        options["logits_to_keep"] = 1
+    hidden: torch.Tensor = _outputs(model, batch, **options).hidden_states[-1]
+    return hidden
 
 
 def read_input_format(config: Any) -> InputFormat | None:
     """Return the `InputFormat` saved in a model's config, None if there is none."""
     entry = getattr(config, "eduprm", None)
     return None if entry is None else InputFormat.model_validate(entry["input_format"])
+
+
+def read_scoring(config: Any) -> Scoring:
+    """Return the `Scoring` saved in a model's config; a head where there is none."""
+    return Scoring.model_validate((getattr(config, "eduprm", None) or {}).get("scoring", {}))
 
 
 def save_prm(
@@ -218,31 +343,83 @@ def save_prm(
     dtype: torch.dtype,
     notes: dict[str, Any],
     steps: StepCut | None = None,
+    scoring: Scoring | None = None,
 ) -> None:
-    """Write model (adapters merged), tokenizer, format and cut to `folder`, which appears whole or not at all.
+    """Write model (adapters merged), tokenizer, format, scoring and cut to `folder`, which appears whole or not at all.
 
-    A folder that stands there is replaced; killed between the two renames, it is left as `.NAME.old` beside it.
+    Adapters of a language model stand in `adapter/` too, as peft saves them, for servers that load them beside the
+    policy. A language model with a head beside it is saved as the kind that `scoring` reads. A folder that stands there is replaced; killed between the two renames, it is left as `.NAME.old` beside it.
     """
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    model = model.to(dtype)
-    saved = {"version": 1, "input_format": input_format.model_dump(), **notes}
-    if steps is not None:
-        saved["steps"] = steps.model_dump()
-    model.config.eduprm = saved
+    scoring = Scoring() if scoring is None else scoring
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    by_head = choose("eduprm.prm.scorers", scoring.kind, "Scorer").needs == "head"
+    if hasattr(model, "merge_and_unload"):
+        if not by_head:
+            _save_adapter(model, partial / "adapter")
+        model = model.merge_and_unload()
+    model = (_as_classifier(model) if by_head else _without_head(model)).to(dtype)
+    saved = {"version": 2, "input_format": input_format.model_dump(), "scoring": scoring.model_dump(), **notes}
+    if steps is not None:
+        saved["steps"] = steps.model_dump()
+    model.config.eduprm = saved
     with quiet_transformers():
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-    for file in partial.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    for file in partial.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
     os.replace(partial, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _as_classifier(model: Any) -> Any:
+    """Return a token classifier with the weights of a language model that has a head beside it; others as they are."""
+    if model.get_output_embeddings() is None:
+        return model
+    from transformers import AutoModelForTokenClassification
+
+    config = model.config
+    config.id2label, config.label2id = dict(LABELS), {name: index for index, name in LABELS.items()}
+    with quiet_transformers():
+        classifier = AutoModelForTokenClassification.from_config(config)
+    prefix = classifier.base_model_prefix
+    getattr(classifier, prefix).load_state_dict(getattr(model, prefix).state_dict())
+    head = next(name for name in HEADS if hasattr(classifier, name))
+    weights = getattr(classifier, head)
+    with torch.no_grad():
+        weights.weight.copy_(model.score.weight)
+        if weights.bias is not None:
+            weights.bias.zero_()
+    return classifier
+
+
+def _without_head(model: Any) -> Any:
+    if hasattr(model, "score") and model.get_output_embeddings() is not None:
+        del model.score
+    return model
+
+
+def _save_adapter(model: Any, folder: Path) -> None:
+    """Write peft's adapter in half precision; its base by name if it has one, since a path would be this machine's."""
+    from safetensors.torch import load_file, save_file
+
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    file, settings = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    weights = {key: value.half() for key, value in load_file(file).items() if ".score." not in key}
+    save_file(weights, file, metadata={"format": "pt"})
+    config = json.loads(settings.read_text())
+    base = config["base_model_name_or_path"]
+    config["base_model_name_or_path"] = None if base and Path(base).exists() else base
+    config["modules_to_save"] = None
+    config["target_modules"] = sorted(config["target_modules"])  # a set, in any order
+    settings.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -9,26 +9,72 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from eduprm.prm.tree import TokenTree
 
-__all__ = ["PackedRows", "choose_rows", "fill_up", "fit_rows", "group_by_length", "pack_rows", "plan_batches"]
+__all__ = [
+    "ForkTable",
+    "NodeTable",
+    "PackedRows",
+    "choose_rows",
+    "fill_up",
+    "fit_rows",
+    "group_by_length",
+    "pack_rows",
+    "plan_batches",
+]
+
+
+class NodeTable(NamedTuple):
+    """The N nodes of a batch that hold a token of their own, trees one after the other, each in preorder.
+
+    Attributes: `rows`, `columns` int64 [N], where the node's last token lies; `lengths` int64 [N], its own tokens, which
+    end there; `targets`, `weights` float32 [N];
+    `parents` int64 [N], the place in this table of the nearest ancestor in it, -1 for none; `trees` int64 [N].
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    lengths: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    parents: np.ndarray
+    trees: np.ndarray
+
+
+class ForkTable(NamedTuple):
+    """The C choices at the forks of a batch: `eduprm.prm.tree.Forks` with places in the rows.
+
+    Attributes: `rows`, `columns` int64 [C], the token at which paths part; `tokens` int64 [C], the one that follows;
+    `values` float32 [C]; `groups` int64 [C], equal for the choices of one fork, from 0 without gaps.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    tokens: np.ndarray
+    values: np.ndarray
+    groups: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedRows:
-    """B rows of L tokens: `input_ids`, `position_ids`, `stops` int64 [B, L]; `targets`, `weights` float32 [B, L].
+    """B rows of L tokens: `input_ids`, `position_ids`, `stops`, `parents` int64 [B, L]; `values` float32 [B, L].
 
-    Token q of a row sees token k exactly when k <= q < stops[k]. `slots` says where each tree lies: (row, offset).
+    Token q of a row sees token k exactly when k <= q < stops[k]. `parents` is the column of the token before it on its
+    path, -1 for the first of a prompt and for padding; `values` is the target at the token (`TokenTree.token_values`).
+    `nodes` and `forks` say what is learned where. `slots` says where each tree lies: (row, offset).
     """
 
     input_ids: np.ndarray
     position_ids: np.ndarray
     stops: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
+    parents: np.ndarray
+    values: np.ndarray
+    nodes: NodeTable
+    forks: ForkTable
     slots: list[tuple[int, int]]
 
 
@@ -85,18 +131,20 @@ def pack_rows(trees: Sequence[TokenTree], rows: Sequence[Sequence[int]], *, pad_
     width = max(1, *(sum(trees[item].num_tokens for item in row) for row in rows))
     deepest = max((int(tree.positions.max()) for tree in trees), default=0)
     shape = (len(rows), width)
+    slots = _slots(trees, rows)
     packed = PackedRows(
         input_ids=np.full(shape, pad_id, dtype=np.int64),
         position_ids=np.zeros(shape, dtype=np.int64),
         stops=np.full(shape, width, dtype=np.int64),
-        targets=np.zeros(shape, dtype=np.float32),
-        weights=np.zeros(shape, dtype=np.float32),
-        slots=[(-1, -1)] * len(trees),
+        parents=np.full(shape, -1, dtype=np.int64),
+        values=np.zeros(shape, dtype=np.float32),
+        nodes=_node_table(trees, slots),
+        forks=_fork_table(trees, slots),
+        slots=slots,
     )
     for row, items in enumerate(rows):
         offset = 0
         for item in items:
-            packed.slots[item] = (row, offset)
             _write(packed, trees[item], row, offset)
             offset += trees[item].num_tokens
         if offset == 0:
@@ -114,10 +162,65 @@ def _write(packed: PackedRows, tree: TokenTree, row: int, offset: int) -> None:
     packed.input_ids[row, span] = tree.token_ids
     packed.position_ids[row, span] = tree.positions
     packed.stops[row, span] = tree.stops + offset
-    labelled = np.flatnonzero((tree.weights > 0) & (tree.lengths > 0))
-    places = tree.last_tokens[labelled] + offset
-    packed.targets[row, places] = tree.targets[labelled]
-    packed.weights[row, places] = tree.weights[labelled]
+    before = tree.token_parents
+    packed.parents[row, span] = np.where(before >= 0, before + offset, -1)
+    packed.values[row, span] = tree.token_values
+
+
+def _slots(trees: Sequence[TokenTree], rows: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    slots = [(-1, -1)] * len(trees)
+    for row, items in enumerate(rows):
+        offset = 0
+        for item in items:
+            slots[item] = (row, offset)
+            offset += trees[item].num_tokens
+    return slots
+
+
+def _node_table(trees: Sequence[TokenTree], slots: Sequence[tuple[int, int]]) -> NodeTable:
+    parts: list[NodeTable] = []
+    count = 0
+    for index, (tree, (row, offset)) in enumerate(zip(trees, slots, strict=True)):
+        own = np.flatnonzero(tree.lengths > 0)
+        place = np.full(len(tree.parents) + 1, -1, dtype=np.int64)  # in the table; the last entry is the prompt
+        place[own] = np.arange(len(own)) + count
+        for node in np.flatnonzero(tree.lengths == 0):
+            place[node] = place[tree.parents[node]]
+        full = np.full(len(own), 1, dtype=np.int64)
+        above = place[tree.parents[own]]
+        targets = np.nan_to_num(tree.targets[own])
+        last = tree.starts[own + 1] - 1 + offset
+        weights = np.where(np.isfinite(tree.targets[own]), tree.weights[own], 0.0)
+        parts.append(
+            NodeTable(row * full, last, tree.lengths[own], targets, weights, above, index * full)
+        )
+        count += len(own)
+    return NodeTable(*_columns(parts, NodeTable._fields, {"targets", "weights"}))
+
+
+def _fork_table(trees: Sequence[TokenTree], slots: Sequence[tuple[int, int]]) -> ForkTable:
+    parts: list[ForkTable] = []
+    count = 0
+    for tree, (row, offset) in zip(trees, slots, strict=True):
+        nodes, tokens, values = tree.forks
+        if not len(nodes):
+            continue
+        last = np.where(nodes >= 0, tree.last_tokens[nodes], tree.num_prompt_tokens - 1)
+        known = last >= 0  # without a prompt nothing precedes the first choice
+        _, groups = np.unique(nodes, return_inverse=True)
+        full = np.full(len(nodes), row, dtype=np.int64)
+        parts.append(ForkTable(*(part[known] for part in (full, last + offset, tokens, values, groups + count))))
+        count += int(groups.max()) + 1
+    return ForkTable(*_columns(parts, ForkTable._fields, {"values"}))
+
+
+def _columns(parts: Sequence[tuple[np.ndarray, ...]], names: Sequence[str], floats: set[str]) -> list[np.ndarray]:
+    kinds = [np.float32 if name in floats else np.int64 for name in names]
+    if not parts:
+        return [np.zeros(0, dtype=kind) for kind in kinds]
+    return [
+        np.concatenate(column).astype(kind) for column, kind in zip(zip(*parts, strict=True), kinds, strict=True)
+    ]
 
 
 def plan_batches(

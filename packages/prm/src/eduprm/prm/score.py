@@ -17,25 +17,38 @@ import polars as pl
 import torch
 
 from eduprm.prm.attention import check_backbone, context_tokens
-from eduprm.prm.config import InputFormat
+from eduprm.prm.choices import choose
+from eduprm.prm.config import InputFormat, Scoring
 from eduprm.prm.data import TokenSource, forest_trees
 from eduprm.prm.inputs import InputBuilder, StepBuilder
-from eduprm.prm.model import load_classifier, packed_logits, read_input_format, to_tensors
-from eduprm.prm.packing import choose_rows, group_by_length, pack_rows
+from eduprm.prm.model import (
+    load_classifier,
+    load_language_model,
+    read_input_format,
+    read_model_config,
+    read_scoring,
+    to_tensors,
+)
+from eduprm.prm.packing import PackedRows, choose_rows, group_by_length, pack_rows
 from eduprm.prm.tree import TokenTree, build_tree, split_tree
 
 __all__ = ["ProcessRewardModel"]
 
 
 class ProcessRewardModel:
-    """A model that gives two logits per token, wrong and right, with its tokenizer and input format.
+    """A model that judges steps, with its tokenizer, its input format and its way of scoring.
 
-    Attributes: `model` (an output with `logits` [B, L, 2]), `builder` (an `InputBuilder`, or what stands in for it with
+    Attributes: `model` (a classifier with `logits` [B, L, 2], or a language model), `scorer`
+    (`eduprm.prm.scorers`), `builder` (an `InputBuilder`, or what stands in for it with
     a published PRM), `max_tokens` (context, None if unbounded), `batch_tokens` (most padded tokens per forward pass; a
     larger tree is scored in pieces).
     """
 
-    def __init__(self, model: Any, builder: StepBuilder, *, batch_tokens: int = 8192) -> None:
+    def __init__(
+        self, model: Any, builder: StepBuilder, *, scoring: Scoring | None = None, batch_tokens: int = 8192
+    ) -> None:
+        scoring = Scoring() if scoring is None else scoring
+        self.scorer = choose("eduprm.prm.scorers", scoring.kind, "Scorer")(scoring)
         self.model = model.eval()
         self.builder = builder
         self.batch_tokens = batch_tokens
@@ -49,11 +62,15 @@ class ProcessRewardModel:
         dtype: str | torch.dtype | None = None,
         *,
         input_format: InputFormat | None = None,
+        scoring: Scoring | None = None,
         attn_implementation: str = "sdpa",
         batch_tokens: int = 8192,
         trust_remote_code: bool = False,
     ) -> ProcessRewardModel:
         """Load a PRM folder or hub name (safetensors only).
+
+        `scoring` None: as saved in the config, a head where nothing is saved. Scoring by likelihood takes any language
+        model, its own policy among them.
 
         `device` None: CUDA if there is one. `dtype` None: bfloat16 on CUDA, float32 elsewhere. A checkpoint without a
         saved format (no `eduprm` entry in its config) gets `input_format`, or by default `InputFormat()` if its
@@ -68,13 +85,17 @@ class ProcessRewardModel:
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype is None:
             dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        model: Any = load_classifier(
-            path_or_name,
-            dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype,
-            attn_implementation=attn_implementation,
-            trust_remote_code=trust_remote_code,
-            need_head=True,
-        )
+        options: dict[str, Any] = {
+            "dtype": getattr(torch, dtype) if isinstance(dtype, str) else dtype,
+            "attn_implementation": attn_implementation,
+            "trust_remote_code": trust_remote_code,
+        }
+        if scoring is None:
+            scoring = read_scoring(read_model_config(str(path_or_name), trust_remote_code=trust_remote_code))
+        if choose("eduprm.prm.scorers", scoring.kind, "Scorer").needs == "head":
+            model: Any = load_classifier(path_or_name, need_head=True, **options)
+        else:
+            model = load_language_model(path_or_name, **options)
         chosen = input_format or read_input_format(model.config)
         builder = InputBuilder.from_pretrained(
             path_or_name, chosen or InputFormat.stepwise(), trust_remote_code=trust_remote_code
@@ -87,7 +108,7 @@ class ProcessRewardModel:
                 "where the tokenizer has a template, else TRL's stepwise text): pass input_format if that is wrong",
                 stacklevel=2,
             )
-        return cls(model.to(device), builder, batch_tokens=batch_tokens)
+        return cls(model.to(device), builder, scoring=scoring, batch_tokens=batch_tokens)
 
     def score(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> list[float]:
         """Return exactly one score per step.
@@ -205,14 +226,26 @@ class ProcessRewardModel:
         rows = choose_rows([tree.num_tokens for tree in trees], attention_scale=scale)
         packed = pack_rows(trees, rows, pad_id=self.builder.tokenizer.pad_token_id or 0)
         batch = {name: tensor.to(self.model.device) for name, tensor in to_tensors(packed).items()}
-        logits = packed_logits(self.model, batch).double()
-        right = torch.softmax(logits, dim=-1)[..., 1].cpu().numpy()
-        scores = []
-        for tree, (row, offset) in zip(trees, packed.slots, strict=True):
-            last = tree.last_tokens
-            values = right[row, np.maximum(last, 0) + offset]
-            scores.append(np.where(last >= tree.num_prompt_tokens, values, np.nan))
+        values = self.scorer.scores(self.model, batch, _token_nodes(packed).to(self.model.device)).cpu().numpy()
+        scores, done = [], 0
+        for tree in trees:
+            own = tree.lengths > 0
+            column = np.full(len(own) + 1, np.nan)  # the last entry is the prompt, which has no score
+            column[:-1][own] = values[done : done + int(own.sum())]
+            done += int(own.sum())
+            for node in np.flatnonzero(~own):
+                column[node] = column[tree.parents[node]]
+            scores.append(column[:-1])
         return scores
+
+
+def _token_nodes(packed: PackedRows) -> torch.Tensor:
+    """Return the node (its place in the table) that holds each token, int64 [B, L]; -1 for prompts and padding."""
+    nodes = np.full(packed.input_ids.shape, -1, dtype=np.int64)
+    firsts = packed.nodes.columns - packed.nodes.lengths + 1
+    for index, (row, first, last) in enumerate(zip(packed.nodes.rows, firsts, packed.nodes.columns, strict=True)):
+        nodes[row, first : last + 1] = index
+    return torch.from_numpy(nodes)
 
 
 def build_local(tree: TokenTree) -> TokenTree:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 from transformers import set_seed
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from eduprm.prm.arguments import training_arguments
 from eduprm.prm.attention import check_backbone
@@ -62,7 +62,8 @@ def fingerprint(
     ]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for tree in pieces:
-        for array in (tree.token_ids, tree.parents, tree.starts, tree.targets, tree.weights):
+        arrays = (tree.token_ids, tree.parents, tree.starts, tree.targets, tree.weights, *tree.forks)
+        for array in arrays:
             digest.update(array.tobytes())
     return digest.hexdigest()[:16]
 
@@ -97,6 +98,7 @@ def _make_trainer(
         args=training_arguments(config, folder, num_batches=len(plan)),
         train_dataset=TreeBatches(trees, plan),
         data_collator=collator,
+        shares=config.losses,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -137,12 +139,13 @@ def train_prm(
     progress: bool = True,
     overwrite: bool = False,
     trust_remote_code: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainResult:
     """Train on packed trees and write a folder that stands alone (safetensors, tokenizer, input format).
 
     `builder` must be the one that made `data`; `steps` says how its solutions were cut, for those who score others. A
     killed call with `config.save_steps` goes on from its last checkpoint when called again with the same arguments, and
-    ends with the same weights.
+    ends with the same weights. `callbacks` are transformers' own, to look at the model while it learns.
 
     Under torchrun or `accelerate launch` every process calls this with the same arguments; the first one writes and
     shows progress. The number of processes and `config.sharding` change the weights by rounding alone, and a call
@@ -165,9 +168,11 @@ def train_prm(
     work = output.with_name(f".{output.name}.train-{mark}")
     pad_id = builder.tokenizer.pad_token_id or 0
     with quiet_transformers(), warnings.catch_warnings():
-        # FSDP warns of in-place work on the logits; there is none (packed_logits, weighted_loss_sum).
+        # FSDP warns of in-place work on the logits; there is none (packed_hidden, the losses).
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         trainer = _make_trainer(model, pieces, plan, config, work, pad_id)
+        for callback in callbacks:
+            trainer.add_callback(callback)
         seconds, resumed = _run(trainer, work, progress=progress)
     losses = [(int(entry["step"]), entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     trained = _whole_model(trainer, backbone, config, trust_remote_code=trust_remote_code)
@@ -180,7 +185,16 @@ def train_prm(
                 "data": data.summary(),
             }
         }
-        save_prm(trained, builder.tokenizer, builder.format, output, dtype=dtype, notes=notes, steps=steps)
+        save_prm(
+            trained,
+            builder.tokenizer,
+            builder.format,
+            output,
+            dtype=dtype,
+            notes=notes,
+            steps=steps,
+            scoring=config.scoring,
+        )
         shutil.rmtree(work, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     tokens = sum(piece.num_tokens for piece in pieces) * config.epochs

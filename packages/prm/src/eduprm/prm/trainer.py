@@ -1,4 +1,4 @@
-"""transformers' Trainer for packed trees: the weighted loss, its normalisation, progress.
+"""transformers' Trainer for packed trees: the losses, their normalisation, progress.
 
 For: one optimiser step over accumulated, packed micro-batches on any number of processes. Does not know: where trees
 come from, checkpoints' folders. Source: cross-entropy against [1 - v, v] at step ends (arXiv 2503.22233); rows packed
@@ -8,7 +8,7 @@ as in arXiv 2511.00413.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ import torch
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.nn import functional
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
 from eduprm.prm.checkpoints import load_optimizer, load_weights, save_state
-from eduprm.prm.model import packed_logits, to_tensors
+from eduprm.prm.choices import choose
+from eduprm.prm.model import head_output, language_model_output, packed_hidden, to_tensors
 from eduprm.prm.packing import choose_rows, pack_rows
 from eduprm.prm.tree import TokenTree
 
@@ -30,26 +30,9 @@ __all__ = [
     "PrmTrainer",
     "RichProgress",
     "TreeBatches",
-    "weighted_loss_sum",
 ]
 
 SCHEDULE = "schedule.json"
-
-
-def weighted_loss_sum(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the sum of weight * cross-entropy(logits, [1 - target, target]) over positions with weight > 0.
-
-    `logits` [B, L, 2]; `targets`, `weights` [B, L]. Computed in float32.
-
-    Examples:
-        >>> logits = torch.zeros(1, 2, 2)
-        >>> round(weighted_loss_sum(logits, torch.tensor([[0.3, 1.0]]), torch.tensor([[2.0, 0.0]])).item(), 4)
-        1.3863
-    """
-    labelled = weights > 0
-    log_probs = functional.log_softmax(logits[labelled].float(), dim=-1)
-    value = targets[labelled]
-    return -(weights[labelled] * ((1 - value) * log_probs[:, 0] + value * log_probs[:, 1])).sum()
 
 
 class TreeBatches(Dataset):
@@ -81,11 +64,17 @@ class PackedTreeCollator:
 
 
 class PrmTrainer(Trainer):
-    """Trainer whose loss is the weighted mean over every labelled node of an optimiser step.
+    """Trainer whose losses are weighted means over a whole optimiser step.
 
     Micro-batches hold different weights, so a mean of their means would be wrong: the sum of each is divided by the
-    total weight of the step, over all accumulated micro-batches and all processes.
+    total weight of the step, over all accumulated micro-batches and all processes, loss by loss.
+
+    `shares` holds the share of each loss by name (`eduprm.prm.losses`).
     """
+
+    def __init__(self, *args: Any, shares: Mapping[str, float], **options: Any) -> None:
+        self.losses = [(choose("eduprm.prm.losses", name, "Loss")(), share) for name, share in shares.items()]
+        super().__init__(*args, **options)
 
     loss_is_scaled_for_ga = True
     # Never None once training has begun, and wrapped as the layout demands.
@@ -96,14 +85,17 @@ class PrmTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """Take the step's micro-batches and add up their weights (float32 scalar)."""
+        """Take the step's micro-batches and add up their weights, float32 [losses]."""
         samples = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         if not samples:
             return samples, None
-        total = torch.stack([batch["weights"].sum() for batch in samples]).sum().to(device)
+        total = torch.stack([self._weights(batch) for batch in samples]).sum(0).to(device)
         if self.args.world_size > 1:
-            total = self.accelerator.gather(total).sum()
+            total = self.accelerator.reduce(total, reduction="sum")
         return samples, total
+
+    def _weights(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return torch.stack([loss.weight(batch) for loss, _ in self.losses])
 
     def compute_loss(
         self,
@@ -112,14 +104,18 @@ class PrmTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Return this micro-batch's share of the step's weighted mean."""
-        logits = packed_logits(model, inputs)
-        loss_sum = weighted_loss_sum(logits, inputs["targets"], inputs["weights"])
-        total = inputs["weights"].sum() if num_items_in_batch is None else num_items_in_batch
+        """Return this micro-batch's share of the step's weighted means."""
+        hidden = packed_hidden(model, inputs)
+        totals = self._weights(inputs) if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, the sum was divided by the weight of all of them.
         processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
-        loss = loss_sum * processes / total
-        return (loss, {"logits": logits}) if return_outputs else loss
+        loss = hidden.new_zeros((), dtype=torch.float32)
+        for (function, share), total in zip(self.losses, torch.as_tensor(totals), strict=True):
+            output = head_output(model) if function.needs == "head" else language_model_output(model)
+            part = function.total(hidden, output, inputs)
+            # A step without any place of this loss (no fork, say) has nothing to divide by.
+            loss = loss + share * processes * part / total.clamp_min(torch.finfo(torch.float32).tiny)
+        return (loss, {"hidden_states": hidden}) if return_outputs else loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         # The plan of batches is already in its final, seeded order.

@@ -12,12 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["TokenTree", "build_tree", "keep_nodes", "split_tree", "truncate_tree"]
+__all__ = ["Forks", "TokenTree", "build_tree", "keep_nodes", "split_tree", "truncate_tree"]
 
 IntArray = np.ndarray
+
+
+class Forks(NamedTuple):
+    """The places of a tree where paths part, as a table of the C choices that were taken there, sorted by place.
+
+    Attributes: `nodes` int32 [C], the node at whose last token the paths part, -1 for the prompt; `tokens` int32 [C],
+    the token that follows; `values` float32 [C], the target of what follows. A place has at least two rows; nodes
+    below one place that begin with the same token are one choice with the mean of their targets.
+    """
+
+    nodes: IntArray
+    tokens: IntArray
+    values: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +41,8 @@ class TokenTree:
     Attributes: `name` for messages; `token_ids`, `positions` (along the path, from 0), `stops` int32 [T]; `parents`
     int32 [N], -1 for children of the prompt; `starts` int32 [N + 1], node i holding tokens starts[i]:starts[i + 1];
     `targets` float32 [N] in [0, 1]; `weights` float32 [N], 0 meaning no loss; `rows` int64 [N], the nodes' places in
-    the caller's table; `owned` bool [N], False for ancestors that another piece of a split tree answers for.
+    the caller's table; `owned` bool [N], False for ancestors that another piece of a split tree answers for; `forks`,
+    those that this piece answers for, whole even where a piece holds one of the branches alone.
     """
 
     name: str
@@ -40,6 +55,7 @@ class TokenTree:
     weights: np.ndarray
     rows: IntArray
     owned: np.ndarray
+    forks: Forks
 
     @property
     def num_tokens(self) -> int:
@@ -77,6 +93,25 @@ class TokenTree:
         has_child = np.zeros(len(self.parents), dtype=bool)
         has_child[self.parents[self.parents >= 0]] = True
         return np.flatnonzero(~has_child)
+
+    @property
+    def token_parents(self) -> IntArray:
+        """Index of the token before each token on its path, int64 [T]; -1 for the first of the prompt."""
+        before = np.arange(-1, self.num_tokens - 1, dtype=np.int64)
+        own = np.flatnonzero(self.lengths > 0)
+        above = self.parents[own]
+        last = np.append(self.last_tokens, -1)[above]  # parent -1 reads the extra last entry
+        before[self.starts[own]] = np.where(last >= 0, last, self.num_prompt_tokens - 1)
+        return before
+
+    @property
+    def token_values(self) -> np.ndarray:
+        """Target of the node that holds each token, float32 [T]: a node's value is the same anywhere inside it.
+
+        0 for the prompt, for nodes without a target, and for those that another piece of a split tree answers for.
+        """
+        own = np.where(self.owned & np.isfinite(self.targets), self.targets, 0.0)
+        return np.concatenate([np.zeros(self.num_prompt_tokens), np.repeat(own, self.lengths)]).astype(np.float32)
 
     @property
     def path_tokens(self) -> int:
@@ -121,10 +156,12 @@ def build_tree(
     weights: Sequence[float] | np.ndarray | None = None,
     rows: Sequence[int] | np.ndarray | None = None,
     owned: np.ndarray | None = None,
+    forks: Forks | None = None,
 ) -> TokenTree:
     """Lay out nodes given in preorder.
 
-    Without `targets` every target and weight is 0; without `weights` every target weighs 1.
+    Without `targets` every target and weight is 0; without `weights` every target weighs 1. Without `forks` they are
+    read off the nodes.
 
     Raises:
         ValueError: no token at all, lists of unequal length, or nodes not in preorder.
@@ -149,6 +186,8 @@ def build_tree(
     prompt = np.arange(len(prompt_ids), dtype=np.int32)
     flat = [np.asarray(ids, dtype=np.int32) for ids in [prompt_ids, *node_ids]]
     target_array = np.zeros(count) if targets is None else np.asarray(targets, dtype=np.float64)
+    if forks is None:
+        forks = find_forks([] if targets is None else flat[1:], parent_array, target_array)
     default_weight = 0.0 if targets is None else 1.0
     return TokenTree(
         name=name,
@@ -163,14 +202,50 @@ def build_tree(
         else np.asarray(weights, np.float32),
         rows=np.arange(count) if rows is None else np.asarray(rows, dtype=np.int64),
         owned=np.ones(count, dtype=bool) if owned is None else owned,
+        forks=forks,
     )
 
 
-def keep_nodes(tree: TokenTree, nodes: IntArray, *, owned: np.ndarray | None = None) -> TokenTree:
-    """Return the tree of the given nodes (sorted, with every node's ancestors); un-owned nodes lose their weight."""
+def find_forks(node_ids: Sequence[IntArray], parents: IntArray, targets: np.ndarray) -> Forks:
+    """Return the places where paths part; nodes without tokens are looked through, those without a target left out.
+
+    Examples:
+        >>> ids = [np.array([1]), np.array([2]), np.array([3])]
+        >>> forks = find_forks(ids, np.array([-1, 0, 0]), np.array([0.5, 1.0, 0.0]))
+        >>> forks.nodes.tolist(), forks.tokens.tolist(), forks.values.tolist()
+        ([0, 0], [2, 3], [1.0, 0.0])
+    """
+    place = np.full(len(node_ids) + 1, -1, dtype=np.int32)  # where each node ends; the last entry is the prompt
+    choices: dict[int, dict[int, list[float]]] = {}
+    for node, (ids, parent) in enumerate(zip(node_ids, parents.tolist(), strict=False)):
+        place[node] = node if len(ids) else place[parent]
+        if len(ids) and np.isfinite(targets[node]):
+            choices.setdefault(int(place[parent]), {}).setdefault(int(ids[0]), []).append(float(targets[node]))
+    rows = [
+        (node, token, sum(values) / len(values))
+        for node, tokens in sorted(choices.items())
+        if len(tokens) > 1
+        for token, values in tokens.items()
+    ]
+    nodes, tokens, values = zip(*rows, strict=True) if rows else ((), (), ())
+    return Forks(np.array(nodes, np.int32), np.array(tokens, np.int32), np.array(values, np.float32))
+
+
+def keep_nodes(
+    tree: TokenTree, nodes: IntArray, *, owned: np.ndarray | None = None, prompt_owned: bool = True
+) -> TokenTree:
+    """Return the tree of the given nodes (sorted, with every node's ancestors); un-owned nodes lose their weight.
+
+    The forks at nodes that are kept and owned stay as they are, whichever branches are kept; those at the prompt stay
+    if `prompt_owned`.
+    """
     renumber = np.full(len(tree.parents) + 1, -1, dtype=np.int32)
     renumber[nodes] = np.arange(len(nodes), dtype=np.int32)
     keeps = tree.owned[nodes] if owned is None else tree.owned[nodes] & owned
+    place = np.full(len(tree.parents) + 1, -2, dtype=np.int32)  # -2: the fork is another piece's
+    place[nodes[keeps]] = renumber[nodes[keeps]]
+    place[-1] = -1 if prompt_owned else -2
+    at = place[tree.forks.nodes]
     return build_tree(
         tree.token_ids[: tree.starts[0]],
         [tree.token_ids[tree.starts[node] : tree.starts[node + 1]] for node in nodes],
@@ -180,6 +255,7 @@ def keep_nodes(tree: TokenTree, nodes: IntArray, *, owned: np.ndarray | None = N
         weights=np.where(keeps, tree.weights[nodes], 0.0),
         rows=tree.rows[nodes],
         owned=keeps,
+        forks=Forks(at[at > -2], tree.forks.tokens[at > -2], tree.forks.values[at > -2]),
     )
 
 
@@ -192,7 +268,7 @@ def truncate_tree(tree: TokenTree, max_length: int) -> TokenTree:
 def split_tree(tree: TokenTree, max_tokens: int) -> list[TokenTree]:
     """Cut a tree into pieces of at most `max_tokens` tokens, each with all ancestors of its nodes.
 
-    Every node is owned (weighed, scored) by the first piece that holds it. A piece whose single path is longer than
+    Every node, with the fork at its end, is owned (weighed, scored) by the first piece that holds it. A piece whose single path is longer than
     `max_tokens` is kept whole.
 
     Examples:
@@ -220,6 +296,6 @@ def split_tree(tree: TokenTree, max_tokens: int) -> list[TokenTree]:
     pieces, seen = [], np.zeros(len(parents), dtype=bool)
     for group in groups:
         members = np.asarray(sorted(group), dtype=np.int64)
-        pieces.append(keep_nodes(tree, members, owned=~seen[members]))
+        pieces.append(keep_nodes(tree, members, owned=~seen[members], prompt_owned=not pieces))
         seen[members] = True
     return pieces

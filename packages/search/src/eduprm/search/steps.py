@@ -111,6 +111,33 @@ def mark_steps(
     return pl.concat(frames) if frames else STEP_SCHEMA.to_frame()
 
 
+def cut_at_steps(
+    forest: pl.DataFrame, segmenters: Sequence[str], *, decoder: TokenDecoder, threshold: float
+) -> tuple[pl.DataFrame, pl.Series]:
+    """Cut a forest's nodes at the steps of several segmenters, and say which nodes end a step of any of them.
+
+    Args:
+        forest: NODE_SCHEMA, cut at anchors of `threshold` or below.
+        segmenters: "entropy" (steps end before anchors) and "lines"; one or both.
+        decoder: the policy's tokenizer.
+        threshold: nats, of "entropy".
+
+    Returns:
+        NODE_SCHEMA: the same trees, paths and texts, leaves in the same order; and per node whether a step ends there.
+
+    Raises:
+        ValueError: no segmenter, or one of another name.
+    """
+    rules = {"entropy": "anchor", "lines": "line"}
+    unknown = [name for name in segmenters if name not in rules]
+    if unknown or not segmenters:
+        raise ValueError(f"expected one or several of {', '.join(rules)}, got {list(segmenters)}")
+    marked = mark_steps(forest, decoder=decoder, threshold=threshold, low_logprob=-np.inf)
+    ends = [step_ends(marked, rules[name]) for name in segmenters]
+    anywhere = pl.DataFrame([end.alias(name) for name, end in zip(segmenters, ends, strict=True)])
+    return marked.select(list(NODE_SCHEMA)), anywhere.select(ends=pl.any_horizontal(pl.all()))["ends"]
+
+
 def _line_starts(token_ids: Sequence[int], decoder: TokenDecoder, waits: bool) -> tuple[set[int], bool]:
     """Offsets at which a line's text begins, and whether a line break still waits for text at the end."""
     found = set()

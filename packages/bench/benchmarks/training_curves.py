@@ -1,0 +1,221 @@
+"""How much training each kind of PRM needs: best-of-N on held-out trees against tokens trained on, one arm after another.
+
+    uv run packages/bench/benchmarks/training_curves.py RUN OUT [--arms fork head ...] [--tokens 2400000] [--limit 256]
+
+RUN is a run folder of apps/train with labels/, grades/ and problems.parquet, cut and labelled at entropy and lines. The first `--limit` of the held-out
+problems are looked at while training (the curve); the figures of the last line of an arm are of the others, which no
+choice was made on. Writes OUT/curves.jsonl, a line per point, and OUT/ARM, the PRM of each arm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from transformers import TrainerCallback
+
+from eduprm.bench import candidates_from_leaves, choose, paired_difference
+from eduprm.bench.evaluate import summarise_choices
+from eduprm.bench.metrics import auc_within
+from eduprm.forest import leaf_paths
+from eduprm.prm import InputBuilder, ProcessRewardModel, TrainConfig, labelled_trees, train_prm
+from eduprm.prm.config import InputFormat, LoraSettings, Scoring
+from eduprm.prm.data import TrainingData, forest_trees
+from eduprm.search import EduSampling, leaf_order, resolve_model
+
+KEYS = ["problem_id", "tree", "leaf"]
+LIKELIHOOD = Scoring(kind="likelihood")
+CHAT = InputFormat(kind="chat", system="Steps")
+R32 = LoraSettings(rank=32, alpha=64)
+
+
+def arm(losses, scoring, *, steps=None, lora=R32, layers=15, rate=2.5e-4, batch=2048, start=None):
+    train = {"losses": losses, "scoring": scoring, "lora": lora, "last_layers": layers, "learning_rate": rate, "batch_tokens": batch}
+    return {"train": train, "steps": steps, "start": start}
+
+
+FORK = {"fork": 1.0, "language_model": 0.5}
+HEAD = {"cross_entropy": 1.0}
+ARMS = {
+    "fork": arm(FORK, LIKELIHOOD),
+    "fork-1e-4": arm(FORK, LIKELIHOOD, rate=1e-4),
+    "fork-6e-4": arm(FORK, LIKELIHOOD, rate=6e-4),
+    "fork-r8": arm(FORK, LIKELIHOOD, lora=LoraSettings(rank=8, alpha=16)),
+    "fork-all-layers": arm(FORK, LIKELIHOOD, layers=None),
+    "fork-512": arm(FORK, LIKELIHOOD, batch=512),
+    "fork-8192": arm(FORK, LIKELIHOOD, batch=8192),
+    "fork-no-lm": arm({"fork": 1.0}, LIKELIHOOD),
+    "lm-only": arm({"language_model": 1.0}, LIKELIHOOD),
+    "head-lora": arm(HEAD, Scoring()),
+    "head-lora-1e-3": arm(HEAD, Scoring(), rate=1e-3),
+    "head": arm(HEAD, Scoring(), lora=None, layers=None, rate=3e-4, batch=8192),
+    "head-lines": arm(HEAD, Scoring(), steps="lines", lora=None, layers=None, rate=3e-4, batch=8192),
+    "head-anchors": arm(HEAD, Scoring(), steps="entropy", lora=None, layers=None, rate=3e-4, batch=8192),
+    "both": arm({**FORK, **HEAD}, Scoring(), lora=None, layers=None, rate=3e-4, batch=8192),
+    "fork-full": arm(FORK, LIKELIHOOD, lora=None, layers=None, rate=1e-4, batch=8192),
+    "head-after-fork": arm(HEAD, Scoring(), lora=None, layers=None, rate=3e-4, batch=8192, start="fork-full"),
+}
+
+
+class HeldOut:
+    """Held-out trees of a run, and what their leaves are worth."""
+
+    def __init__(self, run: Path, builder, settings, limit):
+        problems = pl.read_parquet(run / "problems.parquet")
+        self.forest, self.grades = (read(run, part, "test") for part in ("labels", "grades"))
+        self.ends = self.forest["weight"] > 0
+        self.trees = list(forest_trees(self.forest, problems, builder))
+        self.leaves = leaf_paths(self.forest)
+        self.order = leaf_order(
+            self.forest, order=settings.order, parallel_forks=settings.parallel_forks, budget=settings.budget
+        )
+        ids = sorted(set(self.forest["problem_id"]))
+        self.looked_at, self.kept = ids[:limit], ids[limit:]
+
+    def candidates(self, prm, ids):
+        wanted = set(ids)
+        trees = [tree for tree in self.trees if tree.name.split("/")[0] in wanted]
+        column = np.full(self.forest.height, np.nan)
+        for tree, scores in zip(trees, prm.score_trees(trees), strict=True):
+            column[tree.rows] = scores
+        scored = self.forest.with_columns(pl.Series("score", column).fill_nan(None)).filter(self.ends)
+        leaves = self.leaves.filter(pl.col("problem_id").is_in(ids))
+        nodes = scored.select("problem_id", "tree", "node_id", "score")
+        steps = (
+            leaves.select(*KEYS, node_id="path").explode("node_id")
+            .join(nodes, on=["problem_id", "tree", "node_id"], how="left", maintain_order="left")
+            .filter(pl.col("score").is_not_null()).group_by(KEYS, maintain_order=True).agg(step_scores="score")
+        )
+        return candidates_from_leaves(leaves, self.grades, step_scores=steps, order=self.order)
+
+
+def read(run: Path, part: str, split: str) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in sorted((run / part).glob(f"{split}-*.parquet"))])
+
+
+def training(run: Path, builder, steps) -> TrainingData:
+    """The EDU trees; `steps` "entropy" or "lines": only the labels at the ends of these (columns ends_*)."""
+    forest = read(run, "labels", "train").filter(tree="edu")
+    if steps is not None:
+        weight = pl.when(f"ends_{steps}").then("weight").otherwise(0.0)
+        forest = forest.with_columns(weight.alias("weight"))
+    return labelled_trees(forest, pl.read_parquet(run / "problems.parquet"), builder)
+
+
+RULES = ["prm_min", "prm_last", "prm_product", "prm_mean", "mean_logprob", "majority", "weighted_majority_prm_min", "oracle"]
+
+
+def figures(candidates, seed=0):
+    found = {}
+    for name, tree in (("edu", "edu"), ("samples", "ht"), ("greedy", "greedy")):
+        rows = candidates.filter(pl.col("tree").str.starts_with(tree))
+        if not rows.height:
+            continue
+        rules = RULES if name != "greedy" else ["oracle"]
+        table = summarise_choices(choose(rows, rules=rules), seed=seed)
+        found[name] = {row["rule"]: [round(100 * row[key], 1) for key in ("accuracy", "ci_low", "ci_high")] for row in table.to_dicts()}
+        for rule in ("min", "last"):
+            fold = pl.col("step_scores").list.min() if rule == "min" else pl.col("step_scores").list.last()
+            own = rows.filter(pl.col("step_scores").list.len() > 0).select("problem_id", score=fold, gold="correct")
+            found[name][f"auc_{rule}"] = round(float(auc_within(own)["auc"].mean() or float("nan")), 3)
+    edu, samples, greedy = (candidates.filter(pl.col("tree").str.starts_with(tree)) for tree in ("edu", "ht", "greedy"))
+    if samples.height and greedy.height:
+        ours = choose(edu, rules=["prm_min"])
+        for name, other in (("samples", choose(samples, rules=["prm_min"])), ("greedy", choose(greedy, rules=["oracle"]))):
+            gap = paired_difference(ours, other, seed=seed, bootstrap=2000)
+            found[f"edu minus {name}"] = [round(100 * value, 1) for value in (gap.difference, gap.ci_low, gap.ci_high)]
+    return found
+
+
+class Looks(TrainerCallback):
+    """Score the held-out EDU trees at some steps; the time it takes is not counted as training."""
+
+    def __init__(self, name, held, builder, config, total_tokens, points, out, device):
+        self.__dict__.update(locals())
+        self.started = time.perf_counter()
+        self.looking = 0.0
+        self.next = 1
+
+    def look(self, model, step, total):
+        began = time.perf_counter()
+        training = model.training
+        prm = ProcessRewardModel(model, self.builder, scoring=self.config.scoring, batch_tokens=16384)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+            edu = self.held.candidates(prm, self.held.looked_at).filter(tree="edu")
+        model.train(training)
+        point = {"arm": self.name, "step": step, "tokens": int(self.total_tokens * step / total), "seconds": round(began - self.started - self.looking, 1), **figures(edu)["edu"]}
+        with (self.out / "curves.jsonl").open("a") as file:
+            file.write(json.dumps(point) + "\n")
+        show = {key: value[0] if isinstance(value, list) else value for key, value in point.items() if key not in ("prm_mean", "weighted_majority_prm_min")}
+        print(" ".join(f"{key} {value}" for key, value in show.items()), flush=True)
+        self.looking += time.perf_counter() - began
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step >= self.next * state.max_steps / self.points:
+            self.next += 1
+            self.look(model, state.global_step, state.max_steps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--tokens", type=float, default=2.4e6)
+    parser.add_argument("--limit", type=int, default=256)
+    parser.add_argument("--points", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no arm after so many")
+    parser.add_argument("--policy", default="smollm2-135m-steps")
+    parser.add_argument("--plain", action="store_true", help="the question and a line break instead of the policy's prompt")
+    parser.add_argument("--dtype", default=None)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--attn", default="sdpa")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    settings = EduSampling.model_validate(json.loads((options.run / "config.json").read_text())["settings"]["search"])
+    backbone = resolve_model(options.policy)
+    builder = InputBuilder.from_pretrained(backbone, InputFormat(kind="plain", template="{problem}\n") if options.plain else CHAT)
+    held = HeldOut(options.run, builder, settings, options.limit)
+    began, cache = time.perf_counter(), {}
+    for name in options.arms:
+        if time.perf_counter() - began > options.seconds:
+            print(f"{name}: no time left", flush=True)
+            continue
+        chosen = ARMS[name]
+        try:
+            if chosen["steps"] not in cache:
+                cache[chosen["steps"]] = training(options.run, builder, chosen["steps"])
+            data = cache[chosen["steps"]]
+            epochs = max(1, round(options.tokens / data.unique_tokens))
+            share = min(1.0, options.tokens / data.unique_tokens)
+            part = TrainingData(data.trees[: max(1, round(share * len(data.trees)))]) if epochs == 1 else data
+            extra = {"compile": True} if options.compile else {}
+            config = TrainConfig(
+                **chosen["train"], epochs=epochs, seed=options.seed, attn_implementation=options.attn,
+                dtype=options.dtype or ("bfloat16" if device == "cuda" else "float32"), **extra,
+            )
+            start = options.out / chosen["start"] if chosen["start"] else backbone
+            looks = Looks(name, held, builder, config, part.unique_tokens * epochs, options.points, options.out, device)
+            result = train_prm(start, part, builder, options.out / name, config=config, progress=False, overwrite=True, callbacks=[looks])
+            seconds = result.seconds - looks.looking
+            prm = ProcessRewardModel.from_pretrained(result.folder, batch_tokens=16384)
+            final = figures(held.candidates(prm, held.kept))
+            point = {"arm": name, "final": final, "tokens": result.tokens, "tokens_per_s": round(result.tokens / seconds), "seconds": round(seconds, 1), "problems": len(held.kept)}
+            with (options.out / "final.jsonl").open("a") as file:
+                file.write(json.dumps(point) + "\n")
+            edu, ht = final["edu"], final.get("samples", {})
+            print(f"{name} END {point['tokens_per_s']} tokens/s; {len(held.kept)} unseen: edu min {edu['prm_min']} last {edu['prm_last']} product {edu['prm_product']} any {edu['oracle']} auc {edu['auc_min']}; samples min {ht.get('prm_min')} last {ht.get('prm_last')}; minus samples {final.get('edu minus samples')}, greedy {final.get('edu minus greedy')}", flush=True)
+        except Exception:
+            traceback.print_exc()
+
+
+if __name__ == "__main__":
+    main()

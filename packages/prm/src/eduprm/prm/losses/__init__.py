@@ -1,0 +1,1 @@
+"""What training minimises, a module each with a class `Loss`; `eduprm.prm.losses._contract` says what one is."""

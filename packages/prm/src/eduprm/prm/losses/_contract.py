@@ -1,0 +1,39 @@
+"""What a loss is.
+
+A loss is a sum over places of a batch and the weight of those places. The trainer divides the sum by the weight of all
+micro-batches of an optimiser step, over all processes, and adds the losses up by their shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Protocol
+
+import torch
+
+__all__ = ["Batch", "LossFunction"]
+
+Batch = Mapping[str, torch.Tensor]
+"""Tensors of `eduprm.prm.packing.PackedRows` by name: `input_ids`, `position_ids`, `stops`, `parents`, `values` [B, L];
+`node_rows`, `node_columns`, `node_lengths`, `node_targets`, `node_weights`, `node_parents`, `node_trees` [N]; `fork_rows`,
+`fork_columns`, `fork_tokens`, `fork_values`, `fork_groups` [C]."""
+
+
+class LossFunction(Protocol):
+    """A class without settings of its own; `needs` says which output of the model it reads."""
+
+    needs: ClassVar[Literal["head", "language_model"]]
+
+    def weight(self, batch: Batch) -> torch.Tensor:
+        """Return the weight of the batch's places, a scalar; 0 where it holds none."""
+        ...
+
+    def total(self, hidden: torch.Tensor, output: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the weighted sum over the batch's places, a float32 scalar.
+
+        Args:
+            hidden: [B, L, D], the backbone's final hidden states.
+            output: what `needs` names: the head (D to 2) or the output embedding (D to vocabulary).
+            batch: the packed rows.
+        """
+        ...

@@ -1,0 +1,55 @@
+"""The language model's cross-entropy on the tokens of solutions, each weighted by the value of the node that holds it.
+
+It keeps the model a language model of right solutions while another loss teaches it to prefer (the supervised term
+beside a preference loss); tokens of value 0 take no part.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from eduprm.prm.losses._contract import Batch
+
+__all__ = ["Loss", "token_logprobs"]
+
+CHUNK = 1024
+"""Tokens whose logits over the vocabulary are held at once; they are computed again for the gradient."""
+
+
+class Loss:
+    """Normalised over the whole vocabulary; computed in float32, by chunks of tokens."""
+
+    needs: ClassVar[Literal["head", "language_model"]] = "language_model"
+
+    def weight(self, batch: Batch) -> torch.Tensor:
+        """Return the sum of the tokens' values."""
+        return batch["values"][_predicted(batch)].sum()
+
+    def total(self, hidden: torch.Tensor, output: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the sum over tokens of value * -log p(token | its path)."""
+        rows, columns = _predicted(batch).nonzero(as_tuple=True)
+        places = hidden[rows, batch["parents"][rows, columns]]
+        logprobs = token_logprobs(places, output, batch["input_ids"][rows, columns])
+        return -(batch["values"][rows, columns] * logprobs).sum()
+
+
+def token_logprobs(places: torch.Tensor, output: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Return log p(token) in nats, float32 [n], after final hidden states `places` [n, D], over the whole vocabulary."""
+    parts = []
+    for start in range(0, len(tokens), CHUNK):
+        chunk = places[start : start + CHUNK], tokens[start : start + CHUNK]
+        parts.append(checkpoint(_logprobs, *chunk, output, use_reentrant=False))
+    return torch.cat(parts) if parts else places.new_zeros(0, dtype=torch.float32)
+
+
+def _logprobs(places: torch.Tensor, tokens: torch.Tensor, output: Any) -> torch.Tensor:
+    return -functional.cross_entropy(output(places).float(), tokens, reduction="none")
+
+
+def _predicted(batch: Batch) -> torch.Tensor:
+    """Which tokens, bool [B, L], have a value above 0 and a token before them."""
+    return (batch["values"] > 0) & (batch["parents"] >= 0)

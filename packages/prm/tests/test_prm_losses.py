@@ -1,0 +1,159 @@
+"""The losses at forks and over tokens against plain computations, path by path."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from eduprm.prm.losses.fork import Loss as ForkLoss
+from eduprm.prm.losses.language_model import Loss as LanguageModelLoss
+from eduprm.prm.model import language_model_output, load_language_model, packed_hidden, to_tensors
+from eduprm.prm.packing import fit_rows, pack_rows
+from eduprm.prm.testing import tiny_backbone
+from eduprm.prm.tree import build_tree, split_tree, truncate_tree
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2"])
+def policy(request, tmp_path_factory):
+    folder = tiny_backbone(tmp_path_factory.mktemp(request.param), architecture=request.param)
+    return load_language_model(folder).eval()
+
+
+def packed(model, trees, rows, function):
+    batch = to_tensors(pack_rows(trees, rows, pad_id=0))
+    return function.total(packed_hidden(model, batch), language_model_output(model), batch), function.weight(batch)
+
+
+def path_ids(tree, node):
+    ids = []
+    while node >= 0:
+        ids = [*tree.token_ids[tree.starts[node] : tree.starts[node + 1]].tolist(), *ids]
+        node = int(tree.parents[node])
+    return [*tree.token_ids[: tree.starts[0]].tolist(), *ids]
+
+
+def next_log_probs(model, ids):
+    return model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+
+
+def unpacked_forks(model, tree):
+    """Each fork on its own: the plain path to it, its children's first tokens."""
+    total, weight = torch.zeros(()), 0.0
+    for node in range(-1, len(tree.parents)):
+        children = [child for child in np.flatnonzero(tree.parents == node) if tree.lengths[child]]
+        values = {}
+        for child in children:
+            values.setdefault(int(tree.token_ids[tree.starts[child]]), []).append(float(tree.targets[child]))
+        means = {token: sum(own) / len(own) for token, own in values.items()}
+        if len(means) < 2 or max(means.values()) - min(means.values()) < 1e-6:
+            continue
+        logits = model(input_ids=torch.tensor([path_ids(tree, node)])).logits[0, -1]
+        own = logits[list(means)].log_softmax(-1)
+        total = total - (own * torch.tensor(list(means.values()))).sum()
+        weight += sum(means.values())
+    return total, weight
+
+
+def unpacked_tokens(model, tree):
+    total, weight = torch.zeros(()), 0.0
+    for node in range(len(tree.parents)):
+        ids = path_ids(tree, node)
+        for offset in range(tree.lengths[node]):
+            before = ids[: len(ids) - int(tree.lengths[node]) + offset]
+            total = total - float(tree.targets[node]) * next_log_probs(model, before)[ids[len(before)]]
+            weight += float(tree.targets[node])
+    return total, weight
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.parametrize(
+    ("function", "plain"), [(ForkLoss(), unpacked_forks), (LanguageModelLoss(), unpacked_tokens)]
+)
+def test_packed_losses_and_gradients_equal_path_by_path(policy, make_tree, function, plain):
+    trees = [make_tree(seed, num_nodes=nodes) for seed, nodes in [(1, 9), (4, 5), (6, 12)]]
+    ours, weight = packed(policy, trees, [[0, 2], [1]], function)
+    parts = [plain(policy, tree) for tree in trees]
+    reference = sum(part for part, _ in parts)
+    assert weight.item() == pytest.approx(sum(own for _, own in parts), rel=1e-5)
+    assert weight.item() > 1
+    assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
+    theirs = gradients(policy, reference)
+    for name, gradient in gradients(policy, ours).items():
+        assert (gradient - theirs[name]).abs().max() < 1e-4 * max(1.0, theirs[name].abs().max().item()), name
+
+
+def test_a_fork_of_three_by_hand():
+    """Logits 2, 1, 0 for siblings of value 1, .5 and 0: the normaliser is ln(e^2 + e + 1)."""
+    tree = build_tree([9], [[0], [1], [2]], [-1, -1, -1], targets=[1.0, 0.5, 0.0])
+    batch = to_tensors(pack_rows([tree], [[0]], pad_id=0))
+    output = torch.nn.Linear(1, 10, bias=False)
+    with torch.no_grad():
+        output.weight.copy_(torch.tensor([[2.0], [1.0], [0.0], *[[7.0]] * 7]))
+    normaliser = math.log(math.exp(2) + math.exp(1) + 1)
+    expected = 1.0 * (normaliser - 2) + 0.5 * (normaliser - 1)
+    assert ForkLoss().total(torch.ones(1, 4, 1), output, batch).item() == pytest.approx(expected, rel=1e-6)
+    assert ForkLoss().weight(batch).item() == pytest.approx(1.5)
+
+
+def test_equal_values_and_single_children_prefer_nothing(policy):
+    tree = build_tree([9, 8], [[0], [1], [3], [2]], [-1, 0, 1, 0], targets=[0.5, 0.5, 1.0, 0.5])
+    ours, weight = packed(policy, [tree], [[0]], ForkLoss())
+    assert ours.item() == 0.0
+    assert weight.item() == 0.0
+    ours.backward()  # a step without forks still has a gradient to give
+
+
+def test_children_that_begin_alike_are_one_choice_and_empty_nodes_are_looked_through():
+    tree = build_tree([9], [[], [1, 2], [1, 3], [], [4]], [-1, 0, 0, 0, 3], targets=[0.5, 1.0, 0.0, 0.2, 0.2])
+    assert tree.forks.nodes.tolist() == [-1, -1]
+    assert tree.forks.tokens.tolist() == [1, 4]
+    assert tree.forks.values.tolist() == pytest.approx([0.5, 0.2])
+
+
+def test_nodes_without_a_label_take_no_part(policy):
+    tree = build_tree([9], [[1], [2], [3]], [-1, -1, -1], targets=[1.0, 0.0, np.nan], weights=[1, 1, 1])
+    assert tree.forks.tokens.tolist() == [1, 2]
+    batch = to_tensors(pack_rows([tree], [[0]], pad_id=0))
+    assert batch["node_weights"].tolist() == [1.0, 1.0, 0.0]
+    assert torch.isfinite(packed(policy, [tree], [[0]], LanguageModelLoss())[0])
+
+
+@pytest.mark.parametrize("function", [ForkLoss(), LanguageModelLoss()])
+def test_a_split_tree_has_the_losses_of_the_whole(policy, make_tree, function):
+    tree = make_tree(13, num_nodes=16)
+    pieces = split_tree(tree, 30)
+    assert len(pieces) > 2
+    whole, weight = packed(policy, [tree], [[0]], function)
+    rows = fit_rows([piece.num_tokens for piece in pieces], 64)
+    ours, own = packed(policy, pieces, rows, function)
+    assert own.item() == pytest.approx(weight.item(), rel=1e-5)
+    assert ours.item() == pytest.approx(whole.item(), rel=1e-5)
+
+
+def test_a_fork_outlives_its_cut_branches():
+    ids = [[1], [2], [3], [4, 4, 4], [5]]
+    tree = build_tree([9], ids, [-1, 0, 1, 1, 0], targets=[0.5, 0.5, 1.0, 0.0, 0.25])
+    assert tree.forks.nodes.tolist() == [0, 0, 1, 1]
+    cut = truncate_tree(tree, 4)  # the node of three tokens goes; that it was a choice, and a bad one, stays known
+    assert cut.rows.tolist() == [0, 1, 2, 4]
+    assert cut.forks.nodes.tolist() == [0, 0, 1, 1]
+    assert cut.forks.tokens.tolist() == [2, 5, 3, 4]
+    assert truncate_tree(tree, 2).forks.nodes.tolist() == [0, 0]
+
+
+def test_parents_are_the_tokens_before_on_each_path(make_tree):
+    tree = make_tree(5, num_nodes=14)
+    for node in range(len(tree.parents)):
+        ids, place, back = path_ids(tree, node), int(tree.last_tokens[node]), []
+        while place >= 0:
+            back.append(int(tree.token_ids[place]))
+            place = int(tree.token_parents[place])
+        assert back[::-1] == ids
