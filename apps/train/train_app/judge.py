@@ -6,6 +6,7 @@ many of those samples as the EDU tree's decoded tokens pay for. Frames in, frame
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -21,12 +22,14 @@ from eduprm.bench import (
     summarise_cost,
     token_cost,
 )
+from eduprm.bench.headline import chosen_by, headline, least_logprob_scores
 from eduprm.forest import leaf_paths
 from eduprm.label import node_validity, step_validity
 from eduprm.search import EduSampling, leaf_order
 
 EDU, EQUAL = "EDU", "greedy+HT, =tokens"
 HEADLINE_RULE = "prm_min"
+GREEDY = "greedy, by the policy"
 _KEYS = ["problem_id", "tree", "leaf"]
 
 
@@ -43,6 +46,7 @@ class Judgement(NamedTuple):
         differences: by rule, paired differences of EDU against equal tokens; under "drop" and "keep" for what is
             done with the sample that crosses the budget.
         spent: `equal_tokens`' account at the largest n, the crossing sample dropped.
+        headline: `eduprm.bench.headline`, all problems and by task.
     """
 
     curves: pl.DataFrame
@@ -53,6 +57,7 @@ class Judgement(NamedTuple):
     leaf_metrics: pl.DataFrame | None
     differences: dict[str, dict[str, dict[str, Any]]]
     spent: pl.DataFrame
+    headline: pl.DataFrame
 
 
 def judge(
@@ -61,6 +66,8 @@ def judge(
     *,
     ht_tree: str,
     search: EduSampling,
+    trained_greedy: pl.DataFrame | None = None,
+    tasks: Mapping[str, str] | None = None,
     seed: int,
     bootstrap: int,
 ) -> Judgement:
@@ -72,6 +79,8 @@ def judge(
         ht_tree: name of the trees of independent samples.
         search: how the EDU trees were grown.
         search.budget.max_leaves: largest N.
+        trained_greedy: problem_id, correct of greedy decoding by the trained model; None if it is no language model.
+        tasks: problem_id to task.
         seed: of the bootstrap.
         bootstrap: resamples.
     """
@@ -123,7 +132,37 @@ def judge(
             for name, other in (("drop", equal), ("keep", kept))
         },
         spent=spent,
+        headline=_headline(edu, samples, greedy, leaves, trained_greedy, tasks, seed=seed, bootstrap=bootstrap),
     )
+
+
+def _headline(
+    edu: pl.DataFrame,
+    samples: pl.DataFrame,
+    greedy: pl.DataFrame,
+    leaves: pl.DataFrame,
+    trained_greedy: pl.DataFrame | None,
+    tasks: Mapping[str, str] | None,
+    *,
+    seed: int,
+    bootstrap: int,
+) -> pl.DataFrame:
+    before = edu.drop("step_scores").join(least_logprob_scores(leaves), on=_KEYS, how="left", maintain_order="left")
+    rows = {
+        "EDU, by the PRM": chosen_by(edu, HEADLINE_RULE),
+        "EDU, by the policy's own likelihood": chosen_by(before.select(edu.columns), HEADLINE_RULE),
+        "EDU, majority": chosen_by(edu, "majority"),
+        "EDU, any right": chosen_by(edu, "oracle"),
+        "samples, by the PRM": chosen_by(samples, HEADLINE_RULE),
+        "samples, majority": chosen_by(samples, "majority"),
+        "samples, any right": chosen_by(samples, "oracle"),
+        GREEDY: chosen_by(greedy, "oracle"),
+    }
+    if trained_greedy is not None:
+        known = trained_greedy.join(rows[GREEDY].select("problem_id"), on="problem_id", how="semi")
+        if known.height == rows[GREEDY].height:
+            rows["greedy, by the trained model"] = known
+    return headline(rows, greedy=GREEDY, groups=tasks, seed=seed, bootstrap=bootstrap)
 
 
 _DECODED = pl.Schema({"method": pl.String, "n": pl.Int32, "decoded": pl.Float64})
@@ -136,7 +175,8 @@ def _mean_decoded(cost: pl.DataFrame, tree: str, method: str) -> pl.DataFrame:
 
 def _step_scores(leaves: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
     """The scores along each leaf's path; an empty root has none."""
-    nodes = scored.select("problem_id", "tree", node_id=pl.col("node_id"), score=pl.col("score"))
+    ends = pl.col("weight") > 0 if "weight" in scored.columns else pl.lit(True)
+    nodes = scored.filter(ends).select("problem_id", "tree", "node_id", "score")
     return (
         leaves.select(*_KEYS, node_id=pl.col("path"))
         .explode("node_id")

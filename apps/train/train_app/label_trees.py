@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
@@ -42,13 +44,9 @@ def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
 
 
 def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, todo: list[Any]) -> None:
-    try:
-        grader = get_grader(grader_name(settings))
-    except (ValueError, ImportError) as error:
-        raise UsageError(f"--problem.grader: {error}") from None
     policy = settings.policy
     tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
-    try:
+    with grader_of(settings) as grader:
         _check_gold(problems, grader, grader_name(settings))
         with bar("label", total=len(todo)) as shown:
             for path in todo:
@@ -56,6 +54,21 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
                 write_table(graded.select(_GRADE_COLUMNS), folder.path("grades", path.name))
                 write_shard(labelled, folder.path("labels"), path.stem)
                 shown.advance()
+
+
+@contextmanager
+def grader_of(settings: TrainSettings) -> Iterator[Any]:
+    """The run's grader, its worker ended behind it.
+
+    Raises:
+        UsageError: no such grader.
+    """
+    try:
+        grader = get_grader(grader_name(settings))
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"--problem.grader: {error}") from None
+    try:
+        yield grader
     finally:
         if hasattr(grader, "close"):
             grader.close()

@@ -22,7 +22,7 @@ from eduprm.bench.figures import (
     training_curve,
 )
 from eduprm.bench.names import rule_label
-from eduprm.bench.table import metrics_table, results_table
+from eduprm.bench.table import headline_table, metrics_table, results_table
 from eduprm.forest import atomic_write_bytes
 from eduprm.label import check_derivation
 from train_app.judge import EDU, EQUAL, HEADLINE_RULE, Judgement, judge
@@ -44,6 +44,8 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         grades,
         ht_tree=f"ht-{settings.samples.temperature}",
         search=settings.search,
+        trained_greedy=_trained_greedy(folder),
+        tasks=_tasks(folder),
         seed=settings.seed,
         bootstrap=settings.bootstrap,
     )
@@ -56,9 +58,24 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     return {}
 
 
+def _trained_greedy(folder: RunFolder) -> pl.DataFrame | None:
+    path = folder.path("scores", "greedy-by-prm.parquet")
+    return pl.read_parquet(path, columns=["problem_id", "correct"]) if path.is_file() else None
+
+
+def _tasks(folder: RunFolder) -> dict[str, str]:
+    """The task of each generated problem."""
+    problems = pl.read_parquet(folder.path("problems.parquet"), columns=["problem_id", "metadata"])
+    named = problems.filter(pl.col("metadata").is_not_null()).select(
+        "problem_id", task=pl.col("metadata").str.json_path_match("$.task")
+    )
+    return dict(named.drop_nulls().iter_rows())
+
+
 def _metrics(folder: RunFolder, judged: Judgement) -> dict[str, Any]:
     return _plain(
         {
+            "headline": judged.headline.to_dicts(),
             "rules": judged.curves.to_dicts(),
             "tokens": judged.costs.to_dicts(),
             "equal_tokens": {
@@ -182,6 +199,9 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
     largest = curves.filter(pl.col("n") == curves["n"].max())
     tokens = dict(largest.select("method", "decoded").unique().iter_rows())
     console.print()
+    console.print(headline_table(pl.DataFrame(metrics["headline"])))
+    console.print(_scored_by(settings), markup=False)
+    console.print()
     shown = largest.filter(~pl.col("rule").is_in(_left_to_the_page()))
     console.print(results_table(shown, tokens=tokens, title="Best-of-N on held-out problems, % right [95 %]"))
     left = largest["rule"].n_unique() - shown["rule"].n_unique()
@@ -221,6 +241,16 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
     )
     console.print("Rank solutions with this PRM:")
     console.print(f"  {rerank_command(folder.root)}", markup=False, soft_wrap=True)
+
+
+def _scored_by(settings: TrainSettings) -> str:
+    scoring = settings.prm.train.scoring
+    if scoring.kind != "likelihood":
+        return f"This PRM scores by {scoring.kind}."
+    return (
+        f"This PRM scores by likelihood: exp of the {scoring.fold} log-prob of a step's tokens, after training at the "
+        "forks. That training teaches the policy too: see its own greedy decoding above."
+    )
 
 
 def _points(gap: dict[str, Any]) -> str:

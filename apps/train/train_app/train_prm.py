@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from typing import Any
@@ -11,11 +12,15 @@ import polars as pl
 from eduprm.bench import messages_for
 from eduprm.bench.command_line import UsageError
 from eduprm.bench.prompts import STEPS
-from eduprm.forest import write_shard
+from eduprm.forest import leaf_paths, write_shard, write_table
+from eduprm.label import grade_leaves
 from eduprm.prm import InputBuilder, InputFormat, ProcessRewardModel, StepCut, TrainResult, labelled_trees, train_prm
 from eduprm.prm.processes import num_processes
-from eduprm.search import derive_seed, resolve_model
-from train_app.progress import bar, say
+from eduprm.search import PolicySettings, PolicyTokenizer, derive_seed, resolve_model
+from eduprm.search.grow import Growth, Job, collect, grow_trees
+from eduprm.search.strategies import Greedy
+from train_app.label_trees import grader_of
+from train_app.progress import Bar, bar, say
 from train_app.run_folder import RunFolder
 from train_app.settings import TrainSettings
 
@@ -105,6 +110,38 @@ def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
                 write_shard(scored, folder.path("scores"), path.stem)
                 nodes += scored.height
                 shown.advance(note=f"{nodes / max(shown.seconds, 1e-9):.0f} fragments/s")
+    _decode_by_prm(settings, folder, problems)
     seconds = time.monotonic() - began
     say(f"score: {nodes} fragments in {seconds:.0f} s")
     return {"nodes": nodes}
+
+
+def _decode_by_prm(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame) -> None:
+    """Write scores/greedy-by-prm.parquet: a PRM by likelihood is a policy too, and its own answers are a rival.
+
+    Columns problem_id, answer, correct, text. Nothing where the PRM is a classifier or reads other tokens.
+    """
+    target = folder.path("scores", "greedy-by-prm.parquet")
+    same = settings.prm.backbone in (None, settings.policy.model)
+    if settings.prm.train.scoring.kind != "likelihood" or not same or target.is_file():
+        return
+    policy = settings.policy.model_copy(update={"model": str(folder.path("prm"))})
+    held_out = problems.filter(split="test")
+    greedy = Greedy(max_tokens_per_path=settings.search.budget.max_tokens_per_path)
+    jobs = [Job(*row, greedy) for row in held_out.select("problem_id", "prompt_token_ids").iter_rows()]
+    with bar("decode by the PRM", total=len(jobs)) as shown:
+        leaves = leaf_paths(asyncio.run(_grow(jobs, policy, shown)).forest)
+    with grader_of(settings) as grader:
+        graded = grade_leaves(leaves, held_out, grader)
+    texts = leaves.select("problem_id", "tree", "leaf", "text")
+    joined = graded.join(texts, on=["problem_id", "tree", "leaf"], how="left", maintain_order="left")
+    write_table(joined.select("problem_id", "answer", "correct", "text"), target)
+
+
+async def _grow(jobs: list[Job], policy: PolicySettings, shown: Bar) -> Growth:
+    engine, done = policy.open_engine(), []
+    decoder = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
+    async for grown in grow_trees(jobs, engine=engine, decoder=decoder, concurrency=2 * policy.max_rows):
+        done.append(grown)
+        shown.advance(note=f"{engine.num_decoded / max(shown.seconds, 1e-9):.0f} tokens/s")
+    return collect(done)

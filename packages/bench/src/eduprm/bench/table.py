@@ -100,3 +100,39 @@ def metrics_table(metrics: pl.DataFrame, *, title: str | None = None) -> Table:
         cells = [row["metric"].replace("_", " "), f"{row['value']:.3f}", interval]
         table.add_row(*(Text(cell) for cell in [*cells, f"{row['problems']:,}", f"{row['rows']:,}"]))
     return table
+
+
+def headline_table(rows: pl.DataFrame, *, title: str = "Held-out problems, % right [95 %]") -> Table:
+    """`eduprm.bench.headline` as a rich table: its rows down; all problems first, then a column per group.
+
+    Examples:
+        >>> from eduprm.bench.headline import HEADLINE_SCHEMA
+        >>> row = ["all", "EDU, by the PRM", 0.875, 0.75, 1.0, 0.125, 0.0, 0.25, 16]
+        >>> table = headline_table(pl.DataFrame([row], schema=HEADLINE_SCHEMA, orient="row"))
+        >>> [str(column._cells[0]) for column in table.columns]
+        ['EDU, by the PRM', ' 87.5 [75.0, 100.0]', '+12.5 [0.0, +25.0]']
+    """
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    groups = rows["group"].unique(maintain_order=True).to_list()
+    counts = dict(rows.select("group", "problems").unique().iter_rows())
+    table.add_column("", no_wrap=True)
+    table.add_column(f"{groups[0]}, {counts[groups[0]]:,} problems", no_wrap=True)
+    table.add_column("minus greedy", no_wrap=True)
+    for group in groups[1:]:
+        table.add_column(f"{group}, {counts[group]:,}", no_wrap=True)
+    cells = {(row["group"], row["row"]): row for row in rows.iter_rows(named=True)}
+    for name in rows["row"].unique(maintain_order=True).to_list():
+        whole = cells[groups[0], name]
+        others = [Text(f"{100 * cells[group, name]['accuracy']:.1f}") for group in groups[1:]]
+        table.add_row(Text(name), _share(whole), _gap(whole), *others)
+    return table
+
+
+def _share(row: dict[str, float]) -> Text:
+    return Text(f"{100 * row['accuracy']:5.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]")
+
+
+def _gap(row: dict[str, float]) -> Text:
+    parts = [100 * row[key] for key in ("minus_greedy", "minus_low", "minus_high")]
+    low, middle, high = (f"{value:+.1f}" if value else "0.0" for value in (parts[1], parts[0], parts[2]))
+    return Text(f"{middle} [{low}, {high}]")
