@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eduprm.prm.attention import tree_mask
+from eduprm.prm.attention import attention_inputs, implementation_of
 from eduprm.prm.config import InputFormat, LoraSettings, StepCut, TrainConfig
 from eduprm.prm.packing import PackedRows
 
@@ -28,6 +28,7 @@ __all__ = [
     "read_input_format",
     "save_prm",
     "to_tensors",
+    "unwrap",
 ]
 
 HEADS = ("score", "classifier")
@@ -147,6 +148,7 @@ def freeze_below(model: Any, last_layers: int) -> None:
 def add_lora(model: Any, settings: LoraSettings, *, last_layers: int | None) -> Any:
     """Wrap a classifier with peft adapters; its head stays trainable as a whole."""
     from peft import LoraConfig, TaskType, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     name, layers = decoder_layers(model)
     targets = settings.targets
@@ -166,7 +168,17 @@ def add_lora(model: Any, settings: LoraSettings, *, last_layers: int | None) -> 
         layers_to_transform=None if last_layers is None else list(range(len(layers)))[-last_layers:],
         layers_pattern=None if last_layers is None else name.rsplit(".", 1)[-1],
     )
-    return get_peft_model(model, config)
+    wrapped = get_peft_model(model, config)
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer):
+            # Autocast casts what the adapters multiply; peft would first copy every input to their float32.
+            module.cast_input_dtype_enabled = False
+    return wrapped
+
+
+def unwrap(model: Any) -> Any:
+    """Return the classifier itself, with its adapters if it has any but without peft's wrapper."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote_code: bool) -> Any:
@@ -175,7 +187,11 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
     model = load_classifier(
         path_or_name,
         dtype=torch.bfloat16 if frozen_base else torch.float32,
-        attn_implementation=config.attn_implementation,
+        attn_implementation=implementation_of(
+            config.attn_implementation,
+            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            dtype=getattr(torch, config.dtype),
+        ),
         trust_remote_code=trust_remote_code,
     )
     if config.lora is not None:
@@ -191,14 +207,17 @@ def to_tensors(packed: PackedRows) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(getattr(packed, name)) for name in names}
 
 
-def packed_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return logits [B, L, 2] of packed rows (`input_ids`, `position_ids`, `stops`, each [B, L])."""
+def packed_logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+    """Return logits [B, L, 2] of packed rows: `input_ids`, `position_ids`, `stops`, each [B, L].
+
+    `batch` may hold the fields of `TreeAttention.pack`, made ahead so that nothing here waits for the GPU.
+    """
     config = getattr(model, "module", model).config  # DistributedDataParallel hides it one level down
-    mask = tree_mask(
-        batch["stops"], implementation=config._attn_implementation, dtype=next(model.parameters()).dtype
+    attention = attention_inputs(
+        batch, implementation=config._attn_implementation, dtype=next(model.parameters()).dtype
     )
     output = model(
-        input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=mask, use_cache=False
+        input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False, **attention
     )
     return output.logits
 

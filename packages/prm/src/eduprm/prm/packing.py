@@ -63,26 +63,30 @@ def choose_rows(lengths: Sequence[int], *, attention_scale: int = 2048) -> list[
     longest, total = max(lengths), sum(lengths)
     best: list[list[int]] = []
     best_cost = float("inf")
-    for count in range(1, min(len(lengths), 64) + 1):
+    most = min(len(lengths), 64, max(1, -(-total // longest)))
+    for count in range(most, 0, -1):  # from many short rows to one long one
+        if total * (1 + total / count / attention_scale) > 1.1 * best_cost:
+            break  # attention alone costs more than the best so far, even without any padding
         for slack in (1.0, 1.04):
             rows = fit_rows(lengths, max(longest, int(total / count * slack)))
             width = max(sum(lengths[item] for item in row) for row in rows)
             cost = len(rows) * width * (1 + width / attention_scale)
             if cost < best_cost:
                 best, best_cost = rows, cost
-        if total / count < longest:
-            break
     return best
 
 
-def pack_rows(trees: Sequence[TokenTree], rows: Sequence[Sequence[int]], *, pad_id: int) -> PackedRows:
+def pack_rows(
+    trees: Sequence[TokenTree], rows: Sequence[Sequence[int]], *, pad_id: int, unit: int = 1
+) -> PackedRows:
     """Write trees into padded rows; no tree at all gives one row of one padding token, which weighs nothing.
 
     The last tree's trunk may be seen by the padding behind it, which is harmless (padding is never scored) and makes
-    a batch of single chains exactly causal, so that attention needs no mask at all.
+    a batch of single chains exactly causal, so that attention needs no mask at all. Rows are a multiple of `unit` long.
     """
     rows = rows or [[]]
     width = max(1, *(sum(trees[item].num_tokens for item in row) for row in rows))
+    width += -width % unit
     deepest = max((int(tree.positions.max()) for tree in trees), default=0)
     shape = (len(rows), width)
     packed = PackedRows(

@@ -16,12 +16,18 @@ import numpy as np
 import polars as pl
 import torch
 
-from eduprm.prm.attention import check_backbone, context_tokens
+from eduprm.prm.attention import (
+    TreeAttention,
+    check_backbone,
+    check_mask_honoured,
+    context_tokens,
+    implementation_of,
+)
 from eduprm.prm.config import InputFormat
 from eduprm.prm.data import TokenSource, forest_trees
 from eduprm.prm.inputs import InputBuilder, StepBuilder
 from eduprm.prm.model import load_classifier, packed_logits, read_input_format, to_tensors
-from eduprm.prm.packing import choose_rows, group_by_length, pack_rows
+from eduprm.prm.packing import group_by_length
 from eduprm.prm.tree import TokenTree, build_tree, split_tree
 
 __all__ = ["ProcessRewardModel"]
@@ -49,13 +55,14 @@ class ProcessRewardModel:
         dtype: str | torch.dtype | None = None,
         *,
         input_format: InputFormat | None = None,
-        attn_implementation: str = "sdpa",
+        attn_implementation: str = "auto",
         batch_tokens: int = 8192,
         trust_remote_code: bool = False,
     ) -> ProcessRewardModel:
         """Load a PRM folder or hub name (safetensors only).
 
         `device` None: CUDA if there is one. `dtype` None: bfloat16 on CUDA, float32 elsewhere. A checkpoint without a
+        `attn_implementation` as in `TrainConfig`. A checkpoint without a
         saved format (no `eduprm` entry in its config) gets `input_format`, or by default `InputFormat()` if its
         tokenizer has a chat template and `InputFormat.stepwise()` if not; a given `input_format` always wins.
 
@@ -63,15 +70,17 @@ class ProcessRewardModel:
             UserWarning: a format had to be guessed from the tokenizer.
 
         Raises:
-            ValueError: no such model, or one without a trained head of two labels, wrong and right.
+            ValueError: no such model, one without a trained head of two labels, wrong and right, or one whose attention
+                drops tree masks.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype is None:
             dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         model: Any = load_classifier(
             path_or_name,
-            dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype,
-            attn_implementation=attn_implementation,
+            dtype=dtype,
+            attn_implementation=implementation_of(attn_implementation, device=device, dtype=dtype),
             trust_remote_code=trust_remote_code,
             need_head=True,
         )
@@ -87,7 +96,9 @@ class ProcessRewardModel:
                 "where the tokenizer has a template, else TRL's stepwise text): pass input_format if that is wrong",
                 stacklevel=2,
             )
-        return cls(model.to(device), builder, batch_tokens=batch_tokens)
+        model = model.to(device)
+        check_mask_honoured(model)
+        return cls(model, builder, batch_tokens=batch_tokens)
 
     def score(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> list[float]:
         """Return exactly one score per step.
@@ -201,11 +212,11 @@ class ProcessRewardModel:
 
     @torch.inference_mode()
     def _forward(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
-        scale = 4 * self.model.config.get_text_config().hidden_size
-        rows = choose_rows([tree.num_tokens for tree in trees], attention_scale=scale)
-        packed = pack_rows(trees, rows, pad_id=self.builder.tokenizer.pad_token_id or 0)
-        batch = {name: tensor.to(self.model.device) for name, tensor in to_tensors(packed).items()}
-        logits = packed_logits(self.model, batch).double()
+        config = self.model.config
+        attention = TreeAttention(config._attn_implementation, scale=4 * config.get_text_config().hidden_size)
+        packed, fields = attention.pack(trees, pad_id=self.builder.tokenizer.pad_token_id or 0)
+        tensors = {name: tensor.to(self.model.device) for name, tensor in to_tensors(packed).items()}
+        logits = packed_logits(self.model, {**tensors, **fields}).double()
         right = torch.softmax(logits, dim=-1)[..., 1].cpu().numpy()
         scores = []
         for tree, (row, offset) in zip(trees, packed.slots, strict=True):
