@@ -36,7 +36,14 @@ R32 = LoraSettings(rank=32, alpha=64)
 
 
 def arm(losses, scoring, *, steps=None, lora=R32, layers=15, rate=2.5e-4, batch=2048, start=None):
-    train = {"losses": losses, "scoring": scoring, "lora": lora, "last_layers": layers, "learning_rate": rate, "batch_tokens": batch}
+    train = {
+        "losses": losses,
+        "scoring": scoring,
+        "lora": lora,
+        "last_layers": layers,
+        "learning_rate": rate,
+        "batch_tokens": batch,
+    }
     return {"train": train, "steps": steps, "start": start}
 
 
@@ -88,9 +95,12 @@ class HeldOut:
         leaves = self.leaves.filter(pl.col("problem_id").is_in(ids))
         nodes = scored.select("problem_id", "tree", "node_id", "score")
         steps = (
-            leaves.select(*KEYS, node_id="path").explode("node_id")
+            leaves.select(*KEYS, node_id="path")
+            .explode("node_id")
             .join(nodes, on=["problem_id", "tree", "node_id"], how="left", maintain_order="left")
-            .filter(pl.col("score").is_not_null()).group_by(KEYS, maintain_order=True).agg(step_scores="score")
+            .filter(pl.col("score").is_not_null())
+            .group_by(KEYS, maintain_order=True)
+            .agg(step_scores="score")
         )
         return candidates_from_leaves(leaves, self.grades, step_scores=steps, order=self.order)
 
@@ -108,7 +118,16 @@ def training(run: Path, builder, steps) -> TrainingData:
     return labelled_trees(forest, pl.read_parquet(run / "problems.parquet"), builder)
 
 
-RULES = ["prm_min", "prm_last", "prm_product", "prm_mean", "mean_logprob", "majority", "weighted_majority_prm_min", "oracle"]
+RULES = [
+    "prm_min",
+    "prm_last",
+    "prm_product",
+    "prm_mean",
+    "mean_logprob",
+    "majority",
+    "weighted_majority_prm_min",
+    "oracle",
+]
 
 
 def figures(candidates, seed=0):
@@ -119,17 +138,29 @@ def figures(candidates, seed=0):
             continue
         rules = RULES if name != "greedy" else ["oracle"]
         table = summarise_choices(choose(rows, rules=rules), seed=seed)
-        found[name] = {row["rule"]: [round(100 * row[key], 1) for key in ("accuracy", "ci_low", "ci_high")] for row in table.to_dicts()}
+        found[name] = {
+            row["rule"]: [round(100 * row[key], 1) for key in ("accuracy", "ci_low", "ci_high")]
+            for row in table.to_dicts()
+        }
         for rule in ("min", "last"):
             fold = pl.col("step_scores").list.min() if rule == "min" else pl.col("step_scores").list.last()
-            own = rows.filter(pl.col("step_scores").list.len() > 0).select("problem_id", score=fold, gold="correct")
+            own = rows.filter(pl.col("step_scores").list.len() > 0).select(
+                "problem_id", score=fold, gold="correct"
+            )
             found[name][f"auc_{rule}"] = round(float(auc_within(own)["auc"].mean() or float("nan")), 3)
-    edu, samples, greedy = (candidates.filter(pl.col("tree").str.starts_with(tree)) for tree in ("edu", "ht", "greedy"))
+    edu, samples, greedy = (
+        candidates.filter(pl.col("tree").str.starts_with(tree)) for tree in ("edu", "ht", "greedy")
+    )
     if samples.height and greedy.height:
         ours = choose(edu, rules=["prm_min"])
-        for name, other in (("samples", choose(samples, rules=["prm_min"])), ("greedy", choose(greedy, rules=["oracle"]))):
+        for name, other in (
+            ("samples", choose(samples, rules=["prm_min"])),
+            ("greedy", choose(greedy, rules=["oracle"])),
+        ):
             gap = paired_difference(ours, other, seed=seed, bootstrap=2000)
-            found[f"edu minus {name}"] = [round(100 * value, 1) for value in (gap.difference, gap.ci_low, gap.ci_high)]
+            found[f"edu minus {name}"] = [
+                round(100 * value, 1) for value in (gap.difference, gap.ci_low, gap.ci_high)
+            ]
     return found
 
 
@@ -149,10 +180,20 @@ class Looks(TrainerCallback):
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
             edu = self.held.candidates(prm, self.held.looked_at).filter(tree="edu")
         model.train(training)
-        point = {"arm": self.name, "step": step, "tokens": int(self.total_tokens * step / total), "seconds": round(began - self.started - self.looking, 1), **figures(edu)["edu"]}
+        point = {
+            "arm": self.name,
+            "step": step,
+            "tokens": int(self.total_tokens * step / total),
+            "seconds": round(began - self.started - self.looking, 1),
+            **figures(edu)["edu"],
+        }
         with (self.out / "curves.jsonl").open("a") as file:
             file.write(json.dumps(point) + "\n")
-        show = {key: value[0] if isinstance(value, list) else value for key, value in point.items() if key not in ("prm_mean", "weighted_majority_prm_min")}
+        show = {
+            key: value[0] if isinstance(value, list) else value
+            for key, value in point.items()
+            if key not in ("prm_mean", "weighted_majority_prm_min")
+        }
         print(" ".join(f"{key} {value}" for key, value in show.items()), flush=True)
         self.looking += time.perf_counter() - began
 
@@ -163,7 +204,9 @@ class Looks(TrainerCallback):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
@@ -173,16 +216,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no arm after so many")
     parser.add_argument("--policy", default="smollm2-135m-steps")
-    parser.add_argument("--plain", action="store_true", help="the question and a line break instead of the policy's prompt")
+    parser.add_argument(
+        "--plain", action="store_true", help="the question and a line break instead of the policy's prompt"
+    )
     parser.add_argument("--dtype", default=None)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--attn", default="sdpa")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    settings = EduSampling.model_validate(json.loads((options.run / "config.json").read_text())["settings"]["search"])
+    settings = EduSampling.model_validate(
+        json.loads((options.run / "config.json").read_text())["settings"]["search"]
+    )
     backbone = resolve_model(options.policy)
-    builder = InputBuilder.from_pretrained(backbone, InputFormat(kind="plain", template="{problem}\n") if options.plain else CHAT)
+    builder = InputBuilder.from_pretrained(
+        backbone, InputFormat(kind="plain", template="{problem}\n") if options.plain else CHAT
+    )
     held = HeldOut(options.run, builder, settings, options.limit)
     began, cache = time.perf_counter(), {}
     for name in options.arms:
@@ -199,20 +248,45 @@ def main() -> None:
             part = TrainingData(data.trees[: max(1, round(share * len(data.trees)))]) if epochs == 1 else data
             extra = {"compile": True} if options.compile else {}
             config = TrainConfig(
-                **chosen["train"], epochs=epochs, seed=options.seed, attn_implementation=options.attn,
-                dtype=options.dtype or ("bfloat16" if device == "cuda" else "float32"), **extra,
+                **chosen["train"],
+                epochs=epochs,
+                seed=options.seed,
+                attn_implementation=options.attn,
+                dtype=options.dtype or ("bfloat16" if device == "cuda" else "float32"),
+                **extra,
             )
             start = options.out / chosen["start"] if chosen["start"] else backbone
-            looks = Looks(name, held, builder, config, part.unique_tokens * epochs, options.points, options.out, device)
-            result = train_prm(start, part, builder, options.out / name, config=config, progress=False, overwrite=True, callbacks=[looks])
+            looks = Looks(
+                name, held, builder, config, part.unique_tokens * epochs, options.points, options.out, device
+            )
+            result = train_prm(
+                start,
+                part,
+                builder,
+                options.out / name,
+                config=config,
+                progress=False,
+                overwrite=True,
+                callbacks=[looks],
+            )
             seconds = result.seconds - looks.looking
             prm = ProcessRewardModel.from_pretrained(result.folder, batch_tokens=16384)
             final = figures(held.candidates(prm, held.kept))
-            point = {"arm": name, "final": final, "tokens": result.tokens, "tokens_per_s": round(result.tokens / seconds), "seconds": round(seconds, 1), "problems": len(held.kept)}
+            point = {
+                "arm": name,
+                "final": final,
+                "tokens": result.tokens,
+                "tokens_per_s": round(result.tokens / seconds),
+                "seconds": round(seconds, 1),
+                "problems": len(held.kept),
+            }
             with (options.out / "final.jsonl").open("a") as file:
                 file.write(json.dumps(point) + "\n")
             edu, ht = final["edu"], final.get("samples", {})
-            print(f"{name} END {point['tokens_per_s']} tokens/s; {len(held.kept)} unseen: edu min {edu['prm_min']} last {edu['prm_last']} product {edu['prm_product']} any {edu['oracle']} auc {edu['auc_min']}; samples min {ht.get('prm_min')} last {ht.get('prm_last')}; minus samples {final.get('edu minus samples')}, greedy {final.get('edu minus greedy')}", flush=True)
+            print(
+                f"{name} END {point['tokens_per_s']} tokens/s; {len(held.kept)} unseen: edu min {edu['prm_min']} last {edu['prm_last']} product {edu['prm_product']} any {edu['oracle']} auc {edu['auc_min']}; samples min {ht.get('prm_min')} last {ht.get('prm_last')}; minus samples {final.get('edu minus samples')}, greedy {final.get('edu minus greedy')}",
+                flush=True,
+            )
         except Exception:
             traceback.print_exc()
 

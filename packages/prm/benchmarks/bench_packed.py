@@ -8,10 +8,10 @@ The baseline batches paths of like length into right-padded causal rows (no mask
 
     python packages/prm/benchmarks/bench_packed.py --model smollm2-135m-instruct --trees 8
 
-On a GPU, the packed side with several attention implementations (NOT RUN YET: none was at hand):
+On a GPU the defaults are a random model of Qwen2.5-1.5B's shape in bfloat16 and larger trees (see GPU_DEFAULTS), which fit
+40 GB:
 
-    python packages/prm/benchmarks/bench_packed.py --device cuda --dtype bfloat16 --attention sdpa flex_attention \\
-        --model random-1.5b --trees 32 --leaves 16 --segment 40 --depth 8 --prompt 200 --batch-tokens 16384
+    python packages/prm/benchmarks/bench_packed.py --device cuda --attention varlen sdpa
 """
 
 from __future__ import annotations
@@ -21,17 +21,28 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from eduprm.prm.model import load_classifier, packed_logits, to_tensors
-from eduprm.prm.packing import choose_rows, group_by_length, pack_rows
-from eduprm.prm.trainer import weighted_loss_sum
+from eduprm.prm.attention import TreeAttention, implementation_of
+from eduprm.prm.losses.cross_entropy import Loss
+from eduprm.prm.model import head_output, load_classifier, packed_hidden, packed_logits, to_tensors
+from eduprm.prm.packing import group_by_length, pack_rows
 from eduprm.prm.tree import TokenTree, build_tree
 from eduprm.prm.unpacked import leaf_chains
 
-Pass = Callable[[torch.nn.Module, list[dict[str, torch.Tensor]], float], float]
+Batches = list[dict[str, Any]]
+Pass = Callable[[torch.nn.Module, Batches, float], float]
+CPU_DEFAULTS = {
+    "model": "random", "dtype": "float32", "trees": 8, "leaves": 8, "prompt": 40, "segment": 4.0, "depth": 5,
+    "batch_tokens": 2048, "rounds": 5, "attention": ["sdpa"],
+}  # fmt: skip
+GPU_DEFAULTS = {
+    "model": "random-1.5b", "dtype": "bfloat16", "trees": 12, "leaves": 16, "prompt": 200, "segment": 40.0, "depth": 8,
+    "batch_tokens": 8192, "rounds": 2, "attention": ["varlen", "sdpa"],
+}  # fmt: skip
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -66,8 +77,14 @@ def edu_tree(
     )
 
 
-def to_device(batches: list[dict[str, torch.Tensor]], device: str) -> list[dict[str, torch.Tensor]]:
-    return [{name: tensor.to(device) for name, tensor in batch.items()} for batch in batches]
+def to_device(batches: Batches, device: str) -> Batches:
+    return [
+        {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value
+            for name, value in batch.items()
+        }
+        for batch in batches
+    ]
 
 
 def clock_of(name: str, device: str) -> Callable[[], float]:
@@ -82,45 +99,45 @@ def clock_of(name: str, device: str) -> Callable[[], float]:
     return waited
 
 
-def batches_of(trees: Sequence[TokenTree], batch_tokens: int, scale: int) -> list[dict[str, torch.Tensor]]:
-    """Batch trees (or chains) of like length and pack each batch into rows."""
+def batches_of(trees: Sequence[TokenTree], batch_tokens: int, attention: TreeAttention) -> Batches:
+    """Batch trees of like length and lay each batch out for `attention`."""
     batches = []
     for items in group_by_length([tree.num_tokens for tree in trees], batch_tokens=batch_tokens):
-        chosen = [trees[item] for item in items]
-        rows = choose_rows([tree.num_tokens for tree in chosen], attention_scale=scale)
-        batches.append(to_tensors(pack_rows(chosen, rows, pad_id=0)))
+        packed, fields = attention.pack([trees[item] for item in items], pad_id=0)
+        batches.append({**to_tensors(packed), **fields})
     return batches
 
 
-def causal_batches(chains: Sequence[TokenTree], batch_tokens: int) -> list[dict[str, torch.Tensor]]:
+def causal_batches(chains: Sequence[TokenTree], batch_tokens: int) -> Batches:
     """Batch chains of like length, one chain a row, padded on the right: plain causal attention without a mask."""
     batches = []
     for items in group_by_length([chain.num_tokens for chain in chains], batch_tokens=batch_tokens):
         chosen = [chains[item] for item in items]
-        batches.append(to_tensors(pack_rows(chosen, [[index] for index in range(len(items))], pad_id=0)))
-        assert bool((batches[-1]["stops"] == batches[-1]["stops"].shape[1]).all())  # hence no mask
+        packed = pack_rows(chosen, [[index] for index in range(len(items))], pad_id=0)
+        assert bool((packed.stops == packed.stops.shape[1]).all())  # hence no mask
+        batches.append({**to_tensors(packed), "causal": True})
     return batches
 
 
-def train_pass(model: torch.nn.Module, batches: Sequence[dict[str, torch.Tensor]], total: float) -> float:
+def train_pass(model: torch.nn.Module, batches: Batches, total: float) -> float:
     model.train()
     model.zero_grad()
-    loss = 0.0
+    loss = torch.zeros((), device=batches[0]["stops"].device)
     for batch in batches:
-        part = weighted_loss_sum(packed_logits(model, batch), batch["targets"], batch["weights"]) / total
+        part = Loss().total(packed_hidden(model, batch), head_output(model), batch) / total
         part.backward()
-        loss += part.item()
-    return loss
+        loss += part.detach()
+    return loss.item()
 
 
 @torch.inference_mode()
-def score_pass(model: torch.nn.Module, batches: Sequence[dict[str, torch.Tensor]], total: float) -> float:
+def score_pass(model: torch.nn.Module, batches: Batches, total: float) -> float:
     model.eval()
-    scores = 0.0
+    scores = torch.zeros((), device=batches[0]["stops"].device)
     for batch in batches:
         right = packed_logits(model, batch).softmax(-1)[..., 1]
-        scores += (right * batch["weights"]).sum().item()
-    return scores / total
+        scores += (right * batch["weights"]).sum()
+    return scores.item() / total
 
 
 def alternate(
@@ -174,24 +191,24 @@ def check(options: argparse.Namespace) -> None:
         sys.exit("bench_packed: --attention flex_attention: its backward pass needs CUDA; give --device cuda")
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--model", default="random", help="'random' (6 layers of SmolLM2's size), a path or a name"
+        "--model", help="'random' (6 layers of SmolLM2's size), 'random-1.5b', a path or a name"
     )
-    parser.add_argument("--trees", type=int, default=8)
-    parser.add_argument("--leaves", type=int, default=8)
-    parser.add_argument("--prompt", type=int, default=40, help="prompt tokens")
-    parser.add_argument("--segment", type=float, default=4.0, help="mean tokens of a node")
-    parser.add_argument("--depth", type=int, default=5, help="nodes on a path")
-    parser.add_argument("--batch-tokens", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trees", type=int)
+    parser.add_argument("--leaves", type=int)
+    parser.add_argument("--prompt", type=int, help="prompt tokens")
+    parser.add_argument("--segment", type=float, help="mean tokens of a node")
+    parser.add_argument("--depth", type=int, help="nodes on a path")
+    parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"])
     parser.add_argument(
-        "--attention", nargs="+", choices=["sdpa", "flex_attention"], default=["sdpa"],
+        "--attention", nargs="+", choices=["sdpa", "flex_attention", "varlen"],
         help="of the packed side; path by path is SDPA, causal, without a mask",
     )  # fmt: skip
     parser.add_argument(
@@ -199,56 +216,79 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args()
+    for name, value in (CPU_DEFAULTS if options.device == "cpu" else GPU_DEFAULTS).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    return options
+
+
+def main() -> None:
+    options = parse()
     check(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     rng = np.random.default_rng(0)
-    trees = [
-        edu_tree(
-            rng,
-            leaves=options.leaves,
-            num_prompt=options.prompt,
-            segment=options.segment,
-            depth=options.depth,
-        )
-        for _ in range(options.trees)
-    ]
+    shape = {"leaves": options.leaves, "num_prompt": options.prompt, "segment": options.segment}
+    trees = [edu_tree(rng, **shape, depth=options.depth) for _ in range(options.trees)]
+    model = load(options.model, options.device, getattr(torch, options.dtype))
+    where = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    print(f"{where}, torch {torch.__version__}, {options.dtype}, {options.model}")
+    compare(
+        model,
+        trees,
+        options.attention,
+        batch_tokens=options.batch_tokens,
+        rounds=options.rounds,
+        clock=options.clock,
+    )
+
+
+def compare(
+    model: Any,
+    trees: Sequence[TokenTree],
+    attentions: Sequence[str],
+    *,
+    batch_tokens: int,
+    rounds: int,
+    clock: str,
+) -> None:
+    """Time training and scoring, packed with each of `attentions` and path by path, and print both."""
+    device, dtype = model.device.type, model.dtype
     chains = [chain for tree in trees for chain in leaf_chains(tree)]
     unique, path = sum(tree.num_tokens for tree in trees), sum(chain.num_tokens for chain in chains)
     total = float(sum(tree.weights.sum() for tree in trees))
     print(
         f"{len(trees)} trees, {len(chains)} leaves, {unique} unique and {path} path tokens: x{path / unique:.2f}"
     )
-    model = load(options.model, options.device, getattr(torch, options.dtype))
-    where = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
-    print(f"{where}, torch {torch.__version__}, {options.dtype}, {options.model}")
-    packed = batches_of(trees, options.batch_tokens, 4 * model.config.hidden_size)
-    paths = causal_batches(chains, options.batch_tokens)
-    for name, batches in (("packed", packed), ("paths", paths)):
+    sides = {"paths": ("sdpa", causal_batches(chains, batch_tokens))}
+    for name in attentions:
+        implementation = implementation_of(name, device=torch.device(device), dtype=dtype)
+        attention = TreeAttention(implementation, scale=4 * model.config.hidden_size, always=True)
+        sides[f"packed, {name}"] = (implementation, batches_of(trees, batch_tokens, attention))
+    for name, (_, batches) in sides.items():
         slots = sum(batch["input_ids"].numel() for batch in batches)
-        padding = 1 - (unique if name == "packed" else path) / slots
+        padding = 1 - (path if name == "paths" else unique) / slots
         print(f"{name}: {len(batches)} batches, {slots} slots, {padding:.1%} padding")
-    packed, paths = to_device(packed, options.device), to_device(paths, options.device)
     for work, run in (("training", train_pass), ("scoring", score_pass)):
 
-        def timed(
-            attention: str, batches: list[dict[str, torch.Tensor]], run: Pass = run
-        ) -> Callable[[], float]:
+        def timed(implementation: str, batches: Batches, run: Pass = run) -> Callable[[], float]:
+            moved = to_device(batches, device)
+
             def call() -> float:
-                model.set_attn_implementation(attention)
-                return run(model, batches, total)
+                model.set_attn_implementation(implementation)
+                return run(model, moved, total)
 
             return call
 
-        runs = {f"packed, {attention}": timed(attention, packed) for attention in options.attention}
         seconds = alternate(
-            {**runs, "paths": timed("sdpa", paths)},
-            options.rounds,
-            clock_of(options.clock, options.device),
-            tolerance=1e-3 if options.dtype == "float32" else 3e-2,
+            {name: timed(*side) for name, side in sides.items()},
+            rounds,
+            clock_of(clock, device),
+            tolerance=1e-3 if dtype == torch.float32 else 3e-2,
         )
-        for name in runs:
-            report(work, name, seconds[name], seconds["paths"], unique=unique, path=path)
+        for name in sides:
+            if name != "paths":
+                report(work, name, seconds[name], seconds["paths"], unique=unique, path=path)
 
 
 def report(

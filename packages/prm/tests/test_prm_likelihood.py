@@ -82,7 +82,9 @@ def test_the_adapter_beside_it_gives_the_same_model(trained, backbone):
 
     config = json.loads((trained.folder / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] is None  # not a path of this machine
-    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(backbone), trained.folder / "adapter")
+    adapted = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(backbone), trained.folder / "adapter"
+    )
     merged = AutoModelForCausalLM.from_pretrained(trained.folder)
     ids = torch.tensor([[5, 6, 7, 8]])
     assert (adapted(input_ids=ids).logits - merged(input_ids=ids).logits).abs().max() < 2e-2  # half precision
@@ -92,7 +94,12 @@ def test_training_learns_what_the_forks_prefer(tmp_path, backbone):
     """The share of forks whose best choice has the highest logit grows; the loss falls."""
     builder = InputBuilder(byte_tokenizer(), PLAIN)
     trained = train_prm(
-        backbone, trees(), builder, tmp_path / "prm", config=config(losses={"fork": 1.0}, epochs=40), progress=False
+        backbone,
+        trees(),
+        builder,
+        tmp_path / "prm",
+        config=config(losses={"fork": 1.0}, epochs=40),
+        progress=False,
     )
 
     def agreement(folder):
@@ -154,7 +161,13 @@ def test_an_unknown_loss_lists_the_names(tmp_path, backbone):
 
 def test_a_forest_is_scored_at_every_node(trained, make_forest):
     forest, problems = make_forest(
-        [("p", "edu", [(None, "2*3 = 6\n", None, 0.5, 2), (0, "#### 6", "stop", 1.0, 1), (0, "no", "stop", 0.0, 1)])]
+        [
+            (
+                "p",
+                "edu",
+                [(None, "2*3 = 6\n", None, 0.5, 2), (0, "#### 6", "stop", 1.0, 1), (0, "no", "stop", 0.0, 1)],
+            )
+        ]
     )
     prm = ProcessRewardModel.from_pretrained(trained.folder)
     scored = prm.score_forest(forest, problems)

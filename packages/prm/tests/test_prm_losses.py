@@ -24,7 +24,9 @@ def policy(request, tmp_path_factory):
 
 def packed(model, trees, rows, function):
     batch = to_tensors(pack_rows(trees, rows, pad_id=0))
-    return function.total(packed_hidden(model, batch), language_model_output(model), batch), function.weight(batch)
+    return function.total(packed_hidden(model, batch), language_model_output(model), batch), function.weight(
+        batch
+    )
 
 
 def path_ids(tree, node):
@@ -142,7 +144,9 @@ def test_a_fork_outlives_its_cut_branches():
     ids = [[1], [2], [3], [4, 4, 4], [5]]
     tree = build_tree([9], ids, [-1, 0, 1, 1, 0], targets=[0.5, 0.5, 1.0, 0.0, 0.25])
     assert tree.forks.nodes.tolist() == [0, 0, 1, 1]
-    cut = truncate_tree(tree, 4)  # the node of three tokens goes; that it was a choice, and a bad one, stays known
+    cut = truncate_tree(
+        tree, 4
+    )  # the node of three tokens goes; that it was a choice, and a bad one, stays known
     assert cut.rows.tolist() == [0, 1, 2, 4]
     assert cut.forks.nodes.tolist() == [0, 0, 1, 1]
     assert cut.forks.tokens.tolist() == [2, 5, 3, 4]

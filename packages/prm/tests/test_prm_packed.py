@@ -110,7 +110,7 @@ def test_eager_attention_equals_sdpa(classifier, make_tree):
 def test_a_wrong_mask_is_noticed(classifier, make_tree, monkeypatch):
     """The comparison can fail: plain causal attention over the packed row gives another loss."""
     tree = make_tree(1, num_nodes=9)
-    monkeypatch.setattr("eduprm.prm.model.tree_mask", lambda stops, **_: None)
+    monkeypatch.setattr("eduprm.prm.model.attention_inputs", lambda batch, **_: {"attention_mask": None})
     difference = packed_loss(classifier, [tree], [[0]]) - unpacked_loss(classifier, [tree])
     assert abs(difference.item()) > 100 * TOLERANCE
 

@@ -80,9 +80,10 @@ def test_packed_rows_never_mix_trees(batch, capacity):
         assert (packed.input_ids[row, span] == tree.token_ids).all()
     own = [tree.lengths > 0 for tree in batch]
     nodes = packed.nodes
-    assert nodes.weights.tolist() == np.concatenate(
-        [tree.weights[has] for tree, has in zip(batch, own, strict=True)]
-    ).tolist()
+    assert (
+        nodes.weights.tolist()
+        == np.concatenate([tree.weights[has] for tree, has in zip(batch, own, strict=True)]).tolist()
+    )
     lasts = [tree.token_ids[tree.last_tokens[has]] for tree, has in zip(batch, own, strict=True)]
     assert packed.input_ids[nodes.rows, nodes.columns].tolist() == np.concatenate(lasts).tolist()
     for node, parent in enumerate(nodes.parents.tolist()):

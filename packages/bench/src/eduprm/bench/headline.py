@@ -82,7 +82,9 @@ def headline(
     for name, rows in chosen.items():
         if set(rows["problem_id"]) != set(wide["problem_id"]):
             raise ValueError(f"expected row {name!r} to hold the problems of row {greedy!r}")
-        wide = wide.join(rows.select("problem_id", pl.col("correct").cast(pl.Float64).alias(name)), on="problem_id")
+        wide = wide.join(
+            rows.select("problem_id", pl.col("correct").cast(pl.Float64).alias(name)), on="problem_id"
+        )
     named = sorted(set((groups or {}).values()))
     parts: list[tuple[str, pl.DataFrame]] = [(ALL, wide)]
     if groups is not None and len(named) > 1:

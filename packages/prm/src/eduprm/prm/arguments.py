@@ -45,8 +45,12 @@ def training_arguments(config: TrainConfig, folder: Path, *, num_batches: int) -
         "use_cpu": not cuda,
         "dataloader_pin_memory": cuda,
         "ddp_find_unused_parameters": False,
+        # The filter waits for the GPU in every micro-batch, and shows an average instead of a loss that is not finite.
+        "logging_nan_inf_filter": False,
     }
     options |= _sharded(config) if config.sharding == "fsdp" else _whole(config)
+    # Batches are copied from pinned memory while the GPU still computes.
+    options["accelerator_config"] = {**options.get("accelerator_config", {}), "non_blocking": cuda}
     return TrainingArguments(**{**options, **config.trainer_arguments})
 
 

@@ -180,8 +180,15 @@ class TrainConfig(_Frozen):
         default="float32",
         description="compute dtype; bfloat16 is mixed precision with float32 master weights, saved as bfloat16",
     )
-    attn_implementation: Literal["sdpa", "flex_attention", "eager"] = Field(
-        default="sdpa", description="sdpa and eager take a dense mask; flex_attention (CUDA) a block mask"
+    attn_implementation: Literal["auto", "sdpa", "varlen", "flex_attention", "eager"] = Field(
+        default="auto",
+        description="sdpa and eager take a dense mask, flex_attention (CUDA) a block mask, varlen gathers each path's "
+        "keys (CUDA and bfloat16; wasteful on CPUs); auto: varlen where it runs and trees are not tiny, else sdpa",
+    )
+    compile: bool = Field(
+        default=False,
+        description="compile the decoder layers with torch.compile (once per training, half a minute or less; needs a "
+        "C compiler); worth it on a GPU for trainings of minutes",
     )
     save_steps: int | None = Field(
         default=None,

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eduprm.prm.attention import tree_mask
+from eduprm.prm.attention import attention_inputs, implementation_of
 from eduprm.prm.choices import choose
 from eduprm.prm.config import InputFormat, LoraSettings, Scoring, StepCut, TrainConfig
 from eduprm.prm.packing import PackedRows
@@ -35,6 +35,7 @@ __all__ = [
     "read_scoring",
     "save_prm",
     "to_tensors",
+    "unwrap",
 ]
 
 HEADS = ("score", "classifier")
@@ -205,6 +206,7 @@ def freeze_below(model: Any, last_layers: int) -> None:
 def add_lora(model: Any, settings: LoraSettings, *, last_layers: int | None) -> Any:
     """Wrap a classifier with peft adapters; its head stays trainable as a whole."""
     from peft import LoraConfig, TaskType, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     name, layers = decoder_layers(model)
     targets = settings.targets
@@ -225,7 +227,18 @@ def add_lora(model: Any, settings: LoraSettings, *, last_layers: int | None) -> 
         layers_to_transform=None if last_layers is None else list(range(len(layers)))[-last_layers:],
         layers_pattern=None if last_layers is None else name.rsplit(".", 1)[-1],
     )
-    return get_peft_model(model, config)
+    wrapped = get_peft_model(model, config)
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer):
+            # Autocast casts what the adapters multiply; peft would first copy every input to their float32.
+            module.cast_input_dtype_enabled = False
+    return wrapped
+
+
+def unwrap(model: Any) -> Any:
+    """Return the model itself, with its adapters, without the wrappers of peft and DistributedDataParallel."""
+    model = getattr(model, "module", model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote_code: bool) -> Any:
@@ -247,7 +260,11 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
     frozen_base = config.lora is not None and config.dtype == "bfloat16"
     options: dict[str, Any] = {
         "dtype": torch.bfloat16 if frozen_base else torch.float32,
-        "attn_implementation": config.attn_implementation,
+        "attn_implementation": implementation_of(
+            config.attn_implementation,
+            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            dtype=getattr(torch, config.dtype),
+        ),
         "trust_remote_code": trust_remote_code,
     }
     if needs == {"head"}:
@@ -271,53 +288,48 @@ def to_tensors(packed: PackedRows) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(part) for name, part in arrays.items()}
 
 
-def plain_model(model: Any) -> Any:
-    """Return the transformers model inside DistributedDataParallel and peft's wrapper."""
-    model = getattr(model, "module", model)
-    return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
 def language_model_output(model: Any) -> nn.Module:
     """Return the output embedding, hidden states to logits over the vocabulary."""
-    output: nn.Module = plain_model(model).get_output_embeddings()
+    output: nn.Module = unwrap(model).get_output_embeddings()
     return output
 
 
 def head_output(model: Any) -> nn.Module:
     """Return the head, hidden states to the logits wrong and right."""
-    inner = plain_model(model)
+    inner = unwrap(model)
     head: nn.Module = getattr(inner, next(name for name in HEADS if hasattr(inner, name)))
     return head
 
 
-def _outputs(model: Any, batch: Mapping[str, torch.Tensor], **options: Any) -> Any:
-    config = plain_model(model).config
-    mask = tree_mask(
-        batch["stops"], implementation=config._attn_implementation, dtype=next(model.parameters()).dtype
-    )
+def _outputs(model: Any, batch: Mapping[str, Any], **options: Any) -> Any:
+    implementation = unwrap(model).config._attn_implementation
+    dtype = next(model.parameters()).dtype
     return model(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
-        attention_mask=mask,
         use_cache=False,
+        **attention_inputs(batch, implementation=implementation, dtype=dtype),
         **options,
     )
 
 
-def packed_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return a classifier's logits [B, L, 2] of packed rows (`input_ids`, `position_ids`, `stops`, each [B, L])."""
+def packed_logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+    """Return a classifier's logits [B, L, 2] of packed rows: `input_ids`, `position_ids`, `stops`, each [B, L].
+
+    `batch` may hold the fields of `TreeAttention.pack`, made ahead so that nothing here waits for the GPU.
+    """
     logits: torch.Tensor = _outputs(model, batch).logits
     return logits
 
 
-def packed_hidden(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def packed_hidden(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     """Return the final hidden states [B, L, D], behind the last norm, of packed rows.
 
     By the whole model's forward, which DistributedDataParallel and FSDP hook into; a language model computes the
     logits of one position on the way.
     """
     options: dict[str, Any] = {"output_hidden_states": True}
-    if plain_model(model).get_output_embeddings() is not None:
+    if unwrap(model).get_output_embeddings() is not None:
         options["logits_to_keep"] = 1
     hidden: torch.Tensor = _outputs(model, batch, **options).hidden_states[-1]
     return hidden
@@ -362,7 +374,12 @@ def save_prm(
             _save_adapter(model, partial / "adapter")
         model = model.merge_and_unload()
     model = (_as_classifier(model) if by_head else _without_head(model)).to(dtype)
-    saved = {"version": 2, "input_format": input_format.model_dump(), "scoring": scoring.model_dump(), **notes}
+    saved = {
+        "version": 2,
+        "input_format": input_format.model_dump(),
+        "scoring": scoring.model_dump(),
+        **notes,
+    }
     if steps is not None:
         saved["steps"] = steps.model_dump()
     model.config.eduprm = saved

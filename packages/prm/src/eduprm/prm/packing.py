@@ -109,26 +109,30 @@ def choose_rows(lengths: Sequence[int], *, attention_scale: int = 2048) -> list[
     longest, total = max(lengths), sum(lengths)
     best: list[list[int]] = []
     best_cost = float("inf")
-    for count in range(1, min(len(lengths), 64) + 1):
+    most = min(len(lengths), 64, max(1, -(-total // longest)))
+    for count in range(most, 0, -1):  # from many short rows to one long one
+        if total * (1 + total / count / attention_scale) > 1.1 * best_cost:
+            break  # attention alone costs more than the best so far, even without any padding
         for slack in (1.0, 1.04):
             rows = fit_rows(lengths, max(longest, int(total / count * slack)))
             width = max(sum(lengths[item] for item in row) for row in rows)
             cost = len(rows) * width * (1 + width / attention_scale)
             if cost < best_cost:
                 best, best_cost = rows, cost
-        if total / count < longest:
-            break
     return best
 
 
-def pack_rows(trees: Sequence[TokenTree], rows: Sequence[Sequence[int]], *, pad_id: int) -> PackedRows:
+def pack_rows(
+    trees: Sequence[TokenTree], rows: Sequence[Sequence[int]], *, pad_id: int, unit: int = 1
+) -> PackedRows:
     """Write trees into padded rows; no tree at all gives one row of one padding token, which weighs nothing.
 
     The last tree's trunk may be seen by the padding behind it, which is harmless (padding is never scored) and makes
-    a batch of single chains exactly causal, so that attention needs no mask at all.
+    a batch of single chains exactly causal, so that attention needs no mask at all. Rows are a multiple of `unit` long.
     """
     rows = rows or [[]]
     width = max(1, *(sum(trees[item].num_tokens for item in row) for row in rows))
+    width += -width % unit
     deepest = max((int(tree.positions.max()) for tree in trees), default=0)
     shape = (len(rows), width)
     slots = _slots(trees, rows)
@@ -182,7 +186,9 @@ def _node_table(trees: Sequence[TokenTree], slots: Sequence[tuple[int, int]]) ->
     count = 0
     for index, (tree, (row, offset)) in enumerate(zip(trees, slots, strict=True)):
         own = np.flatnonzero(tree.lengths > 0)
-        place = np.full(len(tree.parents) + 1, -1, dtype=np.int64)  # in the table; the last entry is the prompt
+        place = np.full(
+            len(tree.parents) + 1, -1, dtype=np.int64
+        )  # in the table; the last entry is the prompt
         place[own] = np.arange(len(own)) + count
         for node in np.flatnonzero(tree.lengths == 0):
             place[node] = place[tree.parents[node]]
@@ -191,9 +197,7 @@ def _node_table(trees: Sequence[TokenTree], slots: Sequence[tuple[int, int]]) ->
         targets = np.nan_to_num(tree.targets[own])
         last = tree.starts[own + 1] - 1 + offset
         weights = np.where(np.isfinite(tree.targets[own]), tree.weights[own], 0.0)
-        parts.append(
-            NodeTable(row * full, last, tree.lengths[own], targets, weights, above, index * full)
-        )
+        parts.append(NodeTable(row * full, last, tree.lengths[own], targets, weights, above, index * full))
         count += len(own)
     return NodeTable(*_columns(parts, NodeTable._fields, {"targets", "weights"}))
 
@@ -209,17 +213,22 @@ def _fork_table(trees: Sequence[TokenTree], slots: Sequence[tuple[int, int]]) ->
         known = last >= 0  # without a prompt nothing precedes the first choice
         _, groups = np.unique(nodes, return_inverse=True)
         full = np.full(len(nodes), row, dtype=np.int64)
-        parts.append(ForkTable(*(part[known] for part in (full, last + offset, tokens, values, groups + count))))
+        parts.append(
+            ForkTable(*(part[known] for part in (full, last + offset, tokens, values, groups + count)))
+        )
         count += int(groups.max()) + 1
     return ForkTable(*_columns(parts, ForkTable._fields, {"values"}))
 
 
-def _columns(parts: Sequence[tuple[np.ndarray, ...]], names: Sequence[str], floats: set[str]) -> list[np.ndarray]:
+def _columns(
+    parts: Sequence[tuple[np.ndarray, ...]], names: Sequence[str], floats: set[str]
+) -> list[np.ndarray]:
     kinds = [np.float32 if name in floats else np.int64 for name in names]
     if not parts:
         return [np.zeros(0, dtype=kind) for kind in kinds]
     return [
-        np.concatenate(column).astype(kind) for column, kind in zip(zip(*parts, strict=True), kinds, strict=True)
+        np.concatenate(column).astype(kind)
+        for column, kind in zip(zip(*parts, strict=True), kinds, strict=True)
     ]
 
 

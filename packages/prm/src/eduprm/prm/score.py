@@ -16,7 +16,13 @@ import numpy as np
 import polars as pl
 import torch
 
-from eduprm.prm.attention import check_backbone, context_tokens
+from eduprm.prm.attention import (
+    TreeAttention,
+    check_backbone,
+    check_mask_honoured,
+    context_tokens,
+    implementation_of,
+)
 from eduprm.prm.choices import choose
 from eduprm.prm.config import InputFormat, Scoring
 from eduprm.prm.data import TokenSource, forest_trees
@@ -28,8 +34,9 @@ from eduprm.prm.model import (
     read_model_config,
     read_scoring,
     to_tensors,
+    unwrap,
 )
-from eduprm.prm.packing import PackedRows, choose_rows, group_by_length, pack_rows
+from eduprm.prm.packing import PackedRows, group_by_length
 from eduprm.prm.tree import TokenTree, build_tree, split_tree
 
 __all__ = ["ProcessRewardModel"]
@@ -63,7 +70,7 @@ class ProcessRewardModel:
         *,
         input_format: InputFormat | None = None,
         scoring: Scoring | None = None,
-        attn_implementation: str = "sdpa",
+        attn_implementation: str = "auto",
         batch_tokens: int = 8192,
         trust_remote_code: bool = False,
     ) -> ProcessRewardModel:
@@ -73,6 +80,7 @@ class ProcessRewardModel:
         model, its own policy among them.
 
         `device` None: CUDA if there is one. `dtype` None: bfloat16 on CUDA, float32 elsewhere. A checkpoint without a
+        `attn_implementation` as in `TrainConfig`. A checkpoint without a
         saved format (no `eduprm` entry in its config) gets `input_format`, or by default `InputFormat()` if its
         tokenizer has a chat template and `InputFormat.stepwise()` if not; a given `input_format` always wins.
 
@@ -80,14 +88,16 @@ class ProcessRewardModel:
             UserWarning: a format had to be guessed from the tokenizer.
 
         Raises:
-            ValueError: no such model, or one without a trained head of two labels, wrong and right.
+            ValueError: no such model, one without a trained head of two labels, wrong and right, or one whose attention
+                drops tree masks.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype is None:
             dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         options: dict[str, Any] = {
-            "dtype": getattr(torch, dtype) if isinstance(dtype, str) else dtype,
-            "attn_implementation": attn_implementation,
+            "dtype": dtype,
+            "attn_implementation": implementation_of(attn_implementation, device=device, dtype=dtype),
             "trust_remote_code": trust_remote_code,
         }
         if scoring is None:
@@ -108,7 +118,9 @@ class ProcessRewardModel:
                 "where the tokenizer has a template, else TRL's stepwise text): pass input_format if that is wrong",
                 stacklevel=2,
             )
-        return cls(model.to(device), builder, scoring=scoring, batch_tokens=batch_tokens)
+        model = model.to(device)
+        check_mask_honoured(model)
+        return cls(model, builder, scoring=scoring, batch_tokens=batch_tokens)
 
     def score(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> list[float]:
         """Return exactly one score per step.
@@ -222,11 +234,12 @@ class ProcessRewardModel:
 
     @torch.inference_mode()
     def _forward(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
-        scale = 4 * self.model.config.get_text_config().hidden_size
-        rows = choose_rows([tree.num_tokens for tree in trees], attention_scale=scale)
-        packed = pack_rows(trees, rows, pad_id=self.builder.tokenizer.pad_token_id or 0)
-        batch = {name: tensor.to(self.model.device) for name, tensor in to_tensors(packed).items()}
-        values = self.scorer.scores(self.model, batch, _token_nodes(packed).to(self.model.device)).cpu().numpy()
+        config = unwrap(self.model).config
+        attention = TreeAttention(config._attn_implementation, scale=4 * config.get_text_config().hidden_size)
+        packed, fields = attention.pack(trees, pad_id=self.builder.tokenizer.pad_token_id or 0)
+        device = self.model.device
+        batch = {**{name: tensor.to(device) for name, tensor in to_tensors(packed).items()}, **fields}
+        values = self.scorer.scores(self.model, batch, _token_nodes(packed).to(device)).cpu().numpy()
         scores, done = [], 0
         for tree in trees:
             own = tree.lengths > 0
@@ -243,7 +256,9 @@ def _token_nodes(packed: PackedRows) -> torch.Tensor:
     """Return the node (its place in the table) that holds each token, int64 [B, L]; -1 for prompts and padding."""
     nodes = np.full(packed.input_ids.shape, -1, dtype=np.int64)
     firsts = packed.nodes.columns - packed.nodes.lengths + 1
-    for index, (row, first, last) in enumerate(zip(packed.nodes.rows, firsts, packed.nodes.columns, strict=True)):
+    for index, (row, first, last) in enumerate(
+        zip(packed.nodes.rows, firsts, packed.nodes.columns, strict=True)
+    ):
         nodes[row, first : last + 1] = index
     return torch.from_numpy(nodes)
 

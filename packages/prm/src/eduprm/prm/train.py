@@ -21,12 +21,13 @@ from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from eduprm.prm.arguments import training_arguments
-from eduprm.prm.attention import check_backbone
+from eduprm.prm.attention import TreeAttention, check_backbone, check_mask_honoured
 from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
+from eduprm.prm.compiled import compile_layers, row_unit
 from eduprm.prm.config import StepCut, TrainConfig
 from eduprm.prm.data import TrainingData, fit_to_length, settle_refusals
 from eduprm.prm.inputs import InputBuilder
-from eduprm.prm.model import prepare_model, quiet_transformers, save_prm
+from eduprm.prm.model import prepare_model, quiet_transformers, save_prm, unwrap
 from eduprm.prm.packing import fill_up, plan_batches
 from eduprm.prm.processes import is_first_process, num_processes, share
 from eduprm.prm.trainer import PackedTreeCollator, PrmTrainer, RichProgress, TreeBatches
@@ -90,17 +91,24 @@ def _make_trainer(
     folder: Path,
     pad_id: int,
 ) -> PrmTrainer:
-    collator = PackedTreeCollator(
-        pad_id=pad_id, attention_scale=4 * model.config.get_text_config().hidden_size
+    totals = [sum(trees[item].num_tokens for item in batch) for batch in plan]
+    attention = TreeAttention(
+        model.config._attn_implementation,
+        scale=4 * model.config.get_text_config().hidden_size,
+        unit=row_unit(totals) if config.compile else 1,
+        always=config.attn_implementation == "varlen" or config.compile,
     )
     trainer = PrmTrainer(
         model=model,
         args=training_arguments(config, folder, num_batches=len(plan)),
         train_dataset=TreeBatches(trees, plan),
-        data_collator=collator,
+        data_collator=PackedTreeCollator(pad_id=pad_id, attention=attention),
         shares=config.losses,
     )
     trainer.remove_callback(PrinterCallback)
+    check_mask_honoured(unwrap(model))  # by now where it will be trained
+    if config.compile:
+        compile_layers(unwrap(model))
     return trainer
 
 
@@ -212,6 +220,8 @@ def _check_processes(config: TrainConfig) -> None:
         raise ValueError(
             "sharding='fsdp' needs several processes, got one: start with torchrun --nproc-per-node"
         )
+    if config.sharding == "fsdp" and config.compile:
+        raise ValueError("compile is for whole weights: expected sharding='none' with it, got 'fsdp'")
 
 
 def _whole_model(

@@ -19,10 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
+from eduprm.prm.attention import TreeAttention
 from eduprm.prm.checkpoints import load_optimizer, load_weights, save_state
 from eduprm.prm.choices import choose
 from eduprm.prm.model import head_output, language_model_output, packed_hidden, to_tensors
-from eduprm.prm.packing import choose_rows, pack_rows
 from eduprm.prm.tree import TokenTree
 
 __all__ = [
@@ -52,15 +52,15 @@ class TreeBatches(Dataset):
 class PackedTreeCollator:
     """Turn lists of trees into one batch of packed rows."""
 
-    def __init__(self, *, pad_id: int, attention_scale: int) -> None:
+    def __init__(self, *, pad_id: int, attention: TreeAttention) -> None:
         self.pad_id = pad_id
-        self.attention_scale = attention_scale
+        self.attention = attention
 
-    def __call__(self, items: Sequence[Sequence[TokenTree]]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[Sequence[TokenTree]]) -> dict[str, Any]:
         """Pack the trees of all `items`."""
         trees = [tree for item in items for tree in item]
-        rows = choose_rows([tree.num_tokens for tree in trees], attention_scale=self.attention_scale)
-        return to_tensors(pack_rows(trees, rows, pad_id=self.pad_id))
+        packed, fields = self.attention.pack(trees, pad_id=self.pad_id)
+        return {**to_tensors(packed), **fields}
 
 
 class PrmTrainer(Trainer):

@@ -111,7 +111,9 @@ class TokenTree:
         0 for the prompt, for nodes without a target, and for those that another piece of a split tree answers for.
         """
         own = np.where(self.owned & np.isfinite(self.targets), self.targets, 0.0)
-        return np.concatenate([np.zeros(self.num_prompt_tokens), np.repeat(own, self.lengths)]).astype(np.float32)
+        return np.concatenate([np.zeros(self.num_prompt_tokens), np.repeat(own, self.lengths)]).astype(
+            np.float32
+        )
 
     @property
     def path_tokens(self) -> int:
@@ -215,12 +217,16 @@ def find_forks(node_ids: Sequence[IntArray], parents: IntArray, targets: np.ndar
         >>> forks.nodes.tolist(), forks.tokens.tolist(), forks.values.tolist()
         ([0, 0], [2, 3], [1.0, 0.0])
     """
-    place = np.full(len(node_ids) + 1, -1, dtype=np.int32)  # where each node ends; the last entry is the prompt
+    place = np.full(
+        len(node_ids) + 1, -1, dtype=np.int32
+    )  # where each node ends; the last entry is the prompt
     choices: dict[int, dict[int, list[float]]] = {}
     for node, (ids, parent) in enumerate(zip(node_ids, parents.tolist(), strict=False)):
         place[node] = node if len(ids) else place[parent]
         if len(ids) and np.isfinite(targets[node]):
-            choices.setdefault(int(place[parent]), {}).setdefault(int(ids[0]), []).append(float(targets[node]))
+            choices.setdefault(int(place[parent]), {}).setdefault(int(ids[0]), []).append(
+                float(targets[node])
+            )
     rows = [
         (node, token, sum(values) / len(values))
         for node, tokens in sorted(choices.items())

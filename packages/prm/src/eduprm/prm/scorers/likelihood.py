@@ -65,6 +65,4 @@ class Scorer:
             raise ValueError("expected a prompt before every solution, got one without tokens")
         places = packed_hidden(model, batch)[rows, before]
         logprobs = token_logprobs(places, language_model_output(model), batch["input_ids"][rows, columns])
-        return fold_logprobs(
-            logprobs, tokens[rows, columns], count=len(batch["node_rows"]), fold=self.fold
-        )
+        return fold_logprobs(logprobs, tokens[rows, columns], count=len(batch["node_rows"]), fold=self.fold)
