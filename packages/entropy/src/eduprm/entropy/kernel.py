@@ -15,6 +15,7 @@ where the caller passes them.
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import torch
@@ -29,8 +30,27 @@ MAX_SPLITS = 64  # a row is cut no finer: joining has its price too
 PIECE_WORDS = 6  # int32 of scratch for a split: peak, mass, moment, next best maximum; the two chunks
 SAMPLED_WORDS = 7  # int32 a row of `sampled`'s result
 _LOWEST = tl.constexpr(-3.4028234663852886e38)  # finite, so that a difference of peaks is never NaN
-_FLOOR = tl.constexpr(-1000.0)  # 0 * FLOOR is 0 where 0 * -inf is NaN; no probability is above 0 so far below a peak
+_FLOOR = tl.constexpr(
+    -1000.0
+)  # 0 * FLOOR is 0 where 0 * -inf is NaN; no probability is above 0 so far below a peak
 _NONE = tl.constexpr(2147483647)  # no chunk, no token
+
+
+@triton.jit
+def _plain_exp(x):  # type: ignore[no-untyped-def]
+    return tl.exp(x)
+
+
+@triton.jit
+def _flushed_exp(x):  # type: ignore[no-untyped-def]
+    """exp without the three instructions that keep results below 1e-38, for which no sum here has digits."""
+    return tl.inline_asm_elementwise(
+        "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x * 1.4426950408889634], dtype=tl.float32, is_pure=True, pack=1
+    )
+
+
+# Triton's interpreter knows no assembler.
+_exp = _plain_exp if os.environ.get("TRITON_INTERPRET") == "1" else _flushed_exp
 
 
 @triton.jit
@@ -41,9 +61,9 @@ def _fold(x, chunk, mass, moment, best, best_chunk, second, second_chunk):  # ty
     peak = tl.maximum(before, top)
     # Maxima that keep NaN: a NaN, or inf - inf, has to reach the mass.
     drop = tl.maximum(before - peak, _FLOOR, propagate_nan=tl.PropagateNan.ALL)
-    scale = tl.exp(drop)
+    scale = _exp(drop)
     shift = tl.maximum(x - peak[:, None], _FLOOR, propagate_nan=tl.PropagateNan.ALL)
-    weight = tl.exp(shift)
+    weight = _exp(shift)
     moment = scale * (moment + drop * mass) + tl.sum(weight * shift, 1)
     mass = scale * mass + tl.sum(weight, 1)
     # Strictly greater: among equals the earlier chunk, the lower ids, stays ahead.
@@ -111,7 +131,7 @@ def _read(  # type: ignore[no-untyped-def]  # Triton would compile the annotatio
     peaks = tl.maximum(best, _LOWEST)
     peak = tl.max(peaks, 0)
     drop = tl.maximum(peaks - peak, _FLOOR, propagate_nan=tl.PropagateNan.ALL)
-    scale = tl.exp(drop)
+    scale = _exp(drop)
     # The winning lane offers its second chunk; every other lane its first.
     first = tl.max(best, 0)
     first_chunk = tl.min(tl.where(best == first, best_chunk, _NONE), 0)
@@ -128,7 +148,9 @@ def _read(  # type: ignore[no-untyped-def]  # Triton would compile the annotatio
     tl.store(piece + 5, next_chunk)
 
 
-@triton.jit(do_not_specialize=["num_splits", "scratch_ptr", "token_ptr", "out_ptr", "ids_ptr", "logprobs_ptr"])
+@triton.jit(
+    do_not_specialize=["num_splits", "scratch_ptr", "token_ptr", "out_ptr", "ids_ptr", "logprobs_ptr"]
+)
 def _join(  # type: ignore[no-untyped-def]
     logits_ptr,
     scratch_ptr,
@@ -159,7 +181,7 @@ def _join(  # type: ignore[no-untyped-def]
     peaks = tl.maximum(best, _LOWEST)
     peak = tl.max(peaks, 0)
     drop = tl.maximum(peaks - peak, _FLOOR, propagate_nan=tl.PropagateNan.ALL)
-    scale = tl.exp(drop)
+    scale = _exp(drop)
     total = tl.sum(scale * mass, 0)
     log_mass = tl.log(total)
     entropy = log_mass - tl.sum(scale * (moment + drop * mass), 0) / total
