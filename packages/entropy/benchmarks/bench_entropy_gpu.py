@@ -107,8 +107,8 @@ def measure(rows: int, vocab: int, dtype: torch.dtype) -> bool:
     host, host_plain = host_ms(call), host_ms(lambda: entropy_top2(logits))
     best = min(took, replay)
     print(
-        f"[{rows}, {vocab}] {dtype}: read limit {limit:.4f} ms; sampled_entropy {took:.4f} ms ({limit / took:.2f} of the "
-        f"limit), graph {replay:.4f} ({limit / replay:.2f}), host {host:.4f}; entropy_top2 {plain:.4f} "
+        f"[{rows}, {vocab}] {dtype}: read limit {limit:.4f} ms; sampled_entropy {took:.4f} ms "
+        f"({limit / took:.2f} of the limit), graph {replay:.4f} ({limit / replay:.2f}), host {host:.4f}; entropy_top2 {plain:.4f} "
         f"({limit / plain:.2f}), host {host_plain:.4f}; error {worst:.2g}, {wrong} other tokens"
     )
     met = {

@@ -163,9 +163,7 @@ def answer(ask, *, stream=False, parts=((9, 9), (9,))):
         _accumulate_request_meta_info=TokenizerManager._accumulate_request_meta_info,
     )
     obj = SimpleNamespace(sampling_params={"custom_params": {ASK: ask}}, stream=stream)
-    state = SimpleNamespace(
-        obj=obj, customized_info_accumulated={}, customized_info_reported_keys=set()
-    )
+    state = SimpleNamespace(obj=obj, customized_info_accumulated={}, customized_info_reported_keys=set())
     one, metas = request(), []
     for number, tokens in enumerate(parts):
         begin = len(one.output_ids)

@@ -183,7 +183,7 @@ def _join(  # type: ignore[no-untyped-def]
     drop = tl.maximum(peaks - peak, _FLOOR, propagate_nan=tl.PropagateNan.ALL)
     scale = _exp(drop)
     total = tl.sum(scale * mass, 0)
-    log_mass = tl.log(total)
+    log_mass = tl.log(total)  # type: ignore[var-annotated, unused-ignore]
     entropy = log_mass - tl.sum(scale * (moment + drop * mass), 0) / total
     broken = (entropy != entropy) | (total == 0.0)
     # Rounding may give -1e-8 where one token holds all the mass.

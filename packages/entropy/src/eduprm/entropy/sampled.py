@@ -1,4 +1,4 @@
-"""What a sampling step wants to know of its logits: entropy, the two likeliest tokens, and the sampled token's log-prob.
+"""What a sampling step wants to know of its logits: entropy, the two likeliest tokens, the sampled token's log-prob.
 
 One tensor holds all of it, so that a decoding step needs one call and one transfer to the host. On CUDA two launches
 fill it (`kernel`); with `out` and `scratch` given nothing is allocated, and a CUDA graph may hold the call.
@@ -90,7 +90,8 @@ def sampled_entropy(
     if use_kernel(logits, backend):
         from eduprm.entropy import kernel
 
-        if scratch is not None and scratch.numel() < (words := sampled_scratch(*logits.shape, logits.dtype)):
+        words = kernel.scratch_words(num_rows, logits.shape[1], logits.element_size())
+        if scratch is not None and scratch.numel() < words:
             raise ValueError(f"expected scratch of at least {words} int32, got {scratch.numel()}")
         kernel.sampled(logits, token_ids, out, scratch)
         return out

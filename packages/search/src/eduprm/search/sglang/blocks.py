@@ -42,7 +42,9 @@ def decode_fields(meta: dict[str, Any], count: int) -> dict[str, NDArray[Any]]:
     ids = found["runner_up_id"]
     if (_NULL_ID in ids) or any(isinstance(values, list) and None in values for values in found.values()):
         raise RetryableError("the plugin vouches for only a part of the path's entropies")
-    return {field: np.array(found[field], np.dtype(kind).newbyteorder("=")) for field, kind in FIELD_TYPES.items()}
+    return {
+        field: np.array(found[field], np.dtype(kind).newbyteorder("=")) for field, kind in FIELD_TYPES.items()
+    }
 
 
 def _from_block(field: str, block: str, kind: str) -> NDArray[Any]:
