@@ -1,9 +1,9 @@
 """Entropy, log-prob and runner-up of one sampling step: on the device, then to the host, then to the requests.
 
 `plugin` calls `measure` after SGLang sampled. What it returns rides on SGLang's auxiliary output: the scheduler copies
-it to pinned host memory on its copy stream with everything else of the step (`copy_to_host`), waits for its event, commits
-the tokens, and lets the step give each request its row (`take`). One call and one transfer a step, and no wait of its
-own, with the overlap scheduler or without; a row costs a copy of 28 bytes. What the bytes mean is made out when
+it to pinned host memory on its copy stream with everything else of the step (`copy_to_host`), waits for its event,
+commits the tokens, and lets the step give each request its row (`take`). One call and one transfer a step, and no wait
+of its own, with the overlap scheduler or without; a row costs a copy of 28 bytes. What the bytes mean is made out when
 a request is answered, in the tokenizer manager (`values`).
 
 Imports nothing of SGLang. Source: sglang `sglang.srt.managers.auxiliary_output` (0.5.23).
