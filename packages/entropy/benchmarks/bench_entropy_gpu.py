@@ -109,7 +109,8 @@ def measure(rows: int, vocab: int, dtype: torch.dtype) -> bool:
     print(
         f"[{rows}, {vocab}] {dtype}: read limit {limit:.4f} ms; sampled_entropy {took:.4f} ms "
         f"({limit / took:.2f} of the limit), graph {replay:.4f} ({limit / replay:.2f}), host {host:.4f}; "
-        f"entropy_top2 {plain:.4f} ({limit / plain:.2f}), host {host_plain:.4f}; error {worst:.2g}, {wrong} other tokens"
+        f"entropy_top2 {plain:.4f} ({limit / plain:.2f}), host {host_plain:.4f}; "
+        f"error {worst:.2g}, {wrong} other tokens"
     )
     met = {
         f"host at most {MAX_HOST_MS} ms": max(host, host_plain) <= MAX_HOST_MS,
