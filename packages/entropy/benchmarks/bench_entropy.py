@@ -5,8 +5,8 @@
 Time: both in this process, alternating on the same logits; the ratio is taken pair by pair, so that other load
 on the machine meets both; the ratio of CPU time stands beside it. Extra memory: each in a process of its own
 that has made the logits and warmed up on two rows; the high-water mark of resident memory (VmHWM, reset just
-before the call through /proc/self/clear_refs) less the resident memory before the call. On CUDA:
-torch.cuda.max_memory_allocated.
+before the call through /proc/self/clear_refs) less the resident memory before the call. Ours has buffers for every
+thread, so few rows on many threads miss the bound. On CUDA: torch.cuda.max_memory_allocated.
 Error: largest distance of the entropies from float64. Shown beside them, not judged: the baseline run in chunks
 of 8 rows (what careful code does today), and the one-pass formula that does not subtract the maximum.
 """
@@ -127,6 +127,8 @@ def measure_memory(args: argparse.Namespace) -> dict[str, float]:
             str(args.vocab),
             "--device",
             args.device,
+            "--threads",
+            str(torch.get_num_threads()),
             "--memory-of",
             name,
         ]
@@ -156,9 +158,12 @@ def main() -> int:
     parser.add_argument("--vocab", type=int, default=152064)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, help="threads of torch; default: torch's own")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     parser.add_argument("--memory-of", choices=list(WAYS), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     if args.memory_of:
         report_memory(args)
         return 0

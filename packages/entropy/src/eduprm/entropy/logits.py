@@ -10,6 +10,7 @@ No gradients: everything runs under `torch.no_grad()`.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -107,9 +108,9 @@ def entropy_top2(logits: Tensor, *, chunk_rows: int | None = None, backend: Back
 
 
 def _statistics(logits: Tensor, *, top2: bool, chunk_rows: int | None, backend: Backend) -> RowStats:
-    _check(logits, top2=top2, chunk_rows=chunk_rows)
-    use_kernel = _use_kernel(logits, backend)
-    parts = [_rows_statistics(rows, top2, chunk_rows, use_kernel) for rows in _row_views(logits)]
+    check_logits(logits, top2=top2, chunk_rows=chunk_rows)
+    with_kernel = use_kernel(logits, backend)
+    parts = [_rows_statistics(rows, top2, chunk_rows, with_kernel) for rows in _row_views(logits)]
     if len(parts) == 1:
         return parts[0]
     entropy, ids, logprobs = zip(*parts, strict=True)
@@ -118,11 +119,11 @@ def _statistics(logits: Tensor, *, top2: bool, chunk_rows: int | None, backend: 
     )
 
 
-def _rows_statistics(rows: Tensor, top2: bool, chunk_rows: int | None, use_kernel: bool) -> RowStats:
-    if use_kernel:
-        from eduprm.entropy.kernel import kernel_pieces
+def _rows_statistics(rows: Tensor, top2: bool, chunk_rows: int | None, with_kernel: bool) -> RowStats:
+    if with_kernel:
+        from eduprm.entropy import kernel
 
-        return finish(kernel_pieces(rows, top2=top2))
+        return RowStats(*kernel.top2(rows))
     return finish(chunked_pieces(rows, top2=top2, chunk_rows=chunk_rows))
 
 
@@ -138,7 +139,8 @@ def _row_views(logits: Tensor) -> Iterator[Tensor]:
             yield from _row_views(inner)
 
 
-def _check(logits: Tensor, *, top2: bool, chunk_rows: int | None) -> None:
+def check_logits(logits: Tensor, *, top2: bool, chunk_rows: int | None) -> None:
+    """Raise a ValueError for logits that no call takes."""
     if not logits.is_floating_point():
         raise ValueError(f"expected logits of a floating type, got {logits.dtype}")
     least = 2 if top2 else 1
@@ -150,16 +152,29 @@ def _check(logits: Tensor, *, top2: bool, chunk_rows: int | None) -> None:
         raise ValueError(f"expected chunk_rows of at least 1 (or None), got {chunk_rows}")
 
 
-def _use_kernel(logits: Tensor, backend: str) -> bool:
+@functools.cache
+def _triton_installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def use_kernel(logits: Tensor, backend: str) -> bool:
+    """Say whether the Triton kernel serves these logits.
+
+    Raises:
+        ValueError: an unknown backend, or "triton" where it cannot run.
+    """
     if backend not in ("auto", "torch", "triton"):
         raise ValueError(f"expected backend 'auto', 'torch' or 'triton', got {backend!r}")
-    installed = importlib.util.find_spec("triton") is not None
+    if backend == "torch" or (backend == "auto" and not logits.is_cuda):
+        return False
     # Triton's interpreter runs kernels on CPU tensors: slow, but it lets tests check them without a GPU.
     runs_here = logits.is_cuda or os.environ.get("TRITON_INTERPRET") == "1"
     fits = logits.dtype in (torch.float32, torch.bfloat16, torch.float16)
-    if backend == "triton" and not (installed and runs_here and fits):
+    able = _triton_installed() and runs_here and fits
+    if backend == "triton" and not able:
         raise ValueError(
             "expected Triton, a CUDA tensor and float32, bfloat16 or float16 for backend 'triton', got "
-            f"{'triton installed' if installed else 'no triton'}, a {logits.device.type} tensor, {logits.dtype}"
+            f"{'triton installed' if _triton_installed() else 'no triton'}, a {logits.device.type} tensor, "
+            f"{logits.dtype}"
         )
-    return backend == "triton" or (backend == "auto" and installed and logits.is_cuda and fits)
+    return able

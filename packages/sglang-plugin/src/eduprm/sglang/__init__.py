@@ -4,11 +4,13 @@ Importing this needs neither SGLang nor torch: a client may take the names of th
 """
 
 from eduprm.sglang.versions import PLUGIN_VERSION, SUPPORTED, IncompatibleSGLang
-from eduprm.sglang.wire import ASK, FIELDS, PLUGIN_FIELD, asks, with_entropy
+from eduprm.sglang.wire import ASK, BLOCKS, FIELDS, NULL_ID, PLUGIN_FIELD, asks, with_entropy
 
 __all__ = [
     "ASK",
+    "BLOCKS",
     "FIELDS",
+    "NULL_ID",
     "PLUGIN_FIELD",
     "PLUGIN_VERSION",
     "SUPPORTED",

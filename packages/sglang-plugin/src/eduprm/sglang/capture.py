@@ -1,13 +1,13 @@
 """Entropy, log-prob and runner-up of one sampling step: on the device, then to the host, then to the requests.
 
-For: `plugin`, which calls `start` before SGLang samples and `finish` after it. What `finish` returns rides on
-SGLang's auxiliary output: the scheduler copies it to pinned host memory on its copy stream with everything else
-of the step (`copy_to_host`), waits for its event, commits the tokens, and calls `consume` with what it committed.
-So there is one transfer per step and no wait of its own, with the overlap scheduler or without.
-Does not know: how SGLang is hooked; it imports nothing of SGLang.
-Source: sglang `sglang.srt.managers.auxiliary_output` (0.5.23).
+`plugin` calls `measure` after SGLang sampled. What it returns rides on SGLang's auxiliary output: the scheduler copies
+it to pinned host memory on its copy stream with everything else of the step (`copy_to_host`), waits for its event,
+commits the tokens, and lets the step give each request its row (`take`). One call and one transfer a step, and no wait
+of its own, with the overlap scheduler or without; a row costs a copy of 28 bytes. What the bytes mean is made out when
+a request is answered, in the tokenizer manager (`values`).
 
-Shapes: R rows (requests that asked) of a batch, V vocabulary.
+Imports nothing of SGLang. Source: sglang `sglang.srt.managers.auxiliary_output` (0.5.23).
+Shapes: B rows of a batch, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from eduprm.entropy import EntropyTop2, entropy_top2
-from eduprm.sglang.wire import FIELDS
+from eduprm.entropy import sampled_entropy
+from eduprm.sglang.values import NULL_ROW, ROW_BYTES
+from eduprm.sglang.wire import TRACE, asks_params
 
 logger = logging.getLogger(__name__)
 
@@ -30,127 +30,106 @@ logger = logging.getLogger(__name__)
 CPU_CHUNK_ROWS = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """Statistics of the raw logits of one step, taken before anything changes them.
+def measure(logits: Tensor, token_ids: Tensor) -> DeviceStep:
+    """Return the values of all rows of a step.
 
-    Attributes:
-        rows: batch rows of the requests that asked.
-        index: int64 [R], the same on the device; None when these are all rows of the batch.
-        logits: [R, V] raw logits that sampling will not change.
-        top2: `entropy_top2` of them.
-    """
-
-    rows: tuple[int, ...]
-    index: Tensor | None
-    logits: Tensor
-    top2: EntropyTop2
-
-
-@torch.no_grad()
-def start(logits: Tensor, rows: Sequence[int], *, will_change: bool) -> Started:
-    """Read the raw logits of one step.
+    All rows, whoever asked: picking some would cost a transfer to the device, and they a launch more.
 
     Args:
         logits: [B, V] next-token logits as the model gave them.
-        rows: which of the B rows asked; at least one, rising.
-        will_change: sampling writes into `logits` (temperature, penalties, masks): keep a copy.
+        token_ids: [B] sampled tokens.
     """
-    index = None
-    if len(rows) < len(logits):
-        on_host = torch.tensor(rows, dtype=torch.long, pin_memory=logits.is_cuda)
-        index = on_host.to(logits.device, non_blocking=True)
-        logits = logits.index_select(0, index)  # a copy already
-    elif will_change:
-        logits = logits.clone()
     chunk_rows = CPU_CHUNK_ROWS if logits.device.type == "cpu" else None
-    top2 = entropy_top2(logits, chunk_rows=chunk_rows)
-    return Started(rows=tuple(rows), index=index, logits=logits, top2=top2)
+    return DeviceStep(sampled_entropy(logits, token_ids, chunk_rows=chunk_rows))
 
 
-@torch.no_grad()
-def finish(started: Started, token_ids: Tensor) -> DeviceStep:
-    """Look up what was emitted, and pack all values into one tensor.
-
-    Args:
-        started: from `start`.
-        token_ids: [B] sampled token of every row of the batch.
-    """
-    emitted = token_ids if started.index is None else token_ids.index_select(0, started.index)
-    emitted = emitted.long()
-    first, second = started.top2.top_ids.unbind(-1)
-    first_logprob, second_logprob = started.top2.top_logprobs.unbind(-1)
-    # A row without a distribution (NaN) has ids of -1: any index will do, the result is NaN through first_logprob.
-    pair = torch.stack([emitted, first.clamp(min=0)], dim=-1)
-    raw = started.logits.gather(-1, pair).to(torch.float32)
-    logprob = raw[:, 0] - raw[:, 1] + first_logprob
-    is_first = emitted == first
-    runner_up = torch.where(is_first, second, first)
-    runner_up_logprob = torch.where(is_first, second_logprob, first_logprob)
-    floats = torch.stack([started.top2.entropy_nats, logprob, runner_up_logprob])
-    ids = torch.stack([runner_up, emitted]).to(torch.int32)
-    return DeviceStep(rows=started.rows, packed=torch.cat([floats.view(torch.int32), ids]))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class DeviceStep:
-    """Values of one step on the device (SGLang's `DeviceAuxiliaryOutput`).
+    """Values of one step on the device (SGLang's `DeviceAuxiliaryOutput`): int32 [B, 7] of `sampled_entropy`."""
 
-    Attributes:
-        rows: batch rows of the requests that asked.
-        packed: int32 [5, R]: the bits of float32 entropy, log-prob, runner-up's log-prob; runner-up; emitted.
-    """
-
-    rows: tuple[int, ...]
     packed: Tensor
 
     def copy_to_host(self, copy_tensor: Callable[[Tensor], Tensor]) -> HostStep:
         """Start the step's only transfer; SGLang's `copy_tensor` does not wait for it."""
-        return HostStep(rows=self.rows, packed=copy_tensor(self.packed))
+        return HostStep(copy_tensor(self.packed))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """The rows of one request's output tokens so far, as bytes; the value of `TRACE` in its `customized_info`.
+
+    SGLang cuts what it sends by output position: a slice is one block of bytes in a list.
+    """
+
+    __slots__ = ("rows",)
+
+    def __init__(self) -> None:
+        self.rows = bytearray()
+
+    def __getitem__(self, positions: slice) -> list[bytes]:
+        return [bytes(self.rows[positions.start * ROW_BYTES : positions.stop * ROW_BYTES])]
+
+    def put(self, start: int, rows: bytes) -> None:
+        """Put rows at the output position they belong to; what lies before and was never seen is null."""
+        known = len(self.rows) // ROW_BYTES
+        if known < start:
+            _warn_once(f"output tokens {known} to {start - 1} of a request were not seen")
+            self.rows += NULL_ROW * (start - known)
+        # Longer when SGLang threw generated tokens away and started the request anew.
+        self.rows[start * ROW_BYTES :] = rows
+
+
+@dataclass(slots=True)
 class HostStep:
-    """The same on the host (SGLang's `HostAuxiliaryOutput`); see `DeviceStep`."""
+    """The same on the host (SGLang's `HostAuxiliaryOutput`)."""
 
-    rows: tuple[int, ...]
     packed: Tensor
 
-    def consume(self, batch: Any, commits: Sequence[Any]) -> None:
-        """Append each value to its request, for the tokens that the scheduler committed.
+    def take(self, batch: Any, starts: Sequence[int]) -> None:
+        """Give each request that asked the row of the token that the scheduler committed, if it did.
 
         Args:
             batch: SGLang's ScheduleBatch of this step.
-            commits: per request of the batch None (nothing committed: a prompt's middle chunk, a request that
-                had ended or was retracted) or an object with `output_index` and `token_ids`.
+            starts: for each request of the batch the length of its output before this step. Nothing was committed
+                where it is the length after: a prompt's middle chunk, a request that had ended or was retracted.
         """
-        floats = self.packed[:3].view(torch.float32).tolist()
-        runner_ups, emitted = self.packed[3:].tolist()
-        for slot, row in enumerate(self.rows):
-            commit = commits[row]
-            if commit is None:
+        packed = self.packed.numpy()
+        raw, tokens = packed.tobytes(), packed[:, -1].tolist()
+        for row, request in enumerate(batch.reqs):
+            stop = request.finished_len
+            if stop is None:
+                stop = len(request.output_ids)
+            start = starts[row]
+            if stop == start:
                 continue
-            values = (floats[0][slot], floats[1][slot], runner_ups[slot], floats[2][slot])
-            request = batch.reqs[row]
-            if request.customized_info is None:
-                request.customized_info = {}
-            if tuple(commit.token_ids) == (emitted[slot],):
-                _append(request.customized_info, commit.output_index, [values])
+            info = request.customized_info
+            if info is not None and TRACE in info:
+                trace = info[TRACE]
+            elif asks_params(request.sampling_params.custom_params):
+                trace = Trace()
+                request.customized_info = {**(info or {}), TRACE: trace}
             else:
-                _warn_once(f"tokens {commit.token_ids} were committed where {emitted[slot]} was sampled")
-                blanks = [(None,) * len(FIELDS)] * len(commit.token_ids)
-                _append(request.customized_info, commit.output_index, blanks)
+                continue
+            values = raw[row * ROW_BYTES : (row + 1) * ROW_BYTES]
+            if stop > start + 1 or request.output_ids[start] != tokens[row]:
+                committed = list(request.output_ids[start:stop])
+                _warn_once(f"tokens {committed} were committed where {tokens[row]} was sampled")
+                values = NULL_ROW * (stop - start)
+            if len(trace.rows) == start * ROW_BYTES:
+                trace.rows += values
+            else:
+                trace.put(start, values)
 
-
-def _append(info: dict[str, list], start: int, rows: Sequence[tuple]) -> None:
-    """Put values at the output position they belong to; what lies before and was never seen becomes None."""
-    for field, column in zip(FIELDS, zip(*rows, strict=True), strict=True):
-        kept = info.setdefault(field, [])
-        if len(kept) < start:
-            _warn_once(f"output tokens {len(kept)} to {start - 1} of a request were not seen")
-            kept.extend([None] * (start - len(kept)))
-        # Longer when SGLang threw generated tokens away and started the request anew.
-        kept[start:] = column
+    def consume(self, batch: Any, commits: Sequence[Any]) -> None:
+        """As `take`, where another plugin's output stands beside this one and SGLang has made its commits."""
+        lengths = (len(request.output_ids) for request in batch.reqs)
+        ends = (
+            length if request.finished_len is None else request.finished_len
+            for request, length in zip(batch.reqs, lengths, strict=True)
+        )
+        self.take(
+            batch,
+            [end if one is None else one.output_index for one, end in zip(commits, ends, strict=True)],
+        )
 
 
 _warned: set[str] = set()

@@ -1,15 +1,17 @@
 """The hooks: who asked, before and after sampling, and what goes into a response.
 
-SGLang calls `register` in each of its processes (entry-point group `sglang.srt.plugins`). Four hooks:
+SGLang calls `register` in each of its processes (entry-point group `sglang.srt.plugins`). Five hooks:
 
-* scheduler, `ForwardBatch.init_new`: notes which rows of the batch asked.
-* scheduler, `ModelRunner.sample`: reads the raw logits before penalties, masks and temperature change them, and
-  hangs the step's values on SGLang's auxiliary output (`capture`). Outside of any CUDA graph.
+* scheduler, `ForwardBatch.init_new`: notes whether anybody of the batch asked.
+* scheduler, `ModelRunner.sample`: reads the raw logits, a copy of them where sampling changes them (penalties, masks,
+  temperature), and hangs the step's values on SGLang's auxiliary output (`capture`). Outside of any CUDA graph.
+* scheduler, `BatchResultProcessor.consume_auxiliary_output`: hands the step its batch without SGLang's list of commits,
+  which cost more than everything else here.
 * tokenizer manager, `_validate_one_request`: takes `return_entropy` for asking, and refuses a request that asks on a
   server which cannot answer.
-* tokenizer manager, `update_request_meta_info`: leaves nothing in responses that did not ask, and adds the version.
+* tokenizer manager, `update_request_meta_info`: makes the fields of an answer from the packed values (`values`), leaves
+  nothing in responses that did not ask, and adds the version.
 
-Does not know: the arithmetic (`capture`), the names on the wire (`wire`).
 Source: sglang 0.5.23, `sglang.srt.plugins` and `sglang.srt.sampling.sampling_observer`. The observer of
 that module comes after the penalties, too late for raw logits; everything downstream of it is used as it is.
 """
@@ -20,9 +22,10 @@ from collections.abc import Callable
 from typing import Any
 
 from eduprm.sglang.versions import PLUGIN_VERSION, check_hooks, check_version
-from eduprm.sglang.wire import ASK, FIELDS, PLUGIN_FIELD, asks, with_entropy
+from eduprm.sglang.wire import ASK, BLOCKS, PLUGIN_FIELD, TRACE, asks_params, with_entropy
 
-_ROWS = "_eduprm_entropy_rows"
+_ASKED = "_eduprm_entropy_asked"
+PROCESSOR = "sglang.srt.managers.scheduler_components.batch_result_processor.SchedulerBatchResultProcessor"
 
 
 def register() -> None:
@@ -36,45 +39,54 @@ def register() -> None:
     from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
     model, managers = "sglang.srt.model_executor", "sglang.srt.managers.tokenizer_manager.TokenizerManager"
-    HookRegistry.register(f"{model}.forward_batch_info.ForwardBatch.init_new", note_rows, HookType.AROUND)
+    HookRegistry.register(f"{model}.forward_batch_info.ForwardBatch.init_new", note_asked, HookType.AROUND)
     HookRegistry.register(f"{model}.model_runner.ModelRunner.sample", sample, HookType.AROUND)
+    HookRegistry.register(f"{PROCESSOR}.consume_auxiliary_output", consume, HookType.AROUND)
     HookRegistry.register(f"{managers}._validate_one_request", check_request, HookType.BEFORE)
     HookRegistry.register(f"{managers}.update_request_meta_info", finish_meta_info, HookType.AROUND)
 
 
-def note_rows(original: Callable[..., Any], cls: type, batch: Any, *args: Any, **kwargs: Any) -> Any:
-    """Hook of `ForwardBatch.init_new`: note which rows asked, on the rank that answers."""
+def note_asked(original: Callable[..., Any], cls: type, batch: Any, *args: Any, **kwargs: Any) -> Any:
+    """Hook of `ForwardBatch.init_new`: note whether anybody asked, on the rank that answers."""
     forward_batch = original(cls, batch, *args, **kwargs)
-    rows = [
-        row
-        for row, request in enumerate(batch.reqs)
-        if (custom := request.sampling_params.custom_params) and custom.get(ASK) is True
-    ]
-    if rows:
-        from sglang.srt.runtime_context import get_parallel
+    for request in batch.reqs:
+        custom = request.sampling_params.custom_params
+        if custom and asks_params(custom):
+            from sglang.srt.runtime_context import get_parallel
 
-        # Every rank of a tensor-parallel group samples; the first one's scheduler alone sends responses.
-        if get_parallel().attn_tp_rank == 0:
-            setattr(forward_batch, _ROWS, rows)
+            # Every rank of a tensor-parallel group samples; the first one's scheduler alone sends responses.
+            if get_parallel().attn_tp_rank == 0:
+                setattr(forward_batch, _ASKED, True)
+            break
     return forward_batch
 
 
 def sample(original: Callable[..., Any], runner: Any, logits_output: Any, forward_batch: Any) -> Any:
-    """Hook of `ModelRunner.sample`: values of the rows that asked, besides what it does."""
-    rows = getattr(forward_batch, _ROWS, None)
-    if not rows:
+    """Hook of `ModelRunner.sample`: values of the step's rows, besides what it does."""
+    if not getattr(forward_batch, _ASKED, False):
         return original(runner, logits_output, forward_batch)
     from sglang.srt.managers.auxiliary_output import append_auxiliary_output
 
-    from eduprm.sglang.capture import finish, start
+    from eduprm.sglang.capture import measure
 
-    will_change = _will_change(forward_batch.sampling_info)
-    started = start(logits_output.next_token_logits, rows, will_change=will_change)
+    logits = logits_output.next_token_logits
+    if _will_change(forward_batch.sampling_info):
+        logits = logits.clone()
     token_ids = original(runner, logits_output, forward_batch)
     logits_output.auxiliary_device_output = append_auxiliary_output(
-        logits_output.auxiliary_device_output, finish(started, token_ids)
+        logits_output.auxiliary_device_output, measure(logits, token_ids)
     )
     return token_ids
+
+
+def consume(original: Callable[..., Any], cls: type, batch: Any, output: Any, output_starts: Any) -> None:
+    """Hook of `consume_auxiliary_output`: straight to the step, unless another plugin's output stands beside it."""
+    from eduprm.sglang.capture import HostStep
+
+    if isinstance(output, HostStep):
+        output.take(batch, output_starts)
+    else:
+        original(cls, batch, output, output_starts)
 
 
 def _will_change(info: Any) -> bool:
@@ -105,13 +117,15 @@ def check_request(manager: Any, obj: Any, *_: Any, **__: Any) -> None:
     """
     if getattr(obj, "return_entropy", False) is True:
         # In place: of a list of prompts SGLang makes this object anew at each use, around the same dictionary.
-        obj.sampling_params["custom_params"] = with_entropy(_sampling_params(manager, obj))["custom_params"]
+        known = _sampling_params(manager, obj)
+        blocks = (known.get("custom_params") or {}).get(ASK) == BLOCKS
+        obj.sampling_params["custom_params"] = with_entropy(known, blocks=blocks)["custom_params"]
     params = _sampling_params(manager, obj)
     custom = params.get("custom_params") or {}
     if ASK not in custom:
         return
-    if not isinstance(custom[ASK], bool):
-        raise ValueError(f"custom_params.{ASK}: expected true or false, got {custom[ASK]!r}")
+    if custom[ASK] not in (True, False, BLOCKS):
+        raise ValueError(f'custom_params.{ASK}: expected true, false or "{BLOCKS}", got {custom[ASK]!r}')
     if custom[ASK] and (reason := _unanswerable(manager.server_args, params)):
         raise ValueError(f"entropy: none {reason}; do not ask for it or change the server")
 
@@ -136,16 +150,32 @@ def finish_meta_info(
     meta_info: dict[str, Any],
     state: Any,
     customized_info: dict[str, Any],
-    *args: Any,
-    **kwargs: Any,
+    index: int,
+    finish_reason: Any,
 ) -> None:
-    """Hook of `TokenizerManager.update_request_meta_info`: nothing for who did not ask, the version for who did."""
-    if asks(_sampling_params(manager, state.obj)):
-        meta_info[PLUGIN_FIELD] = PLUGIN_VERSION
-    else:
-        # SGLang fills the others of a batch with lists of None.
-        customized_info = {key: values for key, values in customized_info.items() if key not in FIELDS}
-    original(manager, meta_info, state, customized_info, *args, **kwargs)
+    """Hook of `TokenizerManager.update_request_meta_info`: the fields for who asked, nothing for who did not."""
+    rows = customized_info.get(TRACE)
+    if len(customized_info) > (rows is not None):
+        others = {key: values for key, values in customized_info.items() if key != TRACE}
+        original(manager, meta_info, state, others, index, finish_reason)
+    # SGLang fills the others of a batch with lists of None.
+    blocks = [block for block in rows[index] if block is not None] if rows is not None else []
+    custom = _sampling_params(manager, state.obj).get("custom_params")
+    if not asks_params(custom):
+        return
+    meta_info[PLUGIN_FIELD] = PLUGIN_VERSION
+    from eduprm.sglang.values import as_blocks, as_lists
+
+    if getattr(state.obj, "stream", False):
+        # As SGLang's own: a streamed answer holds the values so far, or with incremental streaming the new ones.
+        for field, values in as_lists(b"".join(blocks)).items():
+            manager._accumulate_request_meta_info(meta_info, state, field, values)
+        return
+    kept = state.customized_info_accumulated.setdefault(TRACE, [])
+    kept.extend(blocks)
+    if finish_reason is not None:
+        encode = as_blocks if custom[ASK] == BLOCKS else as_lists
+        meta_info.update(encode(b"".join(kept)))
 
 
 def _sampling_params(manager: Any, obj: Any) -> dict[str, Any]:

@@ -34,6 +34,14 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
         "index",
         "finish_reason",
     ),
+    "sglang.srt.managers.tokenizer_manager.TokenizerManager._accumulate_request_meta_info": (
+        "meta_info",
+        "state",
+        "key",
+        "values",
+    ),
+    "sglang.srt.managers.scheduler_components.batch_result_processor.SchedulerBatchResultProcessor"
+    ".consume_auxiliary_output": ("batch", "output", "output_starts"),
     "sglang.srt.managers.tokenizer_manager.TokenizerManager._validate_one_request": ("self", "obj"),
 }
 

@@ -1,10 +1,10 @@
 """What goes to SGLang's native generate route and what comes back, as plain dictionaries.
 
 The same for an engine in this process and for a server: both take these fields and return this record. The plugin
-eduprm-sglang answers `return_entropy` (and `custom_params = {"eduprm_entropy": true}`) with one value a token of
-`entropy`, `logprob`, `runner_up_id` and `runner_up_logprob` (nats, raw logits, temperature 1), and `entropy_plugin`,
-its version. Without it, top-k log-probs give bounds, on request only. Knows no transport. Source: SGLang 0.5.23,
-io_struct.py and tokenizer_manager.py.
+eduprm-sglang answers `return_entropy` (and `custom_params = {"eduprm_entropy": ...}`) with one value a token of
+`entropy`, `logprob`, `runner_up_id` and `runner_up_logprob` (nats, raw logits, temperature 1; `blocks`), and
+`entropy_plugin`, its version. Without it, top-k log-probs give bounds, on request only. Knows no transport.
+Source: SGLang 0.5.23, io_struct.py and tokenizer_manager.py.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eduprm.search.contract import Continuation, EngineMismatchError, Finish, Request, RequestError
+from eduprm.search.sglang.blocks import ASK_BLOCKS, decode_fields
 from eduprm.search.sglang.bounds import top_k_bounds
 from eduprm.search.sglang.retry import RetryableError
 
 EntropyKind = Literal["exact", "bounds"]
 
-_PLUGIN_KEYS = ("entropy", "logprob", "runner_up_id", "runner_up_logprob")
 NO_PLUGIN = (
     "the server gives no entropies: install eduprm-sglang beside SGLang there and start it again, or choose "
     'entropy="bounds" (top-k log-probs, a lower and an upper bound)'
@@ -51,7 +51,7 @@ def payload(
         sampling["sampling_seed"] = request.seed
     body: dict[str, Any] = {"input_ids": list(request.prefix_ids), "sampling_params": sampling}
     if entropy == "exact":
-        sampling["custom_params"] = {"eduprm_entropy": True}
+        sampling["custom_params"] = dict(ASK_BLOCKS)
         # The same for a server behind SGLang's router, which passes on the fields that it knows and no others.
         return {**body, "return_entropy": True}
     if request.temperature not in (0.0, 1.0):
@@ -119,20 +119,13 @@ def _measured(meta: dict[str, Any], count: int) -> dict[str, NDArray[Any]]:
     """The plugin's values."""
     if "entropy" not in meta:
         raise EngineMismatchError(NO_PLUGIN)
-    lengths = {key: len(meta.get(key) or ()) for key in _PLUGIN_KEYS}
-    if set(lengths.values()) != {count}:
-        raise EngineMismatchError(
-            f"expected {count} values a token from the plugin {meta.get('entropy_plugin')!r}, got {lengths}; "
-            "install the eduprm-sglang of this client's release on the server"
-        )
-    if any(None in meta[key] for key in _PLUGIN_KEYS):
-        raise RetryableError("the plugin vouches for only a part of the path's entropies")
+    found = decode_fields(meta, count)
     return {
         # Rounding may put a certain token's log-prob above 0, or its entropy below.
-        "logprobs": np.minimum(np.array(meta["logprob"], np.float32), 0.0),
-        "entropies": np.maximum(np.array(meta["entropy"], np.float32), 0.0),
-        "runner_up_ids": np.array(meta["runner_up_id"], np.int32),
-        "runner_up_logprobs": np.minimum(np.array(meta["runner_up_logprob"], np.float32), 0.0),
+        "logprobs": np.minimum(found["logprob"], np.float32(0.0)),
+        "entropies": np.maximum(found["entropy"], np.float32(0.0)),
+        "runner_up_ids": found["runner_up_id"],
+        "runner_up_logprobs": np.minimum(found["runner_up_logprob"], np.float32(0.0)),
     }
 
 
