@@ -82,7 +82,8 @@ def _labelled(
     steps, ends = cut_at_steps(
         forest, settings.label.steps, decoder=tokenizer, threshold=settings.search.threshold
     )
-    graded = graded.with_columns(leaf_paths(steps)["leaf"])  # the same leaves in the same order, numbered anew
+    leaf = leaf_paths(steps)["leaf"]  # the same leaves in the same order, numbered anew
+    graded = graded.with_columns(leaf, leaf.alias("node_id"))
     labelled = label_forest(steps, graded, **settings.label.model_dump(exclude={"steps"}))
     return graded, labelled.with_columns(pl.when(ends).then("weight").otherwise(0.0).alias("weight"))
 
