@@ -26,7 +26,7 @@ from torch import Tensor
 LANES, WARPS = 256, 4  # two chunks in flight for every thread
 STAGES = 1  # tiles that are fetched ahead through shared memory; 1 leaves it to the number of programs
 WANTED_PROGRAMS = 4096  # several waves on a large GPU, so that none waits long for the last
-MAX_SPLITS = 64  # a row is cut no finer: joining has its price too
+MAX_SPLITS = 64  # a power of two; a row is cut no finer: joining has its price too
 PIECE_WORDS = 6  # int32 of scratch for a split: peak, mass, moment, next best maximum; the two chunks
 SAMPLED_WORDS = 7  # int32 a row of `sampled`'s result
 _LOWEST = tl.constexpr(-3.4028234663852886e38)  # finite, so that a difference of peaks is never NaN
@@ -286,12 +286,11 @@ def _launch_both(
         rows, scratch, row_stride, token_stride, vocab_size, cut.split_tiles, cut.num_splits,
         LANES, cut.chunk, STAGES,
     )  # fmt: skip
-    splits = 1 << (cut.num_splits - 1).bit_length()
     token_type = None if tokens is None else tokens.dtype
     _launch(
-        _join, (*kind, splits, token_type), (num_rows, 1, 1), 1,
+        _join, (*kind, MAX_SPLITS, token_type), (num_rows, 1, 1), 1,
         rows, scratch, scratch if tokens is None else tokens, out, ids, logprobs,
-        row_stride, token_stride, vocab_size, cut.num_splits, cut.chunk, splits, tokens is not None,
+        row_stride, token_stride, vocab_size, cut.num_splits, cut.chunk, MAX_SPLITS, tokens is not None,
     )  # fmt: skip
 
 
