@@ -187,6 +187,7 @@ async def grow_trees(
     """
     if concurrency < 1:
         raise ValueError(f"concurrency: expected at least 1 tree at once, got {concurrency}")
+    getattr(decoder, "table", None)  # built now: the first trees to end would hold up all others
     numbered = enumerate(jobs)
     finished: asyncio.Queue[Grown | BaseException | None] = asyncio.Queue(maxsize=concurrency)
 

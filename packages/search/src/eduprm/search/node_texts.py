@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from eduprm.search.contract import TokenDecoder
-from eduprm.search.token_table import HasTable
+from eduprm.search.token_table import TokenTable
 
 
 def node_texts(
@@ -23,14 +23,14 @@ def node_texts(
         ends: whether the node is a leaf.
         decoder: the policy's tokenizer.
     """
-    table = decoder.table if isinstance(decoder, HasTable) else None
+    table: TokenTable | None = getattr(decoder, "table", None)
     found = None if table is None else table.node_texts(parents, ids, ends)
     return _decoded_texts(parents, ids, ends, decoder) if found is None else found
 
 
 def token_text(token_id: int, decoder: TokenDecoder) -> str:
     """Text of one token alone."""
-    table = decoder.table if isinstance(decoder, HasTable) else None
+    table: TokenTable | None = getattr(decoder, "table", None)
     found = None if table is None else table.alone(token_id)
     return decoder.decode([token_id]) if found is None else found
 

@@ -2,13 +2,14 @@
 
 Two families of tokenizers put a sequence's text together token by token, and the table holds each token's part:
 
-* **byte-level BPE** (GPT-2, Llama 3, Qwen, SmolLM): a token is bytes; the text is their UTF-8, so a character may lie over
-  several tokens. Broken bytes become U+FFFD, as in the tokenizer.
-* **SentencePiece** (Llama 2, Gemma, Mistral): a token is text with a mark for a space; the first one of a text may lose that
-  space. Tokens of single bytes are left out of the table: what they give depends on their neighbours.
+* **byte-level BPE** (GPT-2, Llama 3, Qwen, SmolLM): a token is bytes; the text is their UTF-8, so a character may
+  lie over several tokens. Broken bytes become U+FFFD, as in the tokenizer.
+* **SentencePiece** (Llama 2, Gemma, Mistral): a token is text with a mark for a space; the first one of a text may
+  lose that space. Tokens of single bytes are left out of the table: what they give depends on their neighbours.
 
-Whether a table's texts are the tokenizer's own is tried once over the whole vocabulary when it is built; a tokenizer of any other
-kind has none, and its sequences are decoded. Source of the rules: tokenizers 0.23, decoders (byte_level, sequence, metaspace).
+Whether a table's texts are the tokenizer's own is tried once over the whole vocabulary when it is built; a
+tokenizer of any other kind has none, and its sequences are decoded. Source of the rules: tokenizers 0.23, decoders
+(byte_level, sequence, metaspace).
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _PIECES_TRIED_AT_ONCE = 48
 
 
 class TokenTable(Protocol):
-    """Parts of texts by token id."""
+    """Parts of texts by token id; a decoder that has one offers it as `table`."""
 
     def alone(self, token_id: int) -> str | None:
         """Text of this one token decoded alone; None where the table does not know it."""
@@ -43,16 +44,6 @@ class TokenTable(Protocol):
             One text a node; a character spread over nodes belongs to the one that completes it. None where a token is
             not in the table.
         """
-        ...
-
-
-@runtime_checkable
-class HasTable(Protocol):
-    """A decoder that may have a table."""
-
-    @property
-    def table(self) -> TokenTable | None:
-        """None: the tokenizer is of no kind that a table serves."""
         ...
 
 

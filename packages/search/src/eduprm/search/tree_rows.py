@@ -1,7 +1,7 @@
 """Forest rows by column: flat arrays of one tree, and one frame of many trees.
 
-A tree's tokens lie in one array a column, nodes one after another, with offsets; the frame of a shard is built once from
-the arrays of all its trees. Knows nothing of how a tree was grown.
+A tree's tokens lie in one array a column, nodes one after another, with offsets; the frame of a shard is built once
+from the arrays of all its trees. Knows nothing of how a tree was grown.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def frame_of(trees: Sequence[TreeRows]) -> pl.DataFrame:
         return pl.DataFrame(schema=NODE_SCHEMA)
     bounded = {tree.entropies_upper is not None for tree in trees}
     if len(bounded) > 1:
-        raise ValueError("some trees have bounds of entropies and some exact ones; build a frame of each kind")
+        raise ValueError(
+            "some trees have bounds of entropies and some exact ones; build a frame of each kind"
+        )
     schema = pl.Schema({**NODE_SCHEMA, **(BOUND_COLUMNS if bounded == {True} else {})})
     counts = np.array([len(tree.parents) for tree in trees])
     lengths = np.array([length for tree in trees for length in tree.lengths], np.int64)
