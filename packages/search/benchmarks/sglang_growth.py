@@ -2,15 +2,16 @@
 
 Grows EDU trees of `long_sum` problems (threshold 0.1, best first, at most 8 leaves of 128 tokens) through a server
 that is running already, with the client, strategy and row building that apps/train uses. Each setting of the client
-is PREFIXES:ROWS, the prefixes of one POST and the requests on their way at once. `bare` then sends the requests
-that the first setting made, every one known beforehand, by an HTTP client that does nothing else: the same prefixes
-in the same order, each answer as long as it was (ignore_eos), entropies asked for, as many at once. Settings and
-bare client take turns, `--rounds` times, each from an empty radix cache; the first round is preceded by a warm-up.
-Ratios are of neighbours in a round.
+is PREFIXES:ROWS, the prefixes of one POST and the requests on their way at once (a third number is the trees at
+once, as apps/train chooses them where it is left out). `bare` then sends the requests that the first setting made,
+every one known beforehand, by an HTTP client that does nothing else: the same prefixes in the same order, each
+answer as long as it was (ignore_eos), entropies asked for, as many at once. Settings and bare client take turns,
+`--rounds` times, each from an empty radix cache; the first round is preceded by a warm-up. Ratios are of neighbours
+in a round.
 
     python -m sglang.launch_server --model-path "$(python -c 'from eduprm.search import resolve_model;
         print(resolve_model("smollm2-135m-steps"))')" --port 30000 --dtype bfloat16 --attention-backend triton ...
-    python packages/search/benchmarks/sglang_growth.py --url http://127.0.0.1:30000 --trees 768 --settings 1:256 8:640
+    python packages/search/benchmarks/sglang_growth.py --url http://127.0.0.1:30000 --settings 1:256 8:640
 
 On two CPU cores a small model says what the client costs: `--model FOLDER --ids-below 1000 --trees 32 --settings
 1:32`.
@@ -31,7 +32,7 @@ import polars as pl
 
 from eduprm.bench import make_split, messages_for
 from eduprm.search import Budget, Continuation, EduSampling, PolicyTokenizer, Request
-from eduprm.search.grow import Job, collect, grow_trees
+from eduprm.search.grow import Job, collect, grow_trees, trees_at_once
 from eduprm.search.sglang import SglangServer
 from eduprm.search.sglang.wire import payload
 
@@ -76,13 +77,14 @@ class Recorded:
 
 async def grown(options: argparse.Namespace, jobs: list[Job], decoder: PolicyTokenizer, setting: str) -> Any:
     """(Took, what was asked) of growing all jobs."""
-    prefixes, rows = map(int, setting.split(":"))
+    prefixes, rows, *trees = map(int, setting.split(":"))
+    at_once = trees[0] if trees else trees_at_once(rows)
     async with SglangServer(
         options.url, model=options.model, max_requests=rows, post_prefixes=prefixes
     ) as server:
         engine = Recorded(server)
         start, used = time.perf_counter(), time.process_time()
-        done = [one async for one in grow_trees(jobs, engine=engine, decoder=decoder, concurrency=2 * rows)]
+        done = [one async for one in grow_trees(jobs, engine=engine, decoder=decoder, concurrency=at_once)]
         growth = collect(done)
         seconds, used = time.perf_counter() - start, time.process_time() - used
     if growth.rejected.height:
@@ -144,9 +146,9 @@ def main() -> None:
     )
     parser.add_argument("--url", default="http://127.0.0.1:30000")
     parser.add_argument("--model", default="smollm2-135m-steps")
-    parser.add_argument("--trees", type=int, default=768)
-    parser.add_argument("--settings", nargs="+", default=["1:256"], metavar="PREFIXES:ROWS")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--trees", type=int, default=1536)
+    parser.add_argument("--settings", nargs="+", default=["1:256"], metavar="PREFIXES:ROWS[:TREES]")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--leaves", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--threshold", type=float, default=0.1)

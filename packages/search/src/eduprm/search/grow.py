@@ -173,6 +173,15 @@ def collect(grown: Iterable[Grown]) -> Growth:
     )
 
 
+def trees_at_once(requests: int) -> int:
+    """Trees to grow at once so that a server always has `requests` paths on their way.
+
+    A tree decodes one path at a time: a quarter more of them has the next path ready when one ends. Many more would
+    only end together, and leave the server's batch to drain.
+    """
+    return requests + max(requests // 4, 1)
+
+
 async def grow_trees(
     jobs: Iterable[Job], *, engine: Engine, decoder: TokenDecoder, concurrency: int = 64
 ) -> AsyncIterator[Grown]:
