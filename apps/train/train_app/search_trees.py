@@ -18,7 +18,7 @@ import polars as pl
 from eduprm.bench.command_line import UsageError
 from eduprm.forest import token_counts
 from eduprm.search import EngineMismatchError, PolicyTokenizer
-from eduprm.search.grow import Grown, Growth, Job, collect, grow_trees
+from eduprm.search.grow import Grown, Growth, Job, collect, grow_trees, trees_at_once
 from train_app.progress import Bar, UnfinishedError, bar, say
 from train_app.run_folder import RunFolder
 from train_app.settings import TrainSettings
@@ -100,7 +100,7 @@ def _grow_served(
             jobs = itertools.chain.from_iterable(jobs for _, jobs in todo)
             put = _by_shard(todo, lambda shard, growth: store(folder, shard, growth))
             async for grown in grow_trees(
-                jobs, engine=engine, decoder=tokenizer, concurrency=2 * server.max_requests
+                jobs, engine=engine, decoder=tokenizer, concurrency=trees_at_once(server.max_requests)
             ):
                 put(grown)
                 retries = f", {engine.num_retries} retries" if engine.num_retries else ""

@@ -56,7 +56,13 @@ class ServerSettings(_Part):
         "top-k log-probs, and the forest is marked",
     )
     top_logprobs: int = Field(20, ge=2, description="k of the bounds")
-    max_requests: int = Field(64, ge=1, description="most paths on their way to the server at once")
+    max_requests: int = Field(
+        256, ge=1, description="most paths on their way to the server at once; what its batch can hold"
+    )
+    post_prefixes: int = Field(
+        1, ge=1, description="most paths of one POST; above 1, let max_requests be twice the server's rows"
+    )
+    gather_s: float = Field(0.005, ge=0, description="how long a path waits for others to share its POST")
     timeout_s: float = Field(600.0, gt=0, description="longest wait for one path, its queueing included")
     start_wait_s: float = Field(60.0, ge=0, description="longest wait for a server that is starting")
     served_as: str | None = Field(

@@ -381,3 +381,70 @@ def test_a_server_that_answers_nothing_at_all_is_told_before_the_first_tree(mode
     server.fault = lambda body, number: web.Response(status=400, text="no speculative decoding")
     with pytest.raises(EngineMismatchError, match=r"not even one token.*no speculative decoding"):
         grow(model, server)
+
+
+# ---- several prefixes in one POST -------------------------------------------------------------------------
+
+
+def posted(model: str, server: ScriptedServer, **options) -> tuple:
+    return grow(model, server, post_prefixes=4, gather_s=0.002, **options)
+
+
+def test_several_prefixes_in_one_post_grow_the_same_trees(model, whole):
+    server = ScriptedServer()
+    growth, client = posted(model, server)
+    assert growth.forest.equals(whole)
+    assert (growth.costs["requests"].sum() + 1, client.num_retries) == (sum(server.seen.values()), 0)
+    assert set(server.seen.values()) == {1}
+    assert server.posts < 0.6 * sum(server.seen.values())
+
+
+@pytest.mark.parametrize(
+    "answer", [lambda: web.Response(status=503), lambda: "drop", lambda: hang()], ids=["503", "lost", "hangs"]
+)
+def test_a_post_that_fails_is_sent_again_for_all_of_its_prefixes(model, whole, answer):
+    server = ScriptedServer()
+    failed: list[tuple[int, ...]] = []
+
+    def fault(body, number):
+        if number == 1 and len(body["input_ids"]) == 3 and not failed:
+            failed.append(tuple(body["input_ids"]))
+            return answer()
+        return None
+
+    server.fault = fault
+    growth, client = posted(model, server, timeout_s=2.0)
+    assert growth.forest.equals(whole)
+    assert growth.rejected.is_empty()
+    # The neighbours of the one that failed were sent again with it, the others not.
+    twice = [prefix for prefix, count in server.seen.items() if count == 2]
+    assert failed[0] in twice
+    assert len(twice) == client.num_retries <= 4
+    assert set(server.seen.values()) <= {1, 2}
+
+
+def test_a_refused_prefix_does_not_take_those_of_its_post_along(model, whole):
+    server = ScriptedServer()
+    refused = lambda: web.Response(status=400, text="longer than the model's context")  # noqa: E731
+    server.fault = lambda body, number: refused() if body["input_ids"][0] == 7 else None
+    growth, client = posted(model, server)
+    assert growth.rejected.select("problem_id", "transient").rows() == [("p2", False)]
+    assert growth.forest.equals(whole.filter(pl.col("problem_id") != "p2"))
+    assert client.num_retries == 0
+
+
+def test_another_number_of_answers_than_of_prefixes_is_no_answer(model):
+    server = ScriptedServer()
+
+    async def short(request: web.Request) -> web.Response:
+        return web.json_response([])
+
+    many = server._generate_several
+    server._generate_several = lambda request, body: (
+        short(request) if server.posts == 2 else many(request, body)
+    )
+    growth, client = posted(model, server)
+    assert growth.rejected.is_empty()
+    assert client.num_retries > 0
+    with pytest.raises(ValueError, match="post_prefixes of at least 1"):
+        SglangServer("http://127.0.0.1:9", model=model, post_prefixes=0)

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from eduprm.forest import leaf_paths
 from eduprm.search import Branch, CutRule, to_rows
+from eduprm.search.token_table import ByteTable, PieceTable, table_of
 
 BYTES = [f"<0x{byte:02X}>" for byte in "é€😀".encode()]
 
@@ -49,6 +51,38 @@ class Spiece:
 
     def decode(self, token_ids: list[int]) -> str:
         return self.tokenizer.decode(token_ids, skip_special_tokens=True)
+
+
+class Tabled:
+    """The same tokenizer with its table, as `PolicyTokenizer` has it; `decoded` counts what the table did not serve."""
+
+    def __init__(self, spiece: Spiece) -> None:
+        self.ids, self.tokenizer, self.decoded = spiece.ids, spiece.tokenizer, 0
+        wrapped = PreTrainedTokenizerFast(tokenizer_object=spiece.tokenizer, eos_token="</s>")
+        self.table = table_of(wrapped, spiece.decode)
+
+    def decode(self, token_ids: list[int]) -> str:
+        self.decoded += 1
+        return self.tokenizer.decode(token_ids, skip_special_tokens=True)
+
+
+class ByteLevel:
+    """A byte-level vocabulary as GPT-2 has it: every byte, two halves of characters in one token, a special token."""
+
+    def __init__(self) -> None:
+        letters = pre_tokenizers.ByteLevel.alphabet()
+        pieces = [*sorted(letters), "\u00a9\u013d", "\u0120we"]
+        tokenizer = Tokenizer(models.BPE({piece: at for at, piece in enumerate(pieces)}, []))
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.add_special_tokens(["<|end|>"])
+        tokenizer.add_tokens(["<think>"])
+        self.wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
+        self.table = table_of(self.wrapped, self.decode)
+        self.decoded = 0
+
+    def decode(self, token_ids: list[int]) -> str:
+        self.decoded = getattr(self, "decoded", 0) + 1
+        return self.wrapped.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def branch(ids: list[int], *, cuts: list[int], parent: Branch | None = None, start: int = 0) -> Branch:
@@ -142,3 +176,46 @@ def test_the_cost_of_texts_is_linear_in_the_path():
         return decoder.decoded
 
     assert cost(3000) <= 10.5 * cost(300)
+
+
+class Plain:
+    """A decoder without its table."""
+
+    def __init__(self, decoder) -> None:
+        self.decode = decoder.decode
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data(), kind=st.sampled_from(["byte level", "llama", "metaspace"]))
+def test_the_table_gives_the_texts_that_decoding_gives(data, kind):
+    decoder = ByteLevel() if kind == "byte level" else Tabled(Spiece(kind))
+    assert isinstance(decoder.table, ByteTable if kind == "byte level" else PieceTable)
+    size = len(decoder.wrapped) if kind == "byte level" else decoder.tokenizer.get_vocab_size()
+    # Broken characters too: a fork or a budget may end a path in the middle of one.
+    tokens = st.lists(st.integers(0, size - 1), min_size=1, max_size=12)
+    first = data.draw(tokens)
+    cuts = data.draw(st.lists(st.integers(0, 12), max_size=8))
+    branches = [branch(first, cuts=cuts)]
+    for start in data.draw(st.lists(st.integers(0, len(first) - 1), max_size=3, unique=True)):
+        branches.append(branch(data.draw(tokens), cuts=cuts, parent=branches[0], start=start))
+    before = decoder.decoded
+    found = rows(branches, decoder)
+    if kind != "llama":
+        assert decoder.decoded == before
+    assert found.equals(rows(branches, Plain(decoder)))
+
+
+def test_a_tokenizer_of_another_kind_has_no_table_and_is_decoded():
+    spiece = Spiece("llama")
+    spiece.tokenizer.decoder = decoders.WordPiece()
+    decoder = Tabled(spiece)
+    assert decoder.table is None
+    path = [spiece.ids[piece] for piece in ("▁so", "we", "▁add")]
+    assert "".join(rows([branch(path, cuts=[2])], decoder)["text"]) == decoder.decode(path)
+
+
+def test_a_table_that_is_not_the_tokenizer_s_is_not_used():
+    spiece = Spiece("metaspace")
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=spiece.tokenizer, eos_token="</s>")
+    assert table_of(wrapped, spiece.decode) is not None
+    assert table_of(wrapped, lambda ids: spiece.decode(ids).upper()) is None

@@ -1,4 +1,8 @@
-"""Two real SGLang servers on the CPU behind a real router, once for all tests, with SmolLM2-135M in float32."""
+"""Two real SGLang servers behind a real router, once for all tests, with SmolLM2-135M in float32.
+
+On the GPU where there is one (both on the first), else on the CPU. In float32 with torch's own attention the numbers
+are those of the transformers engine on either; Triton's attention rounds float32 products to TF32.
+"""
 
 from __future__ import annotations
 
@@ -71,11 +75,36 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def on_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+GPU_ARGS: dict[str, object] = {
+    "dtype": "float32",
+    "attention_backend": "torch_native",
+    "sampling_backend": "pytorch",
+    "grammar_backend": "none",
+    "mem_fraction_static": 0.3,
+    "max_total_tokens": 16384,
+}
+"""Of a server on a GPU; its overlap scheduler stays on."""
+
+
+def server_flags() -> list[str]:
+    """How a server is started here."""
+    if not on_gpu():
+        return ["-m", "eduprm.sglang.cpu_server"]
+    flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in GPU_ARGS.items()]
+    return ["-m", "sglang.launch_server", *(part for flag in flags for part in flag)]
+
+
 def start_worker(folder: Path, name: str, *flags: str, **environment: str) -> Process:
     from eduprm.search import resolve_model
 
     port = free_port()
-    command = ["-m", "eduprm.sglang.cpu_server", "--model-path", resolve_model(MODEL), "--host", "127.0.0.1"]
+    command = [*server_flags(), "--model-path", resolve_model(MODEL), "--host", "127.0.0.1"]
     return Process(
         [
             *command,
@@ -119,6 +148,14 @@ def cluster(folder: Path) -> Iterator[tuple[Process, list[Process]]]:
     finally:
         for process in processes:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def engine_arguments() -> tuple[dict[str, object], dict[str, str]]:
+    """(arguments, environment) of an engine in a process of its own."""
+    from eduprm.sglang.cpu_server import CPU_ENGINE_ARGS
+
+    return (GPU_ARGS, {}) if on_gpu() else (CPU_ENGINE_ARGS, {"SGLANG_PLATFORM": "eduprm_cpu"})
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
-"""The real SGLang, on the CPU: the trees of the transformers engine, the radix cache, a router, and a worker killed.
+"""The real SGLang, on the GPU if there is one, else on the CPU.
 
-Needs the extra `sglang`; one pair of servers for all tests (conftest).
+The trees of the transformers engine, the radix cache, a router, and a worker killed. Needs the extra `sglang`; one pair
+of servers for all tests (conftest).
 """
 
 from __future__ import annotations
@@ -88,6 +89,35 @@ def test_trees_equal_those_of_the_transformers_engine_but_for_ties(sglang_cluste
     assert here.costs["recomputed_tokens"].sum() == 0
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the servers run on the CPU")
+def test_the_servers_run_on_the_gpu(sglang_cluster):
+    _, workers = sglang_cluster
+    for worker in workers:
+        with urllib.request.urlopen(worker.url + "/server_info", timeout=10) as answer:
+            assert json.loads(answer.read())["device"] == "cuda"
+
+
+def test_several_prefixes_in_one_post_give_the_same_trees(sglang_cluster, tokenizer):
+    _, (worker, _) = sglang_cluster
+    asked = problems(tokenizer, 6, first=300)
+    one, several = (
+        grow_forest(
+            asked,
+            strategies=[EDU],
+            engine=SglangServer(worker.url, model=MODEL, post_prefixes=count),
+            decoder=tokenizer,
+        )
+        for count in (1, 4)
+    )
+    assert several.rejected.is_empty()
+    same = [
+        one.forest.filter(problem_id=p)["token_ids"].equals(several.forest.filter(problem_id=p)["token_ids"])
+        for p in asked["problem_id"]
+    ]
+    # Sums of floats depend on the batch: a choice between two tokens of one probability may fall either way.
+    assert sum(same) >= 5
+
+
 def test_bounds_hold_the_exact_entropies_and_mark_the_forest(sglang_cluster, tokenizer):
     _, (worker, _) = sglang_cluster
     asked, strategy = problems(tokenizer, 2), [Greedy(max_tokens_per_path=24)]
@@ -159,14 +189,13 @@ def test_limits_and_the_wrong_model_are_told_by_the_server(sglang_cluster, token
 IN_PROCESS = """
 import json, sys
 import polars as pl
-from eduprm.sglang.cpu_server import CPU_ENGINE_ARGS
 from eduprm.search import EduSampling, PolicyTokenizer, RequestError, grow_forest
 from eduprm.search.sglang import SglangEngine
 
 if __name__ == "__main__":
-    model, edu, problems = json.loads(sys.argv[1])
+    model, edu, problems, arguments = json.loads(sys.argv[1])
     asked = pl.DataFrame(problems, schema=["problem_id", "prompt_token_ids"], orient="row")
-    with SglangEngine(model, **CPU_ENGINE_ARGS) as engine:
+    with SglangEngine(model, **arguments) as engine:
         # Two growths: each has an event loop of its own.
         for part in (asked.head(1), asked.tail(2)):
             growth = grow_forest(part, strategies=[EduSampling(**edu)], engine=engine, decoder=PolicyTokenizer(model))
@@ -177,17 +206,20 @@ if __name__ == "__main__":
 """
 
 
-def test_the_engine_in_a_process_of_its_own_grows_the_same_trees(sglang_cluster, tokenizer, tmp_path):
+def test_the_engine_in_a_process_of_its_own_grows_the_same_trees(
+    sglang_cluster, engine_arguments, tokenizer, tmp_path
+):
     _, (worker, _) = sglang_cluster
     asked = problems(tokenizer, 3, first=50)
     client = SglangServer(worker.url, model=MODEL)
     expected = grow_forest(asked, strategies=[EDU], engine=client, decoder=tokenizer)
     script = tmp_path / "in_process.py"
     script.write_text(IN_PROCESS)
-    given = json.dumps([MODEL, EDU.model_dump(mode="json"), asked.rows()])
+    arguments, platform = engine_arguments
+    given = json.dumps([MODEL, EDU.model_dump(mode="json"), asked.rows(), arguments])
     done = subprocess.run(
         [sys.executable, str(script), given], capture_output=True, text=True, timeout=400,
-        env={**os.environ, "SGLANG_PLATFORM": "eduprm_cpu", "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, **platform, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()

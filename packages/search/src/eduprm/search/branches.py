@@ -17,8 +17,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eduprm.forest import BOUND_COLUMNS, NODE_SCHEMA
 from eduprm.search.contract import Finish, TokenDecoder
+from eduprm.search.node_texts import node_texts, token_text
+from eduprm.search.tree_rows import TreeRows
 from eduprm.segment import entropy_anchors
 
 # Stands for a stop token where texts are judged: anything that is no symbol.
@@ -82,19 +83,21 @@ class CutRule:
 
     def anchors(self, branch: Branch, decoder: TokenDecoder, *, stop_ids: frozenset[int]) -> list[int]:
         """Anchor positions among the branch's own tokens; `stop_ids` are the engine's."""
-        # Only texts above the threshold matter; decoding the others would be the cost of this function.
-        above = branch.entropies > self.threshold
-        greedy = np.where(
-            branch.logprobs >= branch.runner_up_logprobs, branch.token_ids, branch.runner_up_ids
-        )
-        texts = [
-            (_STOP_TEXT if int(token) in stop_ids else decoder.decode([int(token)])) if up else ""
-            for token, up in zip(greedy, above, strict=True)
-        ]
-        found = entropy_anchors(
-            branch.entropies, texts, threshold=self.threshold, skip_symbols=self.skip_symbols
-        )
-        return [branch.start + int(index) for index in found]
+        entropies = branch.entropies
+        if not self.skip_symbols or not (entropies >= 0.0).all():  # what is no entropy is refused there
+            texts = [_STOP_TEXT] * len(entropies)
+            found = entropy_anchors(
+                entropies, texts, threshold=self.threshold, skip_symbols=self.skip_symbols
+            )
+            return [branch.start + at for at in found]
+        # Only texts above the threshold matter.
+        above = np.flatnonzero(entropies > self.threshold)
+        tokens, runners_up = branch.token_ids[above], branch.runner_up_ids[above]
+        first = branch.logprobs[above] >= branch.runner_up_logprobs[above]
+        greedy = np.where(first, tokens, runners_up).tolist()
+        texts = [_STOP_TEXT if token in stop_ids else token_text(token, decoder) for token in greedy]
+        found = entropy_anchors(entropies[above], texts, threshold=self.threshold)
+        return (branch.start + above[found]).tolist() if found else []
 
 
 def to_rows(
@@ -133,29 +136,76 @@ def to_rows(
         >>> rows.select("node_id", "parent_id", "text", "finish").rows()
         [(0, None, 'a', None), (1, 0, 'bc', 'length')]
     """
-    rows: list[dict[str, Any]] = []
+    tree_of = tree_rows(
+        branches, problem_id=problem_id, tree=tree, cut=cut, decoder=decoder, stop_ids=stop_ids
+    )
+    return tree_of.frame()
+
+
+class _Piece(NamedTuple):
+    """A node: tokens `start` to `stop` of a branch's path; no branch for an empty root."""
+
+    parent: int | None
+    branch: Branch | None
+    start: int
+    stop: int
+
+
+def tree_rows(
+    branches: Sequence[Branch],
+    *,
+    problem_id: str,
+    tree: str,
+    cut: CutRule,
+    decoder: TokenDecoder,
+    stop_ids: frozenset[int],
+) -> TreeRows:
+    """The same as columns of flat arrays, of which a frame is made for many trees at once (`frame_of`)."""
+    pieces = _pieces(branches, cut, decoder, stop_ids)
+    ends = [branch is not None and stop == branch.stop for _, branch, _, stop in pieces]
+    token_ids = _joined(pieces, "token_ids", np.int32)
+    ids, at = token_ids.tolist(), 0
+    own: list[list[int]] = []
+    for piece in pieces:
+        own.append(ids[at : at + piece.stop - piece.start])
+        at += piece.stop - piece.start
+    bounds = branches[0].entropies_upper is not None
+    return TreeRows(
+        problem_id=problem_id,
+        tree=tree,
+        parents=[piece.parent for piece in pieces],
+        lengths=[piece.stop - piece.start for piece in pieces],
+        token_ids=token_ids,
+        logprobs=_joined(pieces, "logprobs", np.float32),
+        entropies=_joined(pieces, "entropies", np.float32),
+        entropies_upper=_joined(pieces, "entropies_upper", np.float32) if bounds else None,
+        texts=node_texts([-1 if p.parent is None else p.parent for p in pieces], own, ends, decoder),
+        finishes=[
+            piece.branch.finish if end and piece.branch is not None else None
+            for piece, end in zip(pieces, ends, strict=True)
+        ],
+    )
+
+
+def _pieces(
+    branches: Sequence[Branch], cut: CutRule, decoder: TokenDecoder, stop_ids: frozenset[int]
+) -> list[_Piece]:
+    """The tree's nodes in preorder."""
     roots = [branch for branch in branches if branch.parent is None]
     left_at: dict[tuple[int, int], list[Branch]] = {}
     for branch in branches:
         if branch.parent is not None:
             left_at.setdefault((id(branch.parent), branch.start), []).append(branch)
+    # Where each branch is cut, the last first, so that the next one is popped off.
     cuts: dict[int, list[int]] = {}
     for branch in branches:
-        at = {
-            position
-            for position in cut.anchors(branch, decoder, stop_ids=stop_ids)
-            if position > branch.start
-        }
-        at.update(branch.forks)
-        cuts[id(branch)] = sorted(at)
-
-    def add(parent: int | None, branch: Branch | None, start: int, stop: int, finish: str | None) -> int:
-        rows.append(_row(problem_id, tree, len(rows), parent, branch, start, stop, finish))
-        return len(rows) - 1
-
+        at = {p for p in cut.anchors(branch, decoder, stop_ids=stop_ids) if p > branch.start}
+        at.update(fork for fork in branch.forks if fork > branch.start)
+        cuts[id(branch)] = sorted(at, reverse=True)
     # Several paths from the prompt, or a fork at the very first token, hang below an empty root.
     bare_root = len(roots) > 1 or roots[0].start in roots[0].forks
-    root_id = add(None, None, 0, 0, None) if bare_root else None
+    pieces = [_Piece(None, None, 0, 0)] if bare_root else []
+    root_id = 0 if bare_root else None
     # Depth first by an explicit stack: (parent node, branch, position to go on from).
     waiting: list[tuple[int | None, Branch, int]] = [(root_id, b, b.start) for b in reversed(roots)]
     if bare_root and len(roots) == 1:
@@ -163,75 +213,20 @@ def to_rows(
         waiting = [(root_id, b, b.start) for b in reversed(leavers)] + waiting
     while waiting:
         parent, branch, start = waiting.pop()
-        stop = next((c for c in cuts[id(branch)] if c > start), branch.stop)
-        ends = stop == branch.stop
-        node = add(parent, branch, start, stop, branch.finish if ends else None)
-        if not ends:
+        at_most = cuts[id(branch)]
+        stop = at_most.pop() if at_most else branch.stop
+        node = len(pieces)
+        pieces.append(_Piece(parent, branch, start, stop))
+        if stop != branch.stop:
             waiting.extend((node, b, b.start) for b in reversed(left_at.get((id(branch), stop), [])))
             waiting.append((node, branch, stop))
-    add_texts(rows, decoder)
-    bounds = branches[0].entropies_upper is not None
-    schema = pl.Schema({**NODE_SCHEMA, **BOUND_COLUMNS}) if bounds else NODE_SCHEMA
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pieces
 
 
-def _row(
-    problem_id: str,
-    tree: str,
-    node: int,
-    parent: int | None,
-    branch: Branch | None,
-    start: int,
-    stop: int,
-    finish: str | None,
-) -> dict[str, Any]:
-    own = slice(start - branch.start, stop - branch.start) if branch else slice(0)
-    upper = branch.entropies_upper if branch else None
-    return {
-        "problem_id": problem_id,
-        "tree": tree,
-        "node_id": node,
-        "parent_id": parent,
-        "token_ids": branch.token_ids[own].tolist() if branch else [],
-        "logprobs": branch.logprobs[own].tolist() if branch else [],
-        "entropies": branch.entropies[own].tolist() if branch else [],
-        "entropies_upper": upper[own].tolist() if upper is not None else [],
-        "text": "",
-        "finish": finish,
-    }
-
-
-class _Decoded(NamedTuple):
-    """How far the text of a node's path has been given out.
-
-    Attributes:
-        ids: the last tokens of the path, enough of them that what follows decodes as it does behind the whole path.
-        given: how many characters of their text have been given to nodes.
-        settled: whether that is all of it, with no character under way.
-    """
-
-    ids: list[int]
-    given: int
-    settled: bool
-
-
-def add_texts(rows: list[dict[str, Any]], decoder: TokenDecoder) -> None:
-    """Give each node what its path's text adds to its parent's, so that the texts of a path join to the path's text.
-
-    Tokens are not decoded alone: SentencePiece writes no space before the first token it is given. A path's text is
-    decoded behind the node before it, not behind all of it, so the cost is linear in the tree. A character whose bytes
-    are spread over two nodes belongs to the one that completes it.
-    """
-    decoded: list[_Decoded] = []
-    for row in rows:
-        before = _Decoded([], 0, True) if row["parent_id"] is None else decoded[row["parent_id"]]
-        ids = before.ids + row["token_ids"]
-        text = decoder.decode(ids) if ids else ""
-        # Unfinished bytes decode to U+FFFD, and to something else once the next node brings the rest.
-        sure = text if row["finish"] is not None else text.rstrip("\ufffd")
-        row["text"] = sure[before.given :]
-        settled = len(sure) == len(text)
-        if before.settled and settled and row["text"]:
-            decoded.append(_Decoded(row["token_ids"], len(decoder.decode(row["token_ids"])), True))
-        else:
-            decoded.append(_Decoded(ids, max(before.given, len(sure)), settled))
+def _joined(pieces: Sequence[_Piece], name: str, kind: type[Any]) -> NDArray[Any]:
+    parts = [
+        getattr(branch, name)[start - branch.start : stop - branch.start]
+        for _, branch, start, stop in pieces
+        if branch is not None
+    ]
+    return np.concatenate(parts).astype(kind, copy=False)

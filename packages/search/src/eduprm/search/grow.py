@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from eduprm.forest import NODE_SCHEMA
-from eduprm.search.branches import to_rows
+from eduprm.search.branches import tree_rows
 from eduprm.search.contract import Engine, RequestError, TokenDecoder, TransientError, holding
 from eduprm.search.cost import COST_SCHEMA, Meter
 from eduprm.search.problems import check_problems, check_strategies
 from eduprm.search.strategies import Strategy
+from eduprm.search.tree_rows import TreeRows, frame_of
 
 REJECTED_SCHEMA = pl.Schema(
     {"problem_id": pl.String(), "tree": pl.String(), "reason": pl.String(), "transient": pl.Boolean()}
@@ -41,7 +41,7 @@ class Grown(NamedTuple):
     Attributes:
         number: place of the job among the jobs.
         job: the job.
-        rows: forest rows of the tree; None if it was set aside.
+        rows: forest rows of the tree by column; None if it was set aside.
         cost: its row of COST_SCHEMA.
         reason: why it was set aside.
         transient: whether asking again later may help.
@@ -49,7 +49,7 @@ class Grown(NamedTuple):
 
     number: int
     job: Job
-    rows: pl.DataFrame | None
+    rows: TreeRows | None
     cost: dict[str, Any] | None
     reason: str | None
     transient: bool
@@ -153,7 +153,7 @@ async def grow_forest_async(
     async for grown in grow_trees(jobs, engine=engine, decoder=decoder, concurrency=concurrency):
         done.append(grown)
         if on_tree is not None and grown.rows is not None:
-            on_tree(grown.rows)
+            on_tree(grown.rows.frame())
     return collect(done)
 
 
@@ -167,10 +167,19 @@ def collect(grown: Iterable[Grown]) -> Growth:
         if one.rows is None
     ]
     return Growth(
-        pl.concat(trees) if trees else pl.DataFrame(schema=NODE_SCHEMA),
+        frame_of(trees),
         pl.DataFrame(refused, schema=REJECTED_SCHEMA, orient="row"),
         pl.DataFrame([one.cost for one in done if one.cost is not None], schema=COST_SCHEMA),
     )
+
+
+def trees_at_once(requests: int) -> int:
+    """Trees to grow at once so that a server always has `requests` paths on their way.
+
+    A tree decodes one path at a time: a quarter more of them has the next path ready when one ends. Many more would
+    only end together, and leave the server's batch to drain.
+    """
+    return requests + max(requests // 4, 1)
 
 
 async def grow_trees(
@@ -187,6 +196,7 @@ async def grow_trees(
     """
     if concurrency < 1:
         raise ValueError(f"concurrency: expected at least 1 tree at once, got {concurrency}")
+    getattr(decoder, "table", None)  # built now: the first trees to end would hold up all others
     numbered = enumerate(jobs)
     finished: asyncio.Queue[Grown | BaseException | None] = asyncio.Queue(maxsize=concurrency)
 
@@ -224,7 +234,7 @@ async def _grow_tree(number: int, job: Job, engine: Engine, decoder: TokenDecode
             )
     except (RequestError, TransientError) as error:
         return Grown(number, job, None, None, str(error), isinstance(error, TransientError))
-    rows = to_rows(
+    rows = tree_rows(
         branches,
         problem_id=job.problem_id,
         tree=strategy.tree,

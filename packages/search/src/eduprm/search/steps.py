@@ -21,8 +21,9 @@ import numpy as np
 import polars as pl
 
 from eduprm.forest import NODE_SCHEMA
-from eduprm.search.branches import CutRule, add_texts
+from eduprm.search.branches import CutRule
 from eduprm.search.contract import TokenDecoder
+from eduprm.search.node_texts import node_texts, token_text
 from eduprm.segment import low_confidence_anchors
 
 STEP_RULES = ("anchor", "line", "unsure")
@@ -106,7 +107,10 @@ def mark_steps(
                 above = len(rows) - 1
             last.append(len(rows) - 1)
             pending.append(waits)
-        add_texts(rows, decoder)
+        parents = [-1 if row["parent_id"] is None else row["parent_id"] for row in rows]
+        ends = [row["finish"] is not None for row in rows]
+        texts = node_texts(parents, [row["token_ids"] for row in rows], ends, decoder)
+        rows = [{**row, "text": text} for row, text in zip(rows, texts, strict=True)]
         frames.append(pl.DataFrame(rows, schema=STEP_SCHEMA))
     return pl.concat(frames) if frames else STEP_SCHEMA.to_frame()
 
@@ -142,7 +146,7 @@ def _line_starts(token_ids: Sequence[int], decoder: TokenDecoder, waits: bool) -
     """Offsets at which a line's text begins, and whether a line break still waits for text at the end."""
     found = set()
     for offset, token in enumerate(token_ids):
-        text = decoder.decode([token])
+        text = token_text(token, decoder)
         if waits and text.strip():
             found.add(offset)
             waits = False

@@ -7,10 +7,11 @@ as token ids from then on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from eduprm.search.models import resolve_model
+from eduprm.search.token_table import TokenTable, table_of
 
 
 class PolicyTokenizer:
@@ -28,6 +29,11 @@ class PolicyTokenizer:
             resolve_model(name), trust_remote_code=trust_remote_code
         )
         self._decode_one = lru_cache(maxsize=65_536)(self._decode_ids)
+
+    @cached_property
+    def table(self) -> TokenTable | None:
+        """Texts of the vocabulary, built at first use; None for a tokenizer of no kind that a table serves."""
+        return table_of(self._tokenizer, self.decode)
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Token ids of a conversation, ready for the assistant's turn.

@@ -10,6 +10,7 @@ routes: SGLang 0.5.23, http_server.py; sglang-router 0.3.2 passes them on.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from types import TracebackType
 from typing import Any
@@ -25,6 +26,7 @@ from eduprm.search.contract import (
 )
 from eduprm.search.seeds import derive_seed
 from eduprm.search.sglang.identity import check_served, model_facts, served_context
+from eduprm.search.sglang.posting import Posting
 from eduprm.search.sglang.retry import RetryableError, RetrySettings
 from eduprm.search.sglang.samples import warn_of_seeds
 from eduprm.search.sglang.wire import EntropyKind, continuation, payload
@@ -45,6 +47,9 @@ class SglangServer:
         stop_ids: tokens that end a path; None for those of the model's generation config.
         top_logprobs: k of the bounds, at least 2.
         max_requests: most requests on their way at once; what fills the server's batch.
+        post_prefixes: most prefixes of one POST (`posting`); above 1, let `max_requests` be twice the server's rows or
+            more, and use no router: it could not send each prefix where its tree is held.
+        gather_s: how long a prefix waits for others to share its POST.
         timeout_s: longest wait for one path, its time in the server's queue included.
         start_wait_s: longest wait for a server that does not answer yet.
         retry: how often and after what waits a failed request is sent again.
@@ -63,7 +68,9 @@ class SglangServer:
         served_as: str | None = None,
         stop_ids: frozenset[int] | None = None,
         top_logprobs: int = 20,
-        max_requests: int = 64,
+        max_requests: int = 256,
+        post_prefixes: int = 1,
+        gather_s: float = 0.005,
         timeout_s: float = 600.0,
         start_wait_s: float = 60.0,
         retry: RetrySettings | None = None,
@@ -73,7 +80,12 @@ class SglangServer:
             raise ValueError(
                 f"top_logprobs: expected at least 2 (the token and its runner-up), got {top_logprobs}"
             )
+        if post_prefixes < 1 or not gather_s >= 0.0:
+            raise ValueError(
+                f"expected post_prefixes of at least 1 and gather_s of 0 or more, got {post_prefixes}, {gather_s}"
+            )
         self._url = url.rstrip("/")
+        self._posting = Posting(self._post, most=post_prefixes, gather_s=gather_s)
         self._facts = model_facts(model, stop_ids=stop_ids)
         self._entropy: EntropyKind = entropy
         self._served_as = served_as
@@ -142,7 +154,7 @@ class SglangServer:
         for attempt in range(1, self._retry.attempts + 1):
             try:
                 async with self._places:
-                    answer = await self._post("/generate", body, group=request.group)
+                    answer = await self._posting.ask(body, request.group)
                 done = continuation(
                     answer,
                     request,
@@ -162,10 +174,10 @@ class SglangServer:
                 return done
         raise AssertionError("unreachable")
 
-    async def _post(self, route: str, body: dict[str, Any], *, group: str = "") -> dict[str, Any]:
+    async def _post(self, body: dict[str, Any], group: str) -> Any:
         # A router with the policy `manual` keeps a key on one worker; `cache_aware` reads the prefix itself.
         headers = {"X-SMG-Routing-Key": f"{derive_seed(group):016x}"} if group else {}
-        return await self._call("POST", route, limit_s=self._timeout_s, json=body, headers=headers)
+        return await self._call("POST", "/generate", limit_s=self._timeout_s, json=body, headers=headers)
 
     async def _call(self, method: str, route: str, *, limit_s: float, **options: Any) -> Any:
         """One attempt at one call.
@@ -181,7 +193,7 @@ class SglangServer:
             limit = aiohttp.ClientTimeout(total=limit_s, sock_connect=10.0)
             async with self._session.request(method, self._url + route, timeout=limit, **options) as response:
                 if response.status == 200:
-                    return await response.json(content_type=None)
+                    return json.loads(await response.read())
                 text = (await response.text(errors="replace"))[:300]
         except TimeoutError as error:
             raise RetryableError(f"no answer within {limit_s:g} s") from error

@@ -44,13 +44,14 @@ class ScriptedServer:
         seen: how often each prefix was sent.
         in_flight: requests being answered.
         most_in_flight: the largest of it so far.
+        posts: calls of the generate route.
     """
 
     def __init__(self, *, plugin: bool = True, model: str = "tiny", context: int = 200) -> None:
         self.plugin, self.model, self.context = plugin, model, context
         self.fault: Fault = lambda body, number: None
         self.seen: Counter[tuple[int, ...]] = Counter()
-        self.in_flight = self.most_in_flight = 0
+        self.in_flight = self.most_in_flight = self.posts = 0
         self.url = ""
 
     async def __aenter__(self) -> ScriptedServer:
@@ -76,6 +77,26 @@ class ScriptedServer:
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        self.posts += 1
+        if not isinstance(body["input_ids"][0], list):
+            return await self._generate_one(request, body)
+        return await self._generate_several(request, body)
+
+    async def _generate_several(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        """A list of prefixes: a list of answers, when the last is there; what fails one fails all."""
+        each = [
+            {**body, "input_ids": ids, "sampling_params": params}
+            for ids, params in zip(body["input_ids"], body["sampling_params"], strict=True)
+        ]
+        answers = await asyncio.gather(*(self._generate_one(request, one) for one in each))
+        failed = next((one for one in answers if one.status != 200), None)
+        if failed is not None:
+            return failed
+        return web.Response(
+            text="[" + ",".join(str(one.text) for one in answers) + "]", content_type="application/json"
+        )
+
+    async def _generate_one(self, request: web.Request, body: dict[str, Any]) -> web.Response:
         prefix = tuple(body["input_ids"])
         self.seen[prefix] += 1
         self.in_flight += 1
