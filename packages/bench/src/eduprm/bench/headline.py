@@ -85,6 +85,7 @@ def headline(
         wide = wide.join(
             rows.select("problem_id", pl.col("correct").cast(pl.Float64).alias(name)), on="problem_id"
         )
+    wide = wide.sort("problem_id")  # joins promise no order
     named = sorted(set((groups or {}).values()))
     parts: list[tuple[str, pl.DataFrame]] = [(ALL, wide)]
     if groups is not None and len(named) > 1:
