@@ -66,6 +66,7 @@ ARMS = {
     "head-anchors": arm(HEAD, Scoring(), steps="entropy", lora=None, layers=None, rate=3e-4, batch=8192),
     "both": arm({**FORK, **HEAD}, Scoring(), lora=None, layers=None, rate=3e-4, batch=8192),
     "fork-full": arm(FORK, LIKELIHOOD, lora=None, layers=None, rate=1e-4, batch=8192),
+    "lm-full": arm({"language_model": 1.0}, LIKELIHOOD, lora=None, layers=None, rate=1e-4, batch=8192),
     "head-after-fork": arm(HEAD, Scoring(), lora=None, layers=None, rate=3e-4, batch=8192, start="fork-full"),
 }
 

@@ -110,11 +110,13 @@ class PrmTrainer(Trainer):
         # Gradients are averaged over processes, the sum was divided by the weight of all of them.
         processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
         loss = hidden.new_zeros((), dtype=torch.float32)
-        for (function, share), total in zip(self.losses, torch.as_tensor(totals), strict=True):
-            output = head_output(model) if function.needs == "head" else language_model_output(model)
-            part = function.total(hidden, output, inputs)
-            # A step without any place of this loss (no fork, say) has nothing to divide by.
-            loss = loss + share * processes * part / total.clamp_min(torch.finfo(torch.float32).tiny)
+        # accelerate's autocast ends with the model's forward; the losses' matrix products are as large as a layer's.
+        with torch.autocast(hidden.device.type, torch.bfloat16, enabled=self.args.bf16):
+            for (function, share), total in zip(self.losses, torch.as_tensor(totals), strict=True):
+                output = head_output(model) if function.needs == "head" else language_model_output(model)
+                part = function.total(hidden, output, inputs)
+                # A step without any place of this loss (no fork, say) has nothing to divide by.
+                loss = loss + share * processes * part / total.clamp_min(torch.finfo(torch.float32).tiny)
         return (loss, {"hidden_states": hidden}) if return_outputs else loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
