@@ -9,9 +9,15 @@ answer as long as it was (ignore_eos), entropies asked for, as many at once. Set
 `--rounds` times, each from an empty radix cache; the first round is preceded by a warm-up. Ratios are of neighbours
 in a round.
 
-    python -m sglang.launch_server --model-path "$(python -c 'from eduprm.search import resolve_model;
-        print(resolve_model("smollm2-135m-steps"))')" --port 30000 --dtype bfloat16 --attention-backend triton ...
-    python packages/search/benchmarks/sglang_growth.py --url http://127.0.0.1:30000 --settings 1:256 8:640
+On a GPU, where the packages are on PYTHONPATH (server A; then once more with `--skip-tokenizer-init`, server B):
+
+    MODEL=$(python3 -c 'from eduprm.search import resolve_model; print(resolve_model("smollm2-135m-steps"))' | tail -1)
+    setsid nohup python3 -m sglang.launch_server --model-path $MODEL --port 30000 --dtype bfloat16 \\
+      --attention-backend triton --sampling-backend pytorch --mem-fraction-static 0.3 --grammar-backend none \\
+      --max-running-requests 256 --prefill-decode-interval 8 --prefill-decode-interval-min-bs 128 \\
+      --log-level-http warning > server.log 2>&1 &
+    until curl -sf localhost:30000/health; do sleep 1; done
+    timeout 85 python3 packages/search/benchmarks/sglang_growth.py --settings 1:320 8:640
 
 On two CPU cores a small model says what the client costs: `--model FOLDER --ids-below 1000 --trees 32 --settings
 1:32`.

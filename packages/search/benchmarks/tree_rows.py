@@ -96,13 +96,16 @@ def by_column(grown: list[list[Branch]], decoder: PolicyTokenizer) -> pl.DataFra
 
 
 def grow(prompts: list[tuple[int, ...]], engine: AtOnce, decoder: PolicyTokenizer) -> list[list[Branch]]:
-    async def go() -> list[list[Branch]]:
-        return [
-            await EDU.grow(prompt, problem_id=f"p{number}", engine=Meter(engine), decoder=decoder)
-            for number, prompt in enumerate(prompts)
-        ]
+    grown: list[list[Branch]] = []
 
-    return asyncio.run(go())
+    async def go() -> None:
+        for number, prompt in enumerate(prompts):
+            grown.append(
+                await EDU.grow(prompt, problem_id=f"p{number}", engine=Meter(engine), decoder=decoder)
+            )
+
+    asyncio.run(go())
+    return grown
 
 
 def timed(do: Callable[[], Any]) -> tuple[float, Any]:

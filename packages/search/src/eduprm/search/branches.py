@@ -43,7 +43,8 @@ class Branch:
         forks: positions at which other branches left it.
     """
 
-    parent: Branch | None
+    # Not shown: a task's repr shows its result, and branches of branches would be shown over and over.
+    parent: Branch | None = field(repr=False)
     start: int
     token_ids: NDArray[np.int32]
     logprobs: NDArray[np.float32]
