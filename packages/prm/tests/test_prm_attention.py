@@ -157,7 +157,7 @@ def test_the_kernel_at_hand_aligns_at_the_end():
 
 def test_short_trees_keep_the_dense_mask_unless_told_otherwise(make_tree):
     trees = others(make_tree)
-    dense, fields = TreeAttention(VARLEN, scale=128).pack(trees, pad_id=0)
+    _, fields = TreeAttention(VARLEN, scale=128).pack(trees, pad_id=0)
     assert fields == {"causal": False}
     gathered, fields = TreeAttention(VARLEN, scale=128, always=True, unit=64).pack(trees, pad_id=0)
     assert gathered.stops.shape == (1, 64)
@@ -245,6 +245,6 @@ def test_compiled_layers_share_one_code_and_compute_the_same(tmp_path, make_tree
     for batch, expected in zip(batches, plain, strict=True):
         for name, gradient in gradients(model, packed_logits(model, batch)).items():
             assert (gradient - expected[name]).norm() <= 1e-5 * max(expected[name].norm(), 1), name
-    # Neither the number of segments nor that of keys compiles anew. With a frozen embedding the first layer's input needs
-    # no gradient, which makes a second code.
+    # Neither the number of segments nor that of keys compiles anew. With a frozen embedding the first layer's input
+    # needs no gradient, which makes a second code.
     assert counter.frame_count == 1 + lora
