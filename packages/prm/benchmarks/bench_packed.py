@@ -8,8 +8,7 @@ The baseline batches paths of like length into right-padded causal rows (no mask
 
     python packages/prm/benchmarks/bench_packed.py --model smollm2-135m-instruct --trees 8
 
-On a GPU the defaults are a random model of Qwen2.5-1.5B's shape in bfloat16 and larger trees (see GPU_DEFAULTS), which fit
-40 GB:
+On a GPU the defaults are a random model of Qwen2.5-1.5B's shape in bfloat16 and larger trees (GPU_DEFAULTS):
 
     python packages/prm/benchmarks/bench_packed.py --device cuda --attention varlen sdpa
 """

@@ -4,8 +4,8 @@
     python packages/prm/benchmarks/bench_variants.py --sections train --only varlen
     python packages/prm/benchmarks/bench_variants.py --sections profile   # where a step's time goes
 
-attention: one layer's attention, forward and backward, for trees of several sizes (and how far varlen is from the mask).
-train: tokens/s of PrmTrainer itself, SmolLM2-135M, EDU-shaped trees of 8 leaves (140 to 240 tokens), 8,192 tokens a step.
+attention: one layer's attention, forward and backward, for trees of several sizes, and how far apart the back ends are.
+train: tokens/s of PrmTrainer itself, SmolLM2-135M, EDU-shaped trees of 8 leaves (140 to 240 tokens), 8,192 a step.
 ratio: packed against path by path for a random model of Qwen2.5-1.5B's shape (bench_packed.py's default on a GPU).
 A variant that fails says so and the next one runs; none is begun after --seconds.
 """
@@ -35,7 +35,8 @@ from eduprm.prm.train import _make_trainer
 
 VARIANTS = [
     "varlen/all/compile", "varlen/lora/compile", "sdpa/all/eager", "varlen/all/eager", "varlen/lora/eager",
-    "sdpa/lora/eager", "sdpa/all/compile", "sdpa/lora/compile", "flex_attention/all/eager", "flex_attention/all/compile",
+    "sdpa/lora/eager", "sdpa/all/compile", "sdpa/lora/compile", "flex_attention/all/eager",
+    "flex_attention/all/compile",
 ]  # fmt: skip
 SIZES = {"short": (4.0, 5, 40), "edu": (5.0, 5, 60), "1k": (32.0, 6, 100), "4k": (100.0, 8, 300)}
 
@@ -138,8 +139,8 @@ def train_variant(variant: str, options: argparse.Namespace) -> str:
     peak = torch.cuda.max_memory_allocated() / 2**30 if options.device == "cuda" else 0.0
     losses = trainer.state.log_history[-1].get("train_loss", float("nan"))
     return (
-        f"{sum(timed) / seconds:9.0f} tokens/s, {1e3 * seconds / len(timed):6.1f} ms a step, first {options.warm} steps "
-        f"{clock.warmed:5.1f} s, peak {peak:5.1f} GiB, loss {losses:.4f}"
+        f"{sum(timed) / seconds:9.0f} tokens/s, {1e3 * seconds / len(timed):6.1f} ms a step, first {options.warm} "
+        f"steps {clock.warmed:5.1f} s, peak {peak:5.1f} GiB, loss {losses:.4f}"
     )
 
 

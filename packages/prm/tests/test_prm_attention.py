@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from eduprm.prm import train_prm
 from eduprm.prm.attention import (
     TreeAttention,
     check_mask_honoured,
@@ -15,7 +16,8 @@ from eduprm.prm.attention import (
 )
 from eduprm.prm.attention.varlen import VARLEN, check_kernel, find_kernel, varlen_attention
 from eduprm.prm.compiled import compile_layers
-from eduprm.prm.config import LoraSettings
+from eduprm.prm.config import LoraSettings, TrainConfig
+from eduprm.prm.data import TrainingData
 from eduprm.prm.model import add_lora, load_classifier, packed_logits, to_tensors, unwrap
 from eduprm.prm.packing import pack_rows
 from eduprm.prm.testing import tiny_backbone
@@ -157,7 +159,7 @@ def test_the_kernel_at_hand_aligns_at_the_end():
 
 def test_short_trees_keep_the_dense_mask_unless_told_otherwise(make_tree):
     trees = others(make_tree)
-    dense, fields = TreeAttention(VARLEN, scale=128).pack(trees, pad_id=0)
+    _, fields = TreeAttention(VARLEN, scale=128).pack(trees, pad_id=0)
     assert fields == {"causal": False}
     gathered, fields = TreeAttention(VARLEN, scale=128, always=True, unit=64).pack(trees, pad_id=0)
     assert gathered.stops.shape == (1, 64)
@@ -245,6 +247,28 @@ def test_compiled_layers_share_one_code_and_compute_the_same(tmp_path, make_tree
     for batch, expected in zip(batches, plain, strict=True):
         for name, gradient in gradients(model, packed_logits(model, batch)).items():
             assert (gradient - expected[name]).norm() <= 1e-5 * max(expected[name].norm(), 1), name
-    # Neither the number of segments nor that of keys compiles anew. With a frozen embedding the first layer's input needs
-    # no gradient, which makes a second code.
+    # Neither the number of segments nor that of keys compiles anew. With a frozen embedding the first layer's input
+    # needs no gradient, which makes a second code.
     assert counter.frame_count == 1 + lora
+
+
+@pytest.mark.parametrize("settings", [{}, {"lora": None}])
+def test_training_on_gathered_paths_takes_the_steps_of_the_dense_mask(
+    backbone, builder, make_tree, tmp_path, settings
+):
+    data = TrainingData([make_tree(seed, num_nodes=3 + seed) for seed in range(4)])
+    found = {}
+    for name in ("sdpa", "varlen"):
+        config = TrainConfig(batch_tokens=64, epochs=2, attn_implementation=name, **settings)
+        found[name] = train_prm(
+            backbone, data, builder, tmp_path / name, config=config, progress=False
+        ).losses
+    assert len(found["sdpa"]) > 2
+    assert np.allclose(found["sdpa"], found["varlen"], atol=1e-4)
+
+
+def test_compiling_sharded_weights_is_refused(backbone, builder, make_tree, tmp_path, monkeypatch):
+    monkeypatch.setattr("eduprm.prm.train.num_processes", lambda: 2)
+    config = TrainConfig(sharding="fsdp", compile=True, accumulation=2)
+    with pytest.raises(ValueError, match="compile is for whole weights"):
+        train_prm(backbone, TrainingData([make_tree(1)]), builder, tmp_path / "a", config=config)

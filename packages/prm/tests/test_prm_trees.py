@@ -169,11 +169,17 @@ def test_sliding_windows_shorter_than_a_path_are_refused(window, fails):
         check_backbone(config, longest=40)
 
 
-def test_linear_attention_is_refused():
-    from transformers import Qwen3NextConfig
+@pytest.mark.parametrize(
+    "kind", ["Qwen3_5TextConfig", "Qwen3NextConfig", "Mamba2Config", "Lfm2Config", "RwkvConfig"]
+)
+def test_recurrent_layers_are_refused_by_a_name_that_helps(kind):
+    import transformers
 
-    with pytest.raises(ValueError, match="linear_attention"):
-        check_backbone(Qwen3NextConfig(num_hidden_layers=4), longest=4)
+    config = getattr(transformers, kind)(num_hidden_layers=4)
+    with pytest.raises(
+        ValueError, match=r"expected full or sliding attention layers, .*package tree-recurrence"
+    ):
+        check_backbone(config, longest=4)
 
 
 @settings(max_examples=50, deadline=None)

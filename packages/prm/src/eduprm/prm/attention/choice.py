@@ -1,7 +1,7 @@
 """Choose a back end for a batch of trees, lay the trees out for it, and hand it to the model.
 
-For: collators, scorers, `packed_logits`. Does not know: labels, losses. Dense masks cost L * L per row, so trees go into
-short rows and rows are padded; gathered paths cost what the paths cost, so all trees go into one row.
+For: collators, scorers, `packed_logits`. Does not know: labels, losses. Dense masks cost L * L per row, so trees go
+into short rows and rows are padded; gathered paths cost what the paths cost, so all trees go into one row.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def implementation_of(name: str, *, device: torch.device, dtype: torch.dtype) ->
 class TreeAttention:
     """`implementation` as transformers knows it, `scale` as in `choose_rows`.
 
-    `unit`: the one row of a batch that gathers paths is padded to a multiple of it. `always`: gather paths however short
-    the trees are, if the implementation can.
+    `unit`: the one row of a batch that gathers paths is padded to a multiple of it. `always`: gather paths however
+    short the trees are, if the implementation can.
     """
 
     implementation: str

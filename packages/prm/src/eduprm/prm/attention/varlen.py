@@ -1,9 +1,9 @@
 """Attention of every segment to its own gathered path, as an attention implementation of transformers.
 
 For: any model whose attention goes through transformers' AttentionInterface. Does not know: trees, how segments were
-planned. Kernels: torch.nn.attention.varlen, else flash-attn; on a CPU SDPA with a mask over all gathered
-keys, which is exact, wasteful, and what the kernels are compared with. Causal attention must be aligned at the end (query i of n over m
-keys sees the first m - n + i + 1): FlashAttention does so since 2.1; `check_kernel` asks the one at hand.
+planned. Kernels: torch.nn.attention.varlen, else flash-attn; on a CPU SDPA with a mask over all gathered keys, which is
+exact, wasteful, and what the kernels are compared with. Causal attention must be aligned at the end (query i of n over
+m keys sees the first m - n + i + 1): FlashAttention does so since 2.1; `check_kernel` asks the one at hand.
 """
 
 from __future__ import annotations
@@ -204,8 +204,8 @@ def check_kernel(device: torch.device) -> None:
     means = kernel(queries, torch.zeros_like(values), values, segments, None)[:, 0, 0].tolist()
     if means != [1.0, 1.5]:
         raise RuntimeError(
-            f"varlen attention of torch {torch.__version__} on {device}: expected causal attention aligned at the end of "
-            f"the keys (means 1.0 and 1.5), got {means}; use attn_implementation='sdpa'"
+            f"varlen attention of torch {torch.__version__} on {device}: expected causal attention aligned at the end "
+            f"of the keys (means 1.0 and 1.5), got {means}; use attn_implementation='sdpa'"
         )
 
 
