@@ -164,7 +164,7 @@ def test_short_trees_keep_the_dense_mask_unless_told_otherwise(make_tree):
     gathered, fields = TreeAttention(VARLEN, scale=128, always=True, unit=64).pack(trees, pad_id=0)
     assert gathered.stops.shape == (1, 64)
     assert "path_index" in fields
-    long = build_tree([1] * 80, [[2] * 20, [3] * 20], [-1, -1])
+    long = build_tree([1] * 2040, [[2] * 20, [3] * 20], [-1, -1])
     assert "path_index" in TreeAttention(VARLEN, scale=128).pack([long], pad_id=0)[1]
     assert "path_index" not in TreeAttention("sdpa", scale=128).pack([long], pad_id=0)[1]
 
