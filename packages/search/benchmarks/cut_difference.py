@@ -65,7 +65,9 @@ def _paths(nodes: pl.DataFrame) -> list[tuple[list[int], list[float], set[int]]]
 
 def main() -> None:
     """Count, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", nargs="+", type=Path)
     for run in parser.parse_args().run:
         for kind, counts in count_run(run).items():

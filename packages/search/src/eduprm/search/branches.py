@@ -19,10 +19,7 @@ from numpy.typing import NDArray
 
 from eduprm.forest import BOUND_COLUMNS, NODE_SCHEMA
 from eduprm.search.contract import Finish, TokenDecoder
-from eduprm.segment import entropy_anchors
-
-# Stands for a stop token where texts are judged: anything that is no symbol.
-_STOP_TEXT = "end"
+from eduprm.segment import above_threshold, entropy_anchors, judged_texts
 
 
 @dataclass(slots=True, eq=False)
@@ -67,10 +64,9 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutRule:
-    """Where a path is cut into nodes: at positions above a threshold whose greedy token is no bare symbol.
+    """Where a path is cut into nodes: `eduprm.segment.entropy_anchors`, by the path's most probable tokens.
 
-    A stop token is no symbol though it has no text: to end or to go on is a choice of its own. Other special tokens
-    have no text either and are symbols.
+    A text is cut by the same rule with `eduprm.search.TextCutter`.
 
     Attributes:
         threshold: nats.
@@ -82,15 +78,11 @@ class CutRule:
 
     def anchors(self, branch: Branch, decoder: TokenDecoder, *, stop_ids: frozenset[int]) -> list[int]:
         """Anchor positions among the branch's own tokens; `stop_ids` are the engine's."""
-        # Only texts above the threshold matter; decoding the others would be the cost of this function.
-        above = branch.entropies > self.threshold
-        greedy = np.where(
+        top_ids = np.where(
             branch.logprobs >= branch.runner_up_logprobs, branch.token_ids, branch.runner_up_ids
         )
-        texts = [
-            (_STOP_TEXT if int(token) in stop_ids else decoder.decode([int(token)])) if up else ""
-            for token, up in zip(greedy, above, strict=True)
-        ]
+        above = above_threshold(branch.entropies, self.threshold)
+        texts = judged_texts(top_ids, decoder.decode, stop_ids=stop_ids, where=above)
         found = entropy_anchors(
             branch.entropies, texts, threshold=self.threshold, skip_symbols=self.skip_symbols
         )
