@@ -195,9 +195,14 @@ def write_results(folder: Path, scored: Scored, report: Mapping[str, Any], rows:
         "rows": scored.all_rows.height,
         "scored": scored.rows.height,
         "rejected": scored.rejected.height,
-        "joined": scored.joined.height,
     }
-    whole = {**report, "counts": counts, "overlap": scored.overlap, "made_from": scored.made_from}
+    whole = {
+        **report,
+        "counts": counts,
+        "joined_rows": scored.joined.height,
+        "overlap": scored.overlap,
+        "made_from": scored.made_from,
+    }
     atomic_write_bytes(folder / "report.json", (json.dumps(_plain(whole), indent=2) + "\n").encode())
     _write_lines(folder / "rows.jsonl", rows)
     if scored.rejected.height:
