@@ -75,6 +75,28 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_steps_with_and_without_their_line_breaks_get_the_same_scores(bench, tmp_path):
+    solutions = [["2 + 7 = 9", "9 - 2 = 7", "#### 7"], ["2 + 7 = 8", "#### 8"], ["#### 9"]]
+    stripped = [
+        {"id": f"gsm8k-{k}", "problem": "2 + 7 - 2?", "steps": steps, "label": [-1, 0, 0][k]}
+        for k, steps in enumerate(solutions)
+    ]
+    broken = [
+        {**row, "steps": [f"{step}\n" for step in row["steps"][:-1]] + row["steps"][-1:]} for row in stripped
+    ]
+    found, said = {}, {}
+    for name, rows in (("stripped", stripped), ("broken", broken)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+        status, out, err = bench("processbench", f"{name}.json", "--output", name)
+        assert (status, err) == (0, "")
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        found[name] = [row["scores"] for row in read_lines(tmp_path / name / "rows.jsonl")]
+        said[name] = (report["joined_rows"], "in 2 of 3 rows the steps carry no line breaks" in out)
+    for one, other in zip(found["stripped"], found["broken"], strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    assert said == {"stripped": (2, True), "broken": (0, False)}
+
+
 def test_scores_threshold_and_figures_are_what_they_say(bench, prm, tmp_path):
     from eduprm.prm import ProcessRewardModel
 

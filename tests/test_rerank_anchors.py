@@ -42,10 +42,14 @@ def places(solution: str, threshold: float) -> set[int]:
     logits = AutoModelForCausalLM.from_pretrained(folder)(torch.tensor([[*before, *own.input_ids]])).logits[0]
     spread = torch.log_softmax(logits[len(before) - 1 : -1].double(), dim=-1)
     entropies = -(spread.exp() * spread).sum(-1)
+    likeliest = [tokenizer.decode([token], skip_special_tokens=True) for token in spread.argmax(-1).tolist()]
+    ends = spread.argmax(-1) == tokenizer.eos_token_id
     return {
         start
-        for (start, stop), entropy in zip(own.offset_mapping, entropies.tolist(), strict=True)
-        if entropy > threshold and not is_symbol(solution[start:stop])
+        for (start, _), entropy, text, end in zip(
+            own.offset_mapping, entropies.tolist(), likeliest, ends.tolist(), strict=True
+        )
+        if entropy > threshold and (end or not is_symbol(text))
     }
 
 

@@ -39,7 +39,9 @@ def test_rows_come_back_ranked_by_the_prm_itself(rerank, prm, tmp_path):
         assert {key: back[key] for key in row} == row
         for one in back["ranked"]:
             assert "".join(one["steps"]) == row["solutions"][one["index"]]
-            assert one["step_scores"] == pytest.approx(model.score(row["problem"], one["steps"]), abs=1e-5)
+            assert one["step_scores"] == pytest.approx(
+                model.score(row["problem"], one["steps"], as_cut=True), abs=1e-5
+            )
             assert one["score"] == pytest.approx(math.prod(one["step_scores"]))
             assert one["correct"] == (one["final_answer"] == row["answer"])
         order = [(-one["score"], one["index"]) for one in back["ranked"]]

@@ -51,6 +51,11 @@ class Scored:
     made_from: dict[str, Any]
 
     @property
+    def joined(self) -> pl.DataFrame:
+        """The scored rows whose steps had something put between them."""
+        return self.rows.filter(pl.col("joiner") != "")
+
+    @property
     def clean(self) -> pl.DataFrame | None:
         """The rows whose problem was not trained on; None if that is all or none of them."""
         if not self.overlap or not self.overlap["ids"]:
@@ -191,7 +196,13 @@ def write_results(folder: Path, scored: Scored, report: Mapping[str, Any], rows:
         "scored": scored.rows.height,
         "rejected": scored.rejected.height,
     }
-    whole = {**report, "counts": counts, "overlap": scored.overlap, "made_from": scored.made_from}
+    whole = {
+        **report,
+        "counts": counts,
+        "joined_rows": scored.joined.height,
+        "overlap": scored.overlap,
+        "made_from": scored.made_from,
+    }
     atomic_write_bytes(folder / "report.json", (json.dumps(_plain(whole), indent=2) + "\n").encode())
     _write_lines(folder / "rows.jsonl", rows)
     if scored.rejected.height:

@@ -28,6 +28,14 @@ def print_summary(table: Table, scored: Scored, *, threshold: str) -> None:
         console.print(
             Text(f'{num} of {total} rows were rejected and stand in no figure but "rejected as wrong"')
         )
+    joined = scored.joined
+    if joined.height:
+        console.print(
+            Text(
+                f"in {joined.height} of {scored.rows.height} rows the steps carry no line breaks: "
+                f"{joined['joiner'][0]!r} was put between them, as in the texts that the PRM was trained on"
+            )
+        )
     if scored.overlap is None:
         console.print(
             "overlap with training problems: not looked for (no --train-problems, none beside the PRM)"

@@ -1,16 +1,13 @@
-"""Cut a solution where a policy would have been unsure: `--segment entropy`, the steps that an EDU-PRM is trained on.
+"""Cut a solution where trees of a policy are cut: `--segment entropy`, the steps that an EDU-PRM is trained on.
 
-For: the entropy of every token of a given text, from one teacher-forced pass of the policy, turned into steps that join
-back to the text. Does not know: the PRM. The rule is `eduprm.segment.entropy_anchors`', with its symbol rule.
+For: the policy that the settings name, and the prompt it reads a problem with. Does not know: the PRM, the rules (they
+are `eduprm.segment`'s) or how they are measured (`eduprm.search.TextCutter`).
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from eduprm.bench import messages_for
-from eduprm.search import PolicyTokenizer, TokenScorer, load_policy
-from eduprm.segment import entropy_anchors
+from eduprm.search import PolicyTokenizer, TextCutter
 from rerank_app.errors import UsageError, first_line
 from rerank_app.settings import PolicySettings
 
@@ -19,7 +16,7 @@ class EntropyCutter:
     """The policy, and the prompt that it reads a problem with.
 
     Raises:
-        UsageError: no such model, one that cannot be loaded, or no such prompt style.
+        UsageError: no such model, one that cannot be loaded, no such segmenter or prompt style.
     """
 
     def __init__(self, settings: PolicySettings, *, device: str | None) -> None:
@@ -30,7 +27,7 @@ class EntropyCutter:
             raise UsageError(f"--policy.style: {error}") from None
         try:
             self._tokenizer = PolicyTokenizer(settings.model)
-            self._scorer = TokenScorer(load_policy(settings.model, device=device))
+            self._cutter = TextCutter(settings.model, settings.segmenter_options, device=device)
         except Exception as error:  # transformers raises many kinds: no such name, no network, broken files
             raise UsageError(
                 f"--policy.model: {settings.model} cannot be loaded: {first_line(error)}"
@@ -38,7 +35,7 @@ class EntropyCutter:
 
     def reset(self) -> None:
         """Hold no prefix: at the start of a chunk, so that its steps do not depend on whether a run was resumed."""
-        self._scorer.reset()
+        self._cutter.reset()
 
     def steps(self, problem: str, solution: str) -> list[str]:
         """Steps of a solution; joined they are the solution again.
@@ -47,12 +44,4 @@ class EntropyCutter:
             ValueError: problem and solution are longer than the policy's context.
         """
         prompt = self._tokenizer.encode_chat(messages_for(problem, self._settings.style))
-        ids, starts = self._tokenizer.encode_with_starts(solution)
-        measured = self._scorer.score(prefix_ids=prompt, token_ids=ids)
-        texts = [
-            solution[start:stop] for start, stop in zip(starts, [*starts[1:], len(solution)], strict=True)
-        ]
-        anchors = entropy_anchors(measured.entropies, texts, threshold=self._settings.threshold)
-        # Several tokens may make one character: they share its start, and a cut stands before the whole of it.
-        cuts = [0, *sorted({starts[anchor] for anchor in anchors} - {0, len(solution)}), len(solution)]
-        return [solution[start:stop] for start, stop in pairwise(cuts)]
+        return self._cutter.steps(prompt, solution)

@@ -113,7 +113,7 @@ class LocalPrm:
         try:
             if problem not in prompts:
                 prompts[problem] = self._prm.builder.prompt_ids(problem)
-            ids = self._prm.builder.solution_ids(steps)
+            ids = self._prm.builder.solution_ids(steps, as_cut=True)
         except ValueError as error:
             return f"cannot be read by the PRM ({first_line(error)}); take it out"
         total = len(prompts[problem]) + sum(map(len, ids))

@@ -49,7 +49,7 @@ class ServedPrm:
     def _score(self, solutions: Sequence[tuple[str, list[str]]]) -> Sequence[list[float] | str]:
         if not solutions:
             return []
-        sent = [Solution(problem=problem, steps=steps) for problem, steps in solutions]
+        sent = [Solution(problem=problem, steps=steps, as_cut=True) for problem, steps in solutions]
         try:
             _, results = score_served(self.name, sent, identity=self._identity, retry=self._retry)
         except ServedPrmError as error:

@@ -15,6 +15,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from eduprm.bench import command_line
 from eduprm.bench.command_line import CommandSettings
+from eduprm.prm import StepCut
 from eduprm.prm.published import FormatName, StepMarks
 
 GRADERS = ("number", "math", "none")
@@ -42,7 +43,7 @@ class Columns(BaseModel):
 
 
 class PolicySettings(BaseModel):
-    """The model whose entropy cuts the solutions with --segment entropy, or auto; not used otherwise."""
+    """The model whose tokens are cut with --segment entropy, or auto; not used otherwise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,14 +52,29 @@ class PolicySettings(BaseModel):
         min_length=1,
         description="bundled model, local folder or hub name: best the policy whose trees trained the PRM",
     )
+    segmenters: tuple[Literal["entropy", "lines"], ...] = Field(
+        default=("entropy",),
+        min_length=1,
+        description="what ends a step, one or both: entropy: where the model is unsure; lines: a line break",
+    )
     threshold: float = Field(
         default=0.5, ge=0, description="nats; a step begins at a token whose entropy is above this"
+    )
+    skip_symbols: bool = Field(
+        default=True,
+        description="no step begins where the model's most probable token is white space or punctuation alone",
     )
     style: str = Field(
         default="zero_shot",
         description="prompt before the solution: zero_shot, steps, products, products12, chain_sum or gsm8k, as in "
         "training",
     )
+
+    @property
+    def segmenter_options(self) -> dict[str, dict[str, Any]]:
+        """The segmenters with their options, as `eduprm.segment` takes them."""
+        cut = StepCut(policy=self.model, **self.model_dump(exclude={"model"}))
+        return cut.options
 
 
 class Settings(CommandSettings):

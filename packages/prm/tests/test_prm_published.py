@@ -240,6 +240,21 @@ def test_special_tokens_written_out_in_a_text_are_text(name, scorers):
         assert text in builder.tokenizer.decode(hostile)
 
 
+def test_special_tokens_of_the_marks_themselves_are_tokens(scorers):
+    tokenizer = scorers["label-tokens"].builder.tokenizer
+    own = tokenizer.eos_token
+    marks = MARKS.model_copy(update={"prompt": f"{own}Q: {{problem}}{own}", "between": own})
+    builder = LabelTokenBuilder(tokenizer, marks)
+    prompt = builder.prompt_ids(f"1 {own} 1?")
+    assert prompt.count(tokenizer.eos_token_id) == 2
+    assert f"Q: 1 {own} 1?" in tokenizer.decode(prompt)
+    first, second = builder.solution_ids([f"a {own} b", f"a {own} b"])
+    assert (first.count(tokenizer.eos_token_id), second.count(tokenizer.eos_token_id)) == (0, 1)
+    assert second[0] == tokenizer.eos_token_id
+    assert second[-1] == builder.tag_id
+    assert f"a {own} b" in tokenizer.decode(second)
+
+
 def test_marks_that_are_ordinary_tokens_are_refused_by_name(scorers):
     shepherd = scorers["math-shepherd"]
     with pytest.raises(ValueError, match=r"step 1 holds '▁ки', which this PRM reads as a mark"):

@@ -108,7 +108,8 @@ def test_clear_errors(prm, steps, message):
 
 
 def test_num_tokens_is_what_score_reads(prm):
-    assert prm.num_tokens("p", ["ab", "c"]) == len("p=abc") + 1
+    assert prm.num_tokens("p", ["ab", "c"]) == len("p=ab\nc") + 1
+    assert prm.num_tokens("p", ["ab", "c"], as_cut=True) == len("p=abc") + 1
     assert prm.max_tokens == 256
 
 
@@ -121,13 +122,15 @@ def test_forest_scores_equal_each_leaf_alone(prm, make_forest, batch_tokens):
     scored = prm.score_forest(forest, problems)
     assert scored.columns == [*forest.columns, "score"]
     scores = scored["score"].to_list()
-    a_leaf = prm.score("a?", ["2*3", "=6", "\n#### 6"])
+    a_leaf = prm.score("a?", ["2*3", "=6", "\n#### 6"], as_cut=True)
     assert scores[:3] == pytest.approx(a_leaf, abs=1e-5)
     ids = [prm.builder.text_ids("2*3"), prm.builder.text_ids("=6"), [prm.builder.eos_id]]
     eos_only = prm.score_ids([(prm.builder.prompt_ids("a?"), ids)])
     assert scores[3] == pytest.approx(eos_only[0][2], abs=1e-5)
-    assert scores[4] == pytest.approx(prm.score("a?", ["2*3", "=7 because"], complete=False)[1], abs=1e-5)
-    assert scores[5] == pytest.approx(prm.score("b?", ["2*3"], complete=False)[0], abs=1e-5)
+    assert scores[4] == pytest.approx(
+        prm.score("a?", ["2*3", "=7 because"], complete=False, as_cut=True)[1], abs=1e-5
+    )
+    assert scores[5] == pytest.approx(prm.score("b?", ["2*3"], complete=False, as_cut=True)[0], abs=1e-5)
 
 
 def test_forest_scored_from_text_equals_ids_of_the_same_tokenizer(prm, make_forest):

@@ -50,6 +50,8 @@ def test_scores_equal_a_plain_forward(kind, num_prefix, num_text):
     scores = score_tokens(model, prefix_ids=ids[:num_prefix], token_ids=ids[num_prefix:])
     np.testing.assert_allclose(scores.entropies, entropies, atol=1e-4)
     np.testing.assert_allclose(scores.logprobs, taken, atol=1e-4)
+    # Equal to the most probable one, or as probable: random weights give no ties.
+    np.testing.assert_array_equal(scores.top_ids, logprobs.argmax(dim=-1))
     if kind in ("granite", "cohere", "gemma2"):
         # What the head alone says is far off: the test would see it.
         with torch.inference_mode():

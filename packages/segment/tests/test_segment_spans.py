@@ -20,6 +20,9 @@ from eduprm.segment import (
     fixed_length_spans,
     get_segmenter,
     is_symbol,
+    joint_segmenter,
+    judged_texts,
+    line_starts,
     low_confidence_anchors,
     low_confidence_threshold,
     spans_from_anchors,
@@ -64,12 +67,20 @@ def test_every_segmenter_covers_the_tokens(token_texts: list[str], data: st.Data
     length = len(token_texts)
     floats = st.lists(st.floats(0, 12), min_size=length, max_size=length)
     entropies, confidences = data.draw(floats), data.draw(floats)
-    solution = Solution(token_texts, entropies=entropies, logprobs=[-value for value in confidences])
-    options = {"fixed_length": {"size": data.draw(st.integers(1, 50))}}
+    solution = Solution(
+        token_texts,
+        entropies=entropies,
+        logprobs=[-value for value in confidences],
+        top_texts=data.draw(st.lists(st.text(max_size=2), min_size=length, max_size=length)),
+    )
+    options = {name: {} for name in SEGMENTERS} | {"fixed_length": {"size": data.draw(st.integers(1, 50))}}
+    starts = set()
     for name in SEGMENTERS:
-        spans = get_segmenter(name, **options.get(name, {}))(solution)
+        spans = get_segmenter(name, **options[name])(solution)
         check_spans(spans, length)
         assert [text for start, stop in spans for text in token_texts[start:stop]] == token_texts
+        starts |= {span.start for span in spans}
+    assert {span.start for span in joint_segmenter(options)(solution)} == starts
 
 
 @relaxed
@@ -118,8 +129,65 @@ def test_entropy_anchors_follow_the_rule() -> None:
 
 
 def test_the_step_ends_before_the_anchor() -> None:
-    spans = get_segmenter("entropy")(Solution(["a", "b", "c"], entropies=[2.0, 0.0, 1.2]))
+    texts = ["a", "b", "c"]
+    spans = get_segmenter("entropy")(Solution(texts, entropies=[2.0, 0.0, 1.2], top_texts=texts))
     assert spans == [Span(0, 2), Span(2, 3)]
+
+
+def test_the_most_probable_token_decides_not_the_one_that_stands_there() -> None:
+    # 12, -, 3 where the policy would have said +, and 12, +, 3 where it would have said a bracket.
+    entropies = [0.0, 1.5, 1.2]
+    minus = Solution(["12", " -", " 3"], entropies=entropies, top_texts=["12", " +", " ("])
+    assert get_segmenter("entropy")(minus) == [Span(0, 1), Span(1, 3)]
+    plus = Solution(["12", " +", " 3"], entropies=entropies, top_texts=["12", " )", " 4"])
+    assert get_segmenter("entropy")(plus) == [Span(0, 2), Span(2, 3)]
+    without = get_segmenter("entropy", skip_symbols=False)
+    assert without(minus) == without(Solution(["12", " -", " 3"], entropies=entropies))
+    assert len(without(minus)) == 3
+
+
+def test_a_threshold_is_compared_as_engines_measure() -> None:
+    # As a double, float32's 0.1 is above 0.1: a tree and its text read back from a file would differ.
+    at = float(np.float32(0.1))
+    assert at > 0.1
+    for entropies in ([at, 0.2], np.array([0.1, 0.2], np.float32), np.array([at, 0.2])):
+        assert entropy_anchors(entropies, ["a", "b"], threshold=0.1) == [1]
+
+
+def test_stop_tokens_are_words_and_other_special_tokens_symbols() -> None:
+    texts = {1: "a", 2: "", 3: "", 4: ","}
+    decoded: list[int] = []
+
+    def decode(ids: list[int]) -> str:
+        decoded.extend(ids)
+        return "".join(texts[token] for token in ids)
+
+    judged = judged_texts([1, 2, 3, 4, 1], decode, stop_ids={3}, where=[True, True, True, True, False])
+    assert [is_symbol(text) for text in judged] == [False, True, False, True, True]
+    assert decoded == [1, 2, 4]
+
+
+@relaxed
+@given(
+    st.lists(st.sampled_from(["a", " ", "\n", ".\n", "\n\n", "", "\nb", " c"]), max_size=12),
+    st.integers(0, 12),
+)
+def test_a_line_ends_with_the_token_that_holds_its_break(texts: list[str], cut: int) -> None:
+    starts, pending = line_starts(texts)
+    for position, text in enumerate(texts):
+        # By hand: text, and of what stands before it the last that is not blank or holds a break does hold one.
+        before = [one for one in texts[:position] if one.strip() or "\n" in one]
+        assert (position in starts) == bool(text.strip() and before and "\n" in before[-1])
+    # Read in two pieces it comes to the same.
+    first = line_starts(texts[:cut])
+    second = line_starts(texts[cut:], pending=first.pending)
+    assert [*first.starts, *(start + min(cut, len(texts)) for start in second.starts)] == starts
+    assert second.pending == pending
+
+
+def test_lines_of_tokens_are_a_segmenter() -> None:
+    texts = ["2", ".\n", " ", "so", "\n\n", "4", "\n"]
+    assert get_segmenter("lines")(Solution(texts)) == [Span(0, 3), Span(3, 5), Span(5, 7)]
 
 
 def test_low_confidence_takes_the_lowest_share() -> None:
@@ -195,7 +263,7 @@ def test_token_spans_round_to_tokens() -> None:
         (lambda: split_text("a", ()), "not empty"),
         (
             lambda: get_segmenter("paragraph"),
-            "among delimiter, entropy, fixed_length, low_confidence, got 'paragraph'",
+            "among delimiter, entropy, fixed_length, lines, low_confidence, got 'paragraph'",
         ),
         (lambda: get_segmenter("fixed_length"), "'fixed_length' among size, got none"),
         (lambda: get_segmenter("entropy", limit=1), "among threshold, skip_symbols, got limit"),
@@ -203,6 +271,13 @@ def test_token_spans_round_to_tokens() -> None:
             lambda: get_segmenter("entropy")(Solution(["a"])),
             "with entropies for segmenter 'entropy', got none",
         ),
+        (
+            lambda: get_segmenter("entropy")(Solution(["a"], entropies=[0.5])),
+            "with top_texts for segmenter 'entropy', got none",
+        ),
+        (lambda: joint_segmenter({}), "at least one segmenter, got none"),
+        (lambda: joint_segmenter({"entropy": {}, "words": {}}), "got 'words'"),
+        (lambda: Solution(["a"], top_texts=["a", "b"]), "1 top_texts, one per token, got 2"),
         (lambda: Solution(["a"], logprobs=[]), "1 logprobs, one per token, got 0"),
         (
             lambda: check_spans([Span(0, 1), Span(2, 3)], 3),

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from eduprm.serve import PrmClient, RetrySettings, ServedPrmError, Solution, score_served
 from eduprm.serve.server.testing import Serving
+from eduprm.serve.wire import API
 
 QUICK = RetrySettings(first_wait_s=0.05, longest_wait_s=0.2, patience_s=0.6)
 ONE = [Solution(problem="2 * 3?", steps=["#### 6"])]
@@ -21,7 +22,7 @@ def scripted(answer):
         async def model(_):
             return web.json_response(
                 {
-                    "api": 1, "identity": "me", "name": "n", "prm": "p", "max_tokens": None, "dtype": "float32",
+                    "api": API, "identity": "me", "name": "n", "prm": "p", "max_tokens": None, "dtype": "float32",
                     "device": "cpu", "versions": {}, "limits": {}, "news": "a later service says more",
                 }
             )  # fmt: skip

@@ -51,6 +51,22 @@ def test_scores_are_the_prms_own_in_order_one_per_step(prm, service):
         assert result.tokens == prm.num_tokens(solution.problem, solution.steps)
 
 
+def test_lists_of_steps_are_joined_as_in_training_and_that_is_said(prm, service):
+    steps = ["2 * 3 = 6", "#### 6"]
+    sent = [
+        Solution(problem="2*3?", steps=steps),
+        Solution(problem="2*3?", steps=["2 * 3 = 6\n", "#### 6"]),
+        Solution(problem="2*3?", steps=steps, as_cut=True),
+        Solution(problem="2*3?", steps=steps[:1], complete=False),
+    ]
+    results = score_served(service.url, sent)[1]
+    assert [result.joiner for result in results] == ["\n", "", "", "\n"]
+    assert results[0].scores == pytest.approx(results[1].scores, abs=1e-6)
+    assert results[2].scores == pytest.approx(prm.score("2*3?", steps, as_cut=True), abs=1e-6)
+    assert abs(results[2].scores[0] - results[0].scores[0]) > 1e-4
+    assert results[3].scores == pytest.approx(results[0].scores[:1], abs=1e-6)
+
+
 def test_an_unfinished_solution_ends_without_its_end_token(prm, service):
     both = [Solution(problem="2*3?", steps=STEPS, complete=complete) for complete in (True, False)]
     got = [result.scores for result in score_served(service.url, both)[1]]

@@ -6,11 +6,15 @@ Source: the training settings reported for EDU-PRM (arXiv 2503.22233: cosine sch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = ["InputFormat", "LoraSettings", "Scoring", "StepCut", "TrainConfig"]
+
+SEGMENTERS = ("entropy", "lines")
+"""Of `eduprm.segment`, those that a tree can be cut by in training."""
 
 
 class _Frozen(BaseModel):
@@ -39,6 +43,11 @@ class InputFormat(_Frozen):
     )
     separator: str = Field(
         default="", description="text, usually one special token, whose ids close every step"
+    )
+    joiner: str = Field(
+        default="\n",
+        description="text put between the steps of a list that carries no line breaks, so that it reads like the "
+        "texts of training; empty: nothing; unused where a separator closes every step",
     )
     append_eos: bool = Field(
         default=True, description="put the end-of-solution id at the end of a complete solution's last step"
@@ -73,19 +82,50 @@ class InputFormat(_Frozen):
 class StepCut(_Frozen):
     """Where the solutions that a PRM was trained on were cut into steps; saved in the model's config.
 
-    A PRM knows its scores at the ends of such steps; cut otherwise, it is asked what it never learned.
+    A PRM knows its scores at the ends of such steps; cut otherwise, it is asked what it never learned. Steps end where
+    any of the segmenters ends one. Configs of before `segmenters` name one as `kind`, and skipped symbols.
 
     Examples:
-        >>> StepCut(policy="Qwen/Qwen2.5-Math-1.5B-Instruct", threshold=1.0, style="zero_shot").kind
-        'entropy'
+        >>> cut = StepCut(segmenters=("entropy", "lines"), policy="Qwen/Qwen2.5-1.5B", threshold=1.0, style="zero_shot")
+        >>> cut.options
+        {'entropy': {'threshold': 1.0, 'skip_symbols': True}, 'lines': {}}
+        >>> StepCut.model_validate({"kind": "entropy", "policy": "p", "threshold": 1.0, "style": "steps"}).segmenters
+        ('entropy',)
     """
 
-    kind: Literal["entropy"] = Field(
-        default="entropy", description="entropy: before a token at which the policy was unsure"
+    segmenters: tuple[str, ...] = Field(
+        default=("entropy",),
+        min_length=1,
+        description="entropy: before a token at which the policy was unsure; lines: behind a line break",
     )
     policy: str = Field(min_length=1, description="bundled model, local folder or hub name")
     threshold: float = Field(ge=0, description="nats; a step begins at a token whose entropy is above this")
+    skip_symbols: bool = Field(
+        default=True,
+        description="no step begins where the policy's most probable token is white space or punctuation alone",
+    )
     style: str = Field(min_length=1, description="name of the prompt that the policy read the problem with")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "kind" not in value:
+            return value
+        rest = {name: item for name, item in value.items() if name != "kind"}
+        return {"segmenters": (value["kind"],), **rest}
+
+    @field_validator("segmenters")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= set(SEGMENTERS) or len(set(value)) != len(value):
+            raise ValueError(f"expected each at most once of {', '.join(SEGMENTERS)}, got {', '.join(value)}")
+        return value
+
+    @property
+    def options(self) -> dict[str, dict[str, Any]]:
+        """The segmenters with their options, as `eduprm.segment.joint_segmenter` takes them."""
+        own = {"entropy": {"threshold": self.threshold, "skip_symbols": self.skip_symbols}}
+        return {name: own.get(name, {}) for name in self.segmenters}
 
 
 class Scoring(_Frozen):

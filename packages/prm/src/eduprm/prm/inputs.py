@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from eduprm.forest.literal import LiteralText, hole
 from eduprm.prm.config import InputFormat
+from eduprm.prm.joining import missing_joiner, with_joiner
 from eduprm.prm.tree import TokenTree, build_tree
 
 __all__ = ["InputBuilder", "StepBuilder", "checked_steps"]
@@ -25,11 +27,22 @@ class StepBuilder(Protocol):
         """Return the ids before the first step."""
         ...
 
-    def solution_ids(self, steps: Sequence[str], *, complete: bool = True) -> list[list[int]]:
-        """Return one list of ids per step; ValueError for steps that cannot be read."""
+    def solution_ids(
+        self, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False
+    ) -> list[list[int]]:
+        """Return one list of ids per step; ValueError for steps that cannot be read.
+
+        `as_cut` says that the steps are pieces of one text and join back to it; nothing is put between them.
+        """
         ...
 
-    def solution_tree(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> TokenTree:
+    def added_joiner(self, steps: Sequence[str], *, complete: bool = True) -> str:
+        """Return what `solution_ids` puts between the steps of this list; "" for nothing."""
+        ...
+
+    def solution_tree(
+        self, problem: str, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False
+    ) -> TokenTree:
         """Return one solution as a tree without forks."""
         ...
 
@@ -78,6 +91,7 @@ class InputBuilder:
             )
         if self.format.append_eos and self.eos_id is None:
             raise ValueError("append_eos needs a tokenizer with an EOS token, got one without")
+        self._literal = LiteralText(tokenizer)
         separator = self.format.separator
         self.separator_ids: list[int] = (
             tokenizer.encode(separator, add_special_tokens=False) if separator else []
@@ -98,15 +112,17 @@ class InputBuilder:
         return cls(tokenizer, input_format)
 
     def prompt_ids(self, problem: str) -> list[int]:
-        """Return the ids before the first step."""
-        text = self.format.render(problem)
+        """Return the ids before the first step; special tokens written out in the problem are read as plain text."""
         if self.format.kind == "chat":
             turns = [] if self.format.system is None else [{"role": "system", "content": self.format.system}]
-            turns.append({"role": "user", "content": text})
-            rendered = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-            return self.tokenizer.encode(rendered, add_special_tokens=False)
+            turns.append({"role": "user", "content": self.format.render(hole(0))})
+            return self._literal.chat_ids(turns, [problem])
         bos = self.tokenizer.bos_token_id
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        first, *others = self.format.template.split("{problem}")
+        parts = [(first, True)]
+        for other in others:
+            parts += [(problem, False), (other, True)]
+        ids = self._literal.ids(parts)
         add_bos = self.format.add_bos
         if add_bos is None:
             add_bos = bos is not None and self.tokenizer.encode("", add_special_tokens=True)[:1] == [bos]
@@ -131,15 +147,28 @@ class InputBuilder:
             body.append(self.eos_id)
         return body + self.separator_ids
 
-    def solution_ids(self, steps: Sequence[str], *, complete: bool = True) -> list[list[int]]:
+    def added_joiner(self, steps: Sequence[str], *, complete: bool = True) -> str:
+        """Return what `solution_ids` puts between the steps of this list: the format's joiner, or "" for nothing."""
+        joiner = "" if self.format.separator else self.format.joiner
+        return joiner if missing_joiner(steps, joiner, complete=complete) else ""
+
+    def solution_ids(
+        self, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False
+    ) -> list[list[int]]:
         """Return one list of ids per step.
+
+        A list whose steps carry no line breaks gets the format's `joiner` between them, unless the format has a
+        separator or the steps are pieces of one text `as_cut`; ask `added_joiner` to say so.
 
         Raises:
             ValueError: no step, a step without any token, or one that is no text (half a surrogate pair).
         """
+        texts = checked_steps(steps)
+        joiner = "" if as_cut else self.added_joiner(texts, complete=complete)
         bodies = []
-        for index, step in enumerate(checked_steps(steps)):
-            body = self.text_ids(step)
+        joined = with_joiner(texts, joiner, complete=complete) if joiner else texts
+        for index, (step, text) in enumerate(zip(texts, joined, strict=True)):
+            body = self.text_ids(text) if step else []
             if not body:
                 raise ValueError(
                     f"expected text in every step, got an empty step {index} of {len(steps)}: {step!r}"
@@ -148,7 +177,9 @@ class InputBuilder:
         last = len(bodies) - 1
         return [self.node_ids(body, ends=complete and index == last) for index, body in enumerate(bodies)]
 
-    def solution_tree(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> TokenTree:
+    def solution_tree(
+        self, problem: str, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False
+    ) -> TokenTree:
         """Return one solution as a tree without forks."""
-        nodes = self.solution_ids(steps, complete=complete)
+        nodes = self.solution_ids(steps, complete=complete, as_cut=as_cut)
         return build_tree(self.prompt_ids(problem), nodes, range(-1, len(nodes) - 1), name="solution")

@@ -27,6 +27,7 @@ from eduprm.prm.choices import choose
 from eduprm.prm.config import InputFormat, Scoring
 from eduprm.prm.data import TokenSource, forest_trees
 from eduprm.prm.inputs import InputBuilder, StepBuilder
+from eduprm.prm.joining import joined_line
 from eduprm.prm.model import (
     load_classifier,
     load_language_model,
@@ -122,10 +123,17 @@ class ProcessRewardModel:
         check_mask_honoured(model)
         return cls(model, builder, scoring=scoring, batch_tokens=batch_tokens)
 
-    def score(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> list[float]:
+    def score(
+        self, problem: str, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False
+    ) -> list[float]:
         """Return exactly one score per step.
 
-        `complete` says that the last step ends the solution (its end-of-solution id is added where the format has one).
+        `complete` says that the last step ends the solution (its end-of-solution id is added where the format has one);
+        `as_cut` that the steps are pieces of one text, which join back to it as they are. Otherwise a list without line
+        breaks between its steps gets the format's joiner there.
+
+        Warns:
+            UserWarning: something was put between steps.
 
         Raises:
             ValueError: no steps, an empty step, or more tokens than the context holds.
@@ -134,33 +142,46 @@ class ProcessRewardModel:
             >>> import tempfile
             >>> from eduprm.prm.testing import tiny_prm
             >>> prm = ProcessRewardModel.from_pretrained(tiny_prm(tempfile.mkdtemp() + "/prm"))
-            >>> scores = prm.score("2 * 3 * 4?", ["2 * 3 = 6", "6 * 4 = 24"])
+            >>> scores = prm.score("2 * 3 * 4?", ["2 * 3 = 6\\n", "6 * 4 = 24"])
             >>> len(scores), all(0 <= score <= 1 for score in scores)
             (2, True)
         """
-        return self.score_many([(problem, steps)], complete=complete)[0]
+        return self.score_many([(problem, steps)], complete=complete, as_cut=as_cut)[0]
 
     def score_many(
-        self, solutions: Sequence[tuple[str, Sequence[str]]], *, complete: bool = True
+        self,
+        solutions: Sequence[tuple[str, Sequence[str]]],
+        *,
+        complete: bool = True,
+        as_cut: bool = False,
     ) -> list[list[float]]:
         """Score (problem, steps) pairs in batches; equal beginnings under one problem are computed once.
+
+        Warns:
+            UserWarning: once, how many solutions had something put between their steps (see `score`).
 
         Raises:
             ValueError: as `score`, naming the solution's index.
         """
         items = []
+        joiners: list[str] = []
         for index, (problem, steps) in enumerate(solutions):
             try:
-                items.append(
-                    (self.builder.prompt_ids(problem), self.builder.solution_ids(steps, complete=complete))
-                )
+                ids = self.builder.solution_ids(steps, complete=complete, as_cut=as_cut)
+                items.append((self.builder.prompt_ids(problem), ids))
             except ValueError as error:
                 raise ValueError(f"solution {index}: {error}") from error
+            joiners += [] if as_cut else filter(None, [self.builder.added_joiner(steps, complete=complete)])
+        if joiners:
+            warnings.warn(joined_line(len(joiners), len(items), joiners[0]), stacklevel=2)
         return self.score_ids(items)
 
-    def num_tokens(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> int:
+    def num_tokens(
+        self, problem: str, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False
+    ) -> int:
         """Return how many tokens `score` would read, to compare with `max_tokens`."""
-        return self.builder.solution_tree(problem, steps, complete=complete).num_tokens
+        tree = self.builder.solution_tree(problem, steps, complete=complete, as_cut=as_cut)
+        return tree.num_tokens
 
     def score_ids(
         self, solutions: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]

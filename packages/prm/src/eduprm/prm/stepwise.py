@@ -7,6 +7,7 @@ Source: TRL's documented "stepwise supervision" dataset type; labels stand at th
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import polars as pl
 
 from eduprm.prm.data import Refusal, TrainingData
 from eduprm.prm.inputs import InputBuilder
+from eduprm.prm.joining import joined_line
 from eduprm.prm.tree import TokenTree, build_tree
 
 __all__ = ["stepwise_trees"]
@@ -76,7 +78,8 @@ def stepwise_trees(
 
     `dataset` may be a `datasets.Dataset`, a polars frame or any iterable of mappings. `last_step_only` keeps the label
     of the last step alone. Labels lie in [0, 1]; null and -100 mask one. Build `builder` with `InputFormat.stepwise()`
-    to get what TRL fed its models: the bare prompt, each step followed by the separator.
+    to get what TRL fed its models: the bare prompt, each step followed by the separator. A format without a separator
+    puts its `joiner` between the steps of lists without line breaks, and that is said in a warning.
 
     Rows without a usable label are collected in `refused` with their row number and id; training on them is an error
     unless the config says to skip them.
@@ -90,12 +93,15 @@ def stepwise_trees(
         [1.0, 0.5]
     """
     rows = dataset.iter_rows(named=True) if isinstance(dataset, pl.DataFrame) else dataset
-    trees, refused = [], []
+    trees, refused, joined = [], [], 0
     for number, row in enumerate(rows):
         row_id = row.get(id_column)
         name = f"{number}" if row_id is None else str(row_id)
         try:
             trees.append(_row_tree(row, builder, number, name, last_step_only=last_step_only))
+            joined += bool(builder.added_joiner(list(row["completions"])))
         except ValueError as error:
             refused.append(Refusal(number, name, str(error)))
+    if joined:
+        warnings.warn(joined_line(joined, len(trees), builder.format.joiner), stacklevel=2)
     return TrainingData(trees, refused)

@@ -1,6 +1,7 @@
 """Grow trees of solutions from a policy: the engine contract, EDU sampling and its baselines.
 
-`TransformersEngine`, `load_policy` and `score_tokens` need the extra `transformers` and are imported when asked for.
+`TransformersEngine`, `TextCutter`, `load_policy` and `score_tokens` need the extra `transformers` and are imported when
+asked for.
 Engines of SGLang are in `eduprm.search.sglang`.
 """
 
@@ -31,7 +32,13 @@ from eduprm.search.strategies import Greedy, HighTemperature, Strategy
 from eduprm.search.tokenizer import PolicyTokenizer
 
 if TYPE_CHECKING:
-    from eduprm.search.embedded import TokenScorer, TransformersEngine, load_policy, score_tokens
+    from eduprm.search.embedded import (
+        TextCutter,
+        TokenScorer,
+        TransformersEngine,
+        load_policy,
+        score_tokens,
+    )
 
 __all__ = [
     "BUNDLED_MODEL",
@@ -57,6 +64,7 @@ __all__ = [
     "Request",
     "RequestError",
     "Strategy",
+    "TextCutter",
     "TokenDecoder",
     "TokenScorer",
     "TransformersEngine",
@@ -76,7 +84,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("TokenScorer", "TransformersEngine", "load_policy", "score_tokens"):
+    if name in ("TextCutter", "TokenScorer", "TransformersEngine", "load_policy", "score_tokens"):
         try:
             from eduprm.search import embedded
         except ImportError as error:

@@ -20,10 +20,7 @@ from numpy.typing import NDArray
 from eduprm.search.contract import Finish, TokenDecoder
 from eduprm.search.node_texts import node_texts, token_text
 from eduprm.search.tree_rows import TreeRows
-from eduprm.segment import entropy_anchors
-
-# Stands for a stop token where texts are judged: anything that is no symbol.
-_STOP_TEXT = "end"
+from eduprm.segment import above_threshold, entropy_anchors, judged_texts
 
 
 @dataclass(slots=True, eq=False)
@@ -69,10 +66,9 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutRule:
-    """Where a path is cut into nodes: at positions above a threshold whose greedy token is no bare symbol.
+    """Where a path is cut into nodes: `eduprm.segment.entropy_anchors`, by the path's most probable tokens.
 
-    A stop token is no symbol though it has no text: to end or to go on is a choice of its own. Other special tokens
-    have no text either and are symbols.
+    A text is cut by the same rule with `eduprm.search.TextCutter`.
 
     Attributes:
         threshold: nats.
@@ -84,21 +80,17 @@ class CutRule:
 
     def anchors(self, branch: Branch, decoder: TokenDecoder, *, stop_ids: frozenset[int]) -> list[int]:
         """Anchor positions among the branch's own tokens; `stop_ids` are the engine's."""
-        entropies = branch.entropies
-        if not self.skip_symbols or not (entropies >= 0.0).all():  # what is no entropy is refused there
-            texts = [_STOP_TEXT] * len(entropies)
-            found = entropy_anchors(
-                entropies, texts, threshold=self.threshold, skip_symbols=self.skip_symbols
-            )
-            return [branch.start + at for at in found]
-        # Only texts above the threshold matter.
-        above = np.flatnonzero(entropies > self.threshold)
-        tokens, runners_up = branch.token_ids[above], branch.runner_up_ids[above]
-        first = branch.logprobs[above] >= branch.runner_up_logprobs[above]
-        greedy = np.where(first, tokens, runners_up).tolist()
-        texts = [_STOP_TEXT if token in stop_ids else token_text(token, decoder) for token in greedy]
-        found = entropy_anchors(entropies[above], texts, threshold=self.threshold)
-        return (branch.start + above[found]).tolist() if found else []
+        top_ids = np.where(
+            branch.logprobs >= branch.runner_up_logprobs, branch.token_ids, branch.runner_up_ids
+        )
+        above = above_threshold(branch.entropies, self.threshold)
+        texts = judged_texts(
+            top_ids, lambda ids: token_text(ids[0], decoder), stop_ids=stop_ids, where=above
+        )
+        found = entropy_anchors(
+            branch.entropies, texts, threshold=self.threshold, skip_symbols=self.skip_symbols
+        )
+        return [branch.start + int(index) for index in found]
 
 
 def to_rows(

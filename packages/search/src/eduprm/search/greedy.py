@@ -12,7 +12,7 @@ import polars as pl
 
 from eduprm.forest import leaf_paths
 from eduprm.search.contract import TokenDecoder
-from eduprm.segment import is_symbol
+from eduprm.segment import is_symbol, judged_texts
 
 
 class GreedyEntropies(NamedTuple):
@@ -38,7 +38,6 @@ def greedy_entropies(forest: pl.DataFrame, *, decoder: TokenDecoder) -> GreedyEn
     paths = leaf_paths(forest).unique(["problem_id", "tree"], keep="first", maintain_order=True)
     skip = []
     for ids, finish in paths.select("token_ids", "finish").iter_rows():
-        # A stop token is no symbol: to end or to go on is a choice of its own.
-        last = len(ids) - 1 if finish == "stop" else None
-        skip.append([is_symbol(decoder.decode([token])) and place != last for place, token in enumerate(ids)])
+        stop_ids = ids[-1:] if finish == "stop" else []
+        skip.append([is_symbol(text) for text in judged_texts(ids, decoder.decode, stop_ids=stop_ids)])
     return GreedyEntropies(paths["entropies"].to_list(), skip)

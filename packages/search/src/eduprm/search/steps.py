@@ -6,7 +6,7 @@ tree gives the scores for every rule. The rules:
 
 * `anchor`: at a node of the given forest whose first token stands above the threshold (EDU-PRM, arXiv 2503.22233). Grow
   the trees with a cut at that threshold or below.
-* `line`: at the first token with text behind a line break.
+* `line`: at the first token with text behind a line break (`eduprm.segment.line_starts`).
 * `unsure`: at a token less probable than a bound (AdaptiveStep, arXiv 2502.13943).
 
 Knows tokens by their decoder, and no model.
@@ -14,17 +14,15 @@ Knows tokens by their decoder, and no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from eduprm.forest import NODE_SCHEMA
 from eduprm.search.branches import CutRule
 from eduprm.search.contract import TokenDecoder
 from eduprm.search.node_texts import node_texts, token_text
-from eduprm.segment import low_confidence_anchors
+from eduprm.segment import above_threshold, line_starts, low_confidence_anchors
 
 STEP_RULES = ("anchor", "line", "unsure")
 STEP_SCHEMA = pl.Schema({**NODE_SCHEMA, **{f"starts_{rule}": pl.Boolean() for rule in STEP_RULES}})
@@ -83,7 +81,6 @@ def mark_steps(
         >>> marked.select("text", "starts_line", "starts_unsure").rows()
         [('a', False, False), ('b\\n', False, True), ('cd', True, False)]
     """
-    bound = np.float32(threshold)  # the engine's entropies are float32 and were compared as such
     frames = []
     for _, nodes in forest.group_by("problem_id", "tree", maintain_order=True):
         rows: list[dict[str, Any]] = []
@@ -92,9 +89,10 @@ def mark_steps(
         for node in nodes.select(list(NODE_SCHEMA)).iter_rows(named=True):
             parent = node["parent_id"]
             waits = False if parent is None else pending[parent]
-            lines, waits = _line_starts(node["token_ids"], decoder, waits)
+            texts = [decoder.decode([token]) for token in node["token_ids"]]
+            lines, waits = line_starts(texts, pending=waits)
             unsure = set(low_confidence_anchors(node["logprobs"], threshold=low_logprob))
-            anchor = bool(node["token_ids"]) and bool(np.float32(node["entropies"][0]) > bound)
+            anchor = bool(above_threshold(node["entropies"][:1], threshold).any())
             above = None if parent is None else last[parent]
             starts = sorted({0, *lines, *unsure})
             for start, stop in zip(starts, [*starts[1:], len(node["token_ids"])], strict=True):
@@ -140,18 +138,6 @@ def cut_at_steps(
     ends = [step_ends(marked, rules[name]) for name in segmenters]
     anywhere = pl.DataFrame([end.alias(name) for name, end in zip(segmenters, ends, strict=True)])
     return marked.select(list(NODE_SCHEMA)), anywhere.select(ends=pl.any_horizontal(pl.all()))["ends"]
-
-
-def _line_starts(token_ids: Sequence[int], decoder: TokenDecoder, waits: bool) -> tuple[set[int], bool]:
-    """Offsets at which a line's text begins, and whether a line break still waits for text at the end."""
-    found = set()
-    for offset, token in enumerate(token_ids):
-        text = token_text(token, decoder)
-        if waits and text.strip():
-            found.add(offset)
-            waits = False
-        waits = waits or "\n" in text
-    return found, waits
 
 
 def _piece(node: dict[str, Any], start: int, stop: int, number: int, above: int | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
+from eduprm.forest.literal import LiteralText, hole
 from eduprm.search.models import resolve_model
 from eduprm.search.token_table import TokenTable, table_of
 
@@ -28,6 +29,7 @@ class PolicyTokenizer:
         self._tokenizer = AutoTokenizer.from_pretrained(
             resolve_model(name), trust_remote_code=trust_remote_code
         )
+        self._literal = LiteralText(self._tokenizer)
         self._decode_one = lru_cache(maxsize=65_536)(self._decode_ids)
 
     @cached_property
@@ -38,18 +40,15 @@ class PolicyTokenizer:
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Token ids of a conversation, ready for the assistant's turn.
 
+        Special tokens written out in a message are read as plain text; those of the chat template are themselves.
+
         Raises:
             ValueError: the tokenizer has no chat template.
         """
         if not self._tokenizer.chat_template:
             raise ValueError("the policy's tokenizer has no chat template; use a plain prompt")
-        ids: Any = self._tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=False,
-        )
-        return [int(token) for token in ids]
+        turns = [{**message, "content": hole(number)} for number, message in enumerate(messages)]
+        return self._literal.chat_ids(turns, [message["content"] for message in messages])
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, no special tokens added."""

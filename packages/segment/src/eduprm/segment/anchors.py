@@ -6,7 +6,7 @@ is not in this package. Sources: EDU-PRM, arXiv 2503.22233; AdaptiveStep, arXiv 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +16,64 @@ from .symbols import is_symbol
 FloatArray = npt.NDArray[np.float64]
 Numbers = Sequence[float] | npt.NDArray[np.floating]
 
+_STOP_TEXT = "end"
+
+
+def judged_texts(
+    top_ids: Sequence[int] | npt.NDArray[np.integer],
+    decode: Callable[[list[int]], str],
+    *,
+    stop_ids: Collection[int],
+    where: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
+) -> list[str]:
+    """The texts by which `entropy_anchors` judges tokens: each decoded by itself, a stop token as a word.
+
+    A stop token is no symbol though it has no text: to end or to go on is a choice of its own. Other special tokens
+    have no text either and are symbols.
+
+    Args:
+        top_ids: [n], the most probable token at each position.
+        decode: gives the text of token ids, special tokens left out.
+        stop_ids: the tokens that end a solution.
+        where: [n], the positions that matter; others are not decoded (the cost of this function) and get "".
+
+    Examples:
+        >>> judged_texts([97, 46, 0], lambda ids: "".join(map(chr, ids)), stop_ids={0})
+        ['a', '.', 'end']
+    """
+    wanted = [True] * len(top_ids) if where is None else where
+    return [
+        (_STOP_TEXT if int(token) in stop_ids else decode([int(token)])) if asked else ""
+        for token, asked in zip(top_ids, wanted, strict=True)
+    ]
+
+
+def above_threshold(entropies: Numbers, threshold: float) -> npt.NDArray[np.bool_]:
+    """Whether each entropy exceeds the threshold, both as float32: so engines measure and forests keep them.
+
+    Examples:
+        >>> above_threshold([0.1, 0.2], 0.1).tolist()
+        [False, True]
+    """
+    return np.asarray(entropies, dtype=np.float32) > np.float32(threshold)
+
 
 def entropy_anchors(
     entropies: Numbers,
-    token_texts: Sequence[str],
+    top_texts: Sequence[str],
     *,
     threshold: float = 1.0,
     skip_symbols: bool = True,
 ) -> list[int]:
-    """Positions whose entropy exceeds the threshold and whose token is not a bare symbol, in order.
+    """Positions whose entropy exceeds the threshold and whose most probable token is no bare symbol, in order.
 
-    Position 0 counts like any other: it is a fork of the search, though no cut of a text.
+    The token that stands at a position may be another one: the runner-up behind a fork, or what a draw gave. It does
+    not matter, so that all solutions that share a beginning are cut alike there. Position 0 counts like any other: it
+    is a fork of the search, though no cut of a text.
 
     Args:
         entropies: [n] nats, of the distribution that the token at this position was drawn from.
-        token_texts: n decoded texts (not vocabulary entries such as "Ġa").
+        top_texts: n decoded texts (not vocabulary entries such as "Ġa") of the most probable tokens: `judged_texts`.
         threshold: nats; 1.0 is the paper's, a small model wants less.
         skip_symbols: False makes anchors of symbols too.
 
@@ -41,8 +84,8 @@ def entropy_anchors(
         [0, 3]
     """
     values = _checked(entropies, "entropies")
-    if len(token_texts) != len(values):
-        raise ValueError(f"expected {len(values)} token texts, one per entropy, got {len(token_texts)}")
+    if len(top_texts) != len(values):
+        raise ValueError(f"expected {len(values)} token texts, one per entropy, got {len(top_texts)}")
     if np.isnan(threshold):
         raise ValueError("expected a threshold in nats, got NaN")
     if len(values) and values.min() < 0:
@@ -50,8 +93,8 @@ def entropy_anchors(
         raise ValueError(
             f"expected entropies of 0 or more nats, got {values[position]} at position {position}"
         )
-    high = np.flatnonzero(values > threshold).tolist()
-    return [position for position in high if not (skip_symbols and is_symbol(token_texts[position]))]
+    high = np.flatnonzero(above_threshold(values, threshold)).tolist()
+    return [position for position in high if not (skip_symbols and is_symbol(top_texts[position]))]
 
 
 def low_confidence_anchors(

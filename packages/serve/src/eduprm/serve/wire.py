@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-API = 1
+API = 2
 """Raised when an older client would read an answer wrongly."""
 
 
@@ -27,11 +27,16 @@ class _Wire(BaseModel):
 
 
 class Solution(_Wire):
-    """A problem and the steps of one solution. `complete`: the last step ends it."""
+    """A problem and the steps of one solution.
+
+    `complete`: the last step ends it. `as_cut`: the steps are pieces of one text, which join back to it as they are;
+    otherwise a PRM without a separator puts line breaks between the steps of a list that carries none.
+    """
 
     problem: str
     steps: list[str] = Field(min_length=1)
     complete: bool = True
+    as_cut: bool = False
 
 
 class ScoreRequest(_Wire):
@@ -45,11 +50,15 @@ class _Answer(BaseModel):
 
 
 class SolutionResult(_Answer):
-    """Either `scores`, one in [0, 1] per step, or `refused`, why there are none. `tokens`: what was read."""
+    """Either `scores`, one in [0, 1] per step, or `refused`, why there are none.
+
+    `tokens`: how many were read. `joiner`: what was put between the steps, "" for nothing.
+    """
 
     scores: list[Annotated[float, Field(ge=0, le=1)]] | None = None
     refused: str | None = None
     tokens: int = 0
+    joiner: str = ""
 
 
 class ScoreResponse(_Answer):

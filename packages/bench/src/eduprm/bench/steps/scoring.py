@@ -19,7 +19,7 @@ import polars as pl
 from eduprm.bench.steps.rows import drawing_order
 from eduprm.forest import atomic_write_bytes
 
-_FORMAT = 1  # raise when what a chunk holds changes, so that older ones are not taken up
+_FORMAT = 2  # raise when what a chunk holds changes, so that older ones are not taken up
 
 
 class InputBuilder(Protocol):
@@ -30,6 +30,9 @@ class InputBuilder(Protocol):
 
     def solution_ids(self, steps: Sequence[str]) -> list[list[int]]:
         """Ids of each step; ValueError for steps that cannot be read."""
+
+    def added_joiner(self, steps: Sequence[str]) -> str:
+        """What `solution_ids` puts between the steps of this list; "" for nothing."""
 
 
 class StepScorer(Protocol):
@@ -45,11 +48,12 @@ class StepScorer(Protocol):
 
 
 class RowScore(NamedTuple):
-    """Scores of a row's steps and the tokens read, or why there are none."""
+    """Scores of a row's steps and the tokens read, or why there are none; `joiner`: what was put between its steps."""
 
     scores: list[float] | None
     tokens: int
     reason: str | None
+    joiner: str = ""
 
 
 class ScoreStore:
@@ -99,8 +103,9 @@ def score_items(
         done: called with the rows of each chunk and the tokens read for it now (0: it was taken up).
 
     Returns:
-        The items with scores (a list with one number per step, null if rejected), num_tokens and reason (null, or why
-        the row was rejected: it cannot be tokenised, or is longer than the PRM's context).
+        The items with scores (a list with one number per step, null if rejected), num_tokens, reason (null, or why
+        the row was rejected: it cannot be tokenised, or is longer than the PRM's context) and joiner (what the PRM's
+        training had between steps and this row lacked, so that it was added; "" for nothing).
 
     Raises:
         ValueError: chunk_rows below 1.
@@ -125,6 +130,7 @@ def score_items(
         pl.Series("scores", [row.scores for row in found], dtype=pl.List(pl.Float64)),
         pl.Series("num_tokens", [row.tokens for row in found], dtype=pl.Int32),
         pl.Series("reason", [row.reason for row in found], dtype=pl.String),
+        pl.Series("joiner", [row.joiner for row in found], dtype=pl.String),
     )
 
 
@@ -138,22 +144,25 @@ def _chunks(items: pl.DataFrame, size: int) -> Iterator[list[int]]:
 def _score_chunk(prm: StepScorer, rows: Sequence[tuple[str, Sequence[str]]]) -> list[RowScore]:
     inputs: list[tuple[list[int], list[list[int]]] | None] = []
     reasons: list[str | None] = []
+    joiners: list[str] = []
     for problem, steps in rows:
+        joiner = ""
         try:
             one = prm.builder.prompt_ids(problem), prm.builder.solution_ids(steps)
-            reason = _too_long(one, prm.max_tokens)
+            reason, joiner = _too_long(one, prm.max_tokens), prm.builder.added_joiner(steps)
         except ValueError as error:
             one, reason = None, f"cannot be read by the PRM ({error})"
         inputs.append(one if reason is None else None)
         reasons.append(reason)
+        joiners.append(joiner)
     fitting = [one for one in inputs if one is not None]
     scores = iter(prm.score_ids(fitting) if fitting else [])
     results = []
-    for one, reason in zip(inputs, reasons, strict=True):
+    for one, reason, joiner in zip(inputs, reasons, joiners, strict=True):
         values = next(scores) if one is not None else None
         if values is not None and not all(map(math.isfinite, values)):
             values, reason = None, "the PRM's scores are not numbers; try --dtype float32"
-        results.append(RowScore(values, 0 if one is None else _num_tokens(one), reason))
+        results.append(RowScore(values, 0 if one is None else _num_tokens(one), reason, joiner))
     return results
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from eduprm.forest.literal import token_runs
 from eduprm.prm.published.formats import StepMarks
 from eduprm.prm.published.text import PublishedBuilder, begins_with_bos, load_tokenizer, one_token
 from eduprm.prm.published.weights import cut_head, load_checked
@@ -36,13 +37,18 @@ class LabelTokenBuilder(PublishedBuilder):
 
     def prompt_ids(self, problem: str) -> list[int]:
         """Return the ids of the prompt's text."""
-        text = self.marks.prompt.replace("{problem}", problem.strip())
-        return [*self._bos, *self.first_ids(text, where="the problem")]
+        first, *others = self.marks.prompt.split("{problem}")
+        parts = [(first, True)]
+        for other in others:
+            parts += [(problem.strip(), False), (other, True)]
+        return [*self._bos, *self.mixed_ids(parts, where="the problem")]
 
     def step_ids(self, index: int, text: str) -> list[int]:
         """Return the ids of what stands before the step, of the step, and the tag."""
-        before = self.marks.between if index else self.marks.first
-        return [*self.later_ids(before + text, where=f"step {index}"), self.tag_id]
+        before, where = self.marks.between if index else self.marks.first, f"step {index}"
+        if any(isinstance(run, int) for run in token_runs([(before, True)], self._added)):
+            return [*self.mixed_ids([(before, True), (text, False)], where=where), self.tag_id]
+        return [*self.later_ids(before + text, where=where), self.tag_id]
 
 
 def load(

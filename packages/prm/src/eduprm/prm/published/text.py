@@ -8,16 +8,15 @@ forms are ordinary tokens, such as Math-Shepherd's tag, and no other ids spell t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from eduprm.forest.literal import hole, split_holes, token_runs
 from eduprm.prm.inputs import checked_steps
 from eduprm.prm.tree import TokenTree, build_tree
 
 __all__ = ["PublishedBuilder", "begins_with_bos", "load_tokenizer", "one_token", "template_parts"]
 
-_HOLE = re.compile("\ue000([0-9]+)\ue001")  # private-use characters: no chat template writes or trims them
 _ANCHOR = "\n"
 
 
@@ -39,8 +38,6 @@ class PublishedBuilder:
         special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
         self.reserved = frozenset(special | set(reserved))
         self._added: dict[str, int] = tokenizer.get_added_vocab()
-        longest_first = sorted(self._added, key=len, reverse=True)
-        self._added_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         anchor, letter = self._encode(_ANCHOR), self._encode("a")
         # SentencePiece tokenizers put a space before whatever they are given, also where it goes on from other text.
         self._anchor = anchor if self._encode(_ANCHOR + "a") != anchor + letter else []
@@ -57,8 +54,15 @@ class PublishedBuilder:
         """Return the ids of step `index`, which depend on its text and on whether it is the first, on nothing else."""
         raise NotImplementedError
 
-    def solution_ids(self, steps: Sequence[str], *, complete: bool = True) -> list[list[int]]:
-        """Return one list of ids per step. No published form marks a complete solution, so `complete` changes nothing.
+    def added_joiner(self, steps: Sequence[str], *, complete: bool = True) -> str:
+        """Return "": a form says itself what stands between steps."""
+        return ""
+
+    def solution_ids(
+        self, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False
+    ) -> list[list[int]]:
+        """Return one list of ids per step. No published form marks a complete solution, so `complete` changes nothing;
+        nor does `as_cut`, since every form closes steps in its own way.
 
         Raises:
             ValueError: no step, a step without text, one that is no text, or one that holds a mark of the form.
@@ -69,9 +73,11 @@ class PublishedBuilder:
                 raise ValueError(f"expected text in every step, got an empty step {index} of {len(texts)}")
         return [self.step_ids(index, text) for index, text in enumerate(texts)]
 
-    def solution_tree(self, problem: str, steps: Sequence[str], *, complete: bool = True) -> TokenTree:
+    def solution_tree(
+        self, problem: str, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False
+    ) -> TokenTree:
         """Return one solution as a tree without forks."""
-        nodes = self.solution_ids(steps, complete=complete)
+        nodes = self.solution_ids(steps, complete=complete, as_cut=as_cut)
         return build_tree(self.prompt_ids(problem), nodes, range(-1, len(nodes) - 1), name="solution")
 
     def first_ids(self, text: str, *, where: str) -> list[int]:
@@ -91,20 +97,13 @@ class PublishedBuilder:
         return self._guarded(ids[size:], where)
 
     def mixed_ids(self, parts: Sequence[tuple[str, bool]], *, where: str) -> list[int]:
-        """Return the ids of parts of one string: (text, whether its special tokens count).
-
-        Plain text runs on from part to part, as a tokenizer that is given the whole string reads it.
-        """
-        ids: list[int] = []
-        plain = ""
-        for text, trusted in parts:
-            start = 0
-            for found in self._added_pattern.finditer(text) if trusted else ():
-                ids += self.first_ids(plain + text[start : found.start()], where=where)
-                ids.append(self._added[found.group()])
-                plain, start = "", found.end()
-            plain += text[start:]
-        return ids + self.first_ids(plain, where=where)
+        """Return the ids of parts of one string: (text, whether its special tokens count)."""
+        runs = token_runs(parts, self._added)
+        return [
+            index
+            for run in runs
+            for index in ([run] if isinstance(run, int) else self.first_ids(run, where=where))
+        ]
 
     def _encode(self, text: str) -> list[int]:
         try:
@@ -167,12 +166,12 @@ def template_parts(
     for turn in turns:
         content = turn.get("content")
         if content is None:
-            content, holes = f"\ue000{holes}\ue001", holes + 1
+            content, holes = hole(holes), holes + 1
         messages.append({"role": turn["role"], "content": content})
     rendered = tokenizer.apply_chat_template(
         messages, add_generation_prompt=add_generation_prompt, tokenize=False, date_string="26 Jul 2024"
     )
-    pieces = _HOLE.split(rendered)
-    if pieces[1::2] != [str(index) for index in range(holes)]:
+    pieces = split_holes(rendered)
+    if pieces[1::2] != list(range(holes)):
         raise ValueError("expected a chat template that writes every turn once and in order, got another one")
-    return pieces[::2]
+    return [str(piece) for piece in pieces[::2]]

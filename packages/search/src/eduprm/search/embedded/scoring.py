@@ -21,10 +21,17 @@ _CHUNK_POSITIONS = 256
 
 
 class TokenScores(NamedTuple):
-    """Per token of the text, shape [n], float32: log-prob at temperature 1, and entropy in nats before it."""
+    """What was measured of each token of the text; n tokens.
+
+    Attributes:
+        logprobs: float32 [n], at temperature 1.
+        entropies: float32 [n], nats, of the distribution the token stands in.
+        top_ids: int64 [n], the most probable token there.
+    """
 
     logprobs: NDArray[np.float32]
     entropies: NDArray[np.float32]
+    top_ids: NDArray[np.int64]
 
 
 class TokenScorer:
@@ -60,7 +67,7 @@ class TokenScorer:
         """
         _check(self._model, prefix_ids, token_ids)
         if not token_ids:
-            return TokenScores(np.empty(0, np.float32), np.empty(0, np.float32))
+            return TokenScores(np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
         # The last token of the prefix is fed with the text: its logits are the first that are wanted.
         known = len(prefix_ids) - 1
         cache, held = self._held(prefix_ids[:known])
@@ -70,17 +77,15 @@ class TokenScorer:
             # Nobody asks what follows inside the prefix: no head, no logits.
             body = self._model.base_model
             cache = body(input_ids=ids[:, held:known], past_key_values=cache, use_cache=True).past_key_values
-        logprobs, entropies = [], []
+        measured = []
         for start in range(known, len(all_ids) - 1, _CHUNK_POSITIONS):
             stop = min(start + _CHUNK_POSITIONS, len(all_ids) - 1)
             # The model's own forward: some scale or cap what comes out of the head.
             out = self._model(input_ids=ids[:, start:stop], past_key_values=cache, use_cache=True)
             cache = out.past_key_values
-            measured = _measure(out.logits[0], ids[0, start + 1 : stop + 1])
-            logprobs.append(measured[0])
-            entropies.append(measured[1])
+            measured.append(_measure(out.logits[0], ids[0, start + 1 : stop + 1]))
         self._ids, self._cache = all_ids[:-1], cache
-        return TokenScores(torch.cat(logprobs).cpu().numpy(), torch.cat(entropies).cpu().numpy())
+        return TokenScores(*(torch.cat(parts).cpu().numpy() for parts in zip(*measured, strict=True)))
 
     def _held(self, wanted: list[int]) -> tuple[Cache | None, int]:
         """What is held of a prefix, cut down to it: its cache and its length. The scorer no longer holds it."""
@@ -111,8 +116,8 @@ def _check(model: PreTrainedModel, prefix_ids: list[int], token_ids: list[int]) 
         )
 
 
-def _measure(logits: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-prob of the token taken and entropy at each position, from logits [n, vocab]."""
+def _measure(logits: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-prob of the token taken, entropy and most probable token at each position, from logits [n, vocab]."""
     top = entropy_top2(logits)
     if top.entropy_nats.isnan().any():
         raise ValueError(
@@ -121,4 +126,4 @@ def _measure(logits: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, t
         )
     normaliser = logits.gather(1, top.top_ids[:, :1]).float() - top.top_logprobs[:, :1]
     logprobs = (logits.gather(1, taken[:, None]).float() - normaliser).squeeze(1)
-    return logprobs.clamp_max(0), top.entropy_nats.clamp_min(0)
+    return logprobs.clamp_max(0), top.entropy_nats.clamp_min(0), top.top_ids[:, 0]

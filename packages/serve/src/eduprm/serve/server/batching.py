@@ -70,11 +70,12 @@ class Job:
 
 @dataclass(eq=False)
 class _Item:
-    """One solution of a job; `ids` once it is tokenised."""
+    """One solution of a job; `ids` once it is tokenised, `joiner` what was put between its steps."""
 
     job: Job
     index: int
     ids: tuple[list[int], list[list[int]]] | None = field(default=None)
+    joiner: str = ""
 
     @property
     def num_tokens(self) -> int:
@@ -195,9 +196,12 @@ class Batcher:
                 if len(self._prompts) >= _KEPT_PROMPTS:
                     self._prompts.clear()
                 prompt = self._prompts[solution.problem] = builder.prompt_ids(solution.problem)
-            # Builders that know no unfinished solutions are not asked about it.
-            more = {} if solution.complete else {"complete": False}
-            item.ids = (prompt, builder.solution_ids(solution.steps, **more))
+            item.ids = (
+                prompt,
+                builder.solution_ids(solution.steps, complete=solution.complete, as_cut=solution.as_cut),
+            )
+            if not solution.as_cut:
+                item.joiner = builder.added_joiner(solution.steps, complete=solution.complete)
         except ValueError as error:
             item.job.settle(
                 item.index, SolutionResult(refused=f"cannot be read by the PRM ({one_line(error)})")
@@ -226,7 +230,7 @@ class Batcher:
         for item, values in zip(pack, scores, strict=True):
             result = SolutionResult(refused="the PRM's scores are not numbers", tokens=item.num_tokens)
             if all(map(math.isfinite, values)):
-                result = SolutionResult(scores=values, tokens=item.num_tokens)
+                result = SolutionResult(scores=values, tokens=item.num_tokens, joiner=item.joiner)
             self.num_scored += 1
             item.job.settle(item.index, result)
 
