@@ -132,8 +132,9 @@ def main() -> None:
     growing, old, new = [], [], []
     for turn in range(options.rounds + 1):
         seconds, grown = timed(lambda: grow(prompts, engine, tokenizer))
-        first, rows = timed(lambda grown=grown: by_row(grown, plain))
+        # By column first: as in a search, it finds the anchors that growing has noted.
         second, columns = timed(lambda grown=grown: by_column(grown, tokenizer))
+        first, rows = timed(lambda grown=grown: by_row(grown, plain))
         if not turn:
             assert rows.equals(columns)
             continue

@@ -38,6 +38,7 @@ class Branch:
         finish: why it ended; "pruned" where a search gave it up.
         entropies_upper: float32 [n], nats; None when `entropies` is exact, else that is a lower bound.
         forks: positions at which other branches left it.
+        anchors: what `CutRule.anchors` found last, and for what it was asked.
     """
 
     # Not shown: a task's repr shows its result, and branches of branches would be shown over and over.
@@ -51,6 +52,9 @@ class Branch:
     finish: Finish | Literal["pruned"]
     entropies_upper: NDArray[np.float32] | None = None
     forks: list[int] = field(default_factory=list)
+    anchors: tuple[tuple[CutRule, TokenDecoder, frozenset[int]], list[int]] | None = field(
+        default=None, repr=False
+    )
 
     @property
     def stop(self) -> int:
@@ -80,6 +84,13 @@ class CutRule:
 
     def anchors(self, branch: Branch, decoder: TokenDecoder, *, stop_ids: frozenset[int]) -> list[int]:
         """Anchor positions among the branch's own tokens; `stop_ids` are the engine's."""
+        # A search asks while it grows the tree, and again when it cuts it into nodes.
+        asked = (self, decoder, stop_ids)
+        if branch.anchors is None or branch.anchors[0] != asked:
+            branch.anchors = (asked, self._found(branch, decoder, stop_ids))
+        return branch.anchors[1]
+
+    def _found(self, branch: Branch, decoder: TokenDecoder, stop_ids: frozenset[int]) -> list[int]:
         top_ids = np.where(
             branch.logprobs >= branch.runner_up_logprobs, branch.token_ids, branch.runner_up_ids
         )

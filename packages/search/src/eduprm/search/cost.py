@@ -75,5 +75,8 @@ class Meter:
 def _common(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
     """Length of the common prefix."""
     length = min(len(a), len(b))
-    differs = a[:length] != b[:length]
-    return int(differs.argmax()) if differs.any() else length
+    if not length:
+        return 0
+    same = a[:length] == b[:length]
+    first = int(same.argmin())  # the first that differs; 0 as well where none does
+    return length if same[first] else first

@@ -89,7 +89,7 @@ def mark_steps(
         for node in nodes.select(list(NODE_SCHEMA)).iter_rows(named=True):
             parent = node["parent_id"]
             waits = False if parent is None else pending[parent]
-            texts = [decoder.decode([token]) for token in node["token_ids"]]
+            texts = [token_text(token, decoder) for token in node["token_ids"]]
             lines, waits = line_starts(texts, pending=waits)
             unsure = set(low_confidence_anchors(node["logprobs"], threshold=low_logprob))
             anchor = bool(above_threshold(node["entropies"][:1], threshold).any())
