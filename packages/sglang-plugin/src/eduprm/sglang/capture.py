@@ -21,9 +21,9 @@ from torch import Tensor
 from eduprm.entropy import sampled_entropy
 from eduprm.sglang.traces import Run
 
-#: Rows of a tile on a CPU. A step has few rows, and the default of one a tile takes nearly twice as long
-#: (benchmarks/step.py).
-CPU_CHUNK_ROWS = 8
+#: Least rows, and logits, of a tile on a CPU. A step has few rows, and the default of one a tile of a large vocabulary
+#: takes nearly twice as long (benchmarks/step.py).
+CPU_CHUNK_ROWS, CPU_CHUNK_LOGITS = 8, 1 << 15
 
 
 def measure(logits: Tensor, token_ids: Tensor) -> DeviceStep:
@@ -35,7 +35,9 @@ def measure(logits: Tensor, token_ids: Tensor) -> DeviceStep:
         logits: [B, V] next-token logits as the model gave them.
         token_ids: [B] sampled tokens.
     """
-    chunk_rows = CPU_CHUNK_ROWS if logits.device.type == "cpu" else None
+    chunk_rows = None
+    if logits.device.type == "cpu":
+        chunk_rows = max(CPU_CHUNK_ROWS, CPU_CHUNK_LOGITS // logits.shape[-1])
     return DeviceStep(sampled_entropy(logits, token_ids, chunk_rows=chunk_rows))
 
 
