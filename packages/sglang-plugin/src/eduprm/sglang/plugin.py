@@ -170,7 +170,7 @@ def finish_meta_info(
         original(manager, meta_info, state, others, index, finish_reason)
     # SGLang fills the others of a batch with lists of None.
     blocks = [block for block in rows[index] if block is not None] if rows is not None else []
-    custom = _sampling_params(manager, state.obj).get("custom_params")
+    custom = _sampling_params(manager, state.obj).get("custom_params") or {}
     if not asks_params(custom):
         return
     meta_info[PLUGIN_FIELD] = PLUGIN_VERSION
