@@ -111,12 +111,13 @@ def test_what_was_not_committed_is_not_kept():
     assert one.customized_info is None
 
 
-@pytest.mark.parametrize("tokens", [(8,), (9, 9)], ids=["another token", "two tokens"])
+@pytest.mark.parametrize("tokens", [(8,), (8, 9), (9, 9)])
 def test_values_of_a_token_that_was_not_sampled_here_are_null(tokens):
     one = request(*tokens)
     take(one, 0)
-    assert values(one) == {field: [None] * len(tokens) for field in FIELDS}
-    blocks = as_blocks(one.customized_info[TRACE].rows)
+    expected = [1.0 if tokens[0] == 9 else None, None][: len(tokens)]
+    assert values(one)["entropy"] == expected
+    blocks = as_blocks(b"".join(one.customized_info[TRACE][0 : len(tokens)]))
     with pytest.raises(Exception, match="vouches for only a part"):
         decode_fields(blocks, len(tokens))
 
@@ -126,17 +127,51 @@ def test_positions_that_were_not_seen_are_null_and_a_restart_begins_anew():
     take(one, 2)
     assert values(one)["entropy"] == [None, None, 1.0]
     one.output_ids = [9]
-    take(one, 0)
+    take(one, 0)  # begun anew
     assert values(one)["entropy"] == [1.0]
     assert values(one)["runner_up_id"] == [5]
 
 
-def test_a_token_behind_the_end_is_not_kept():
-    one = request(9, 9, finished_len=1)
-    take(one, 0)
-    take(one, 1)
-    assert values(one)["entropy"][:1] == [1.0]
-    assert len(one.customized_info[TRACE].rows) == len(NULL_ROW)
+def batch_step(requests, tokens, emitted=None):
+    """A step that samples `tokens` and commits them to the requests whose token is not None."""
+    starts = [len(one.output_ids) for one in requests]
+    for one, token in zip(requests, tokens, strict=True):
+        if token is not None:
+            one.output_ids.append(token)
+    sampled = emitted or [0 if token is None else token for token in tokens]
+    # The entropy says which step and row it is.
+    batch_step.count += 1
+    floats = torch.tensor([[batch_step.count + row / 10, 0.0, 0.0, 0.0] for row in range(len(tokens))])
+    ids = torch.tensor([[5, 6, token] for token in sampled], dtype=torch.int32)
+    step = HostStep(torch.cat([floats.view(torch.int32), ids], -1))
+    step.take(SimpleNamespace(reqs=list(requests)), starts)
+
+
+def test_requests_that_come_go_wait_and_are_retracted_keep_their_own_rows():
+    batch_step.count = 0
+    a, b, c, silent = request(), request(), request(), request(asks=False)
+    batch_step([a, silent], [1, 1])  # step 1
+    batch_step([a, silent], [2, 1])
+    batch_step([a, b, silent], [3, None, 1])  # b's prompt in chunks
+    batch_step([a, b, silent], [4, 1, 1])
+    batch_step([a, b, silent], [5, 2, 1])
+    first = values(a)
+    batch_step([a, b, silent], [6, 3, 1])
+    batch_step([a, b, silent], [None, 4, 1])  # a had ended: the overlap scheduler computes one step too many
+    batch_step([c, b], [1, 5])
+    batch_step([c], [2])  # b is retracted
+    batch_step([c], [3])
+    batch_step([b, c], [6, 4])  # and comes back in another row
+    batch_step([b, c], [7, 5], emitted=[99, 5])
+    approx = pytest.approx
+    assert first["entropy"] == approx([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert values(a)["entropy"] == approx([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert values(b)["entropy"][:6] == approx([4.1, 5.1, 6.1, 7.1, 8.1, 11.0])
+    assert values(b)["entropy"][6:] == [None]
+    assert values(c)["entropy"] == approx([8.0, 9.0, 10.0, 11.1, 12.1])
+    assert silent.customized_info is None
+    # A part from the middle, as a later answer takes it.
+    assert as_lists(c.customized_info[TRACE][2:4][0])["entropy"] == approx([10.0, 11.1])
 
 
 def test_another_plugin_may_use_the_same_place_and_the_same_step():

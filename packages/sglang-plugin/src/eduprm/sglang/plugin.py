@@ -1,12 +1,12 @@
 """The hooks: who asked, before and after sampling, and what goes into a response.
 
-SGLang calls `register` in each of its processes (entry-point group `sglang.srt.plugins`). Five hooks:
+SGLang calls `register` in each of its processes (entry-point group `sglang.srt.plugins`). Six hooks:
 
 * scheduler, `ForwardBatch.init_new`: notes whether anybody of the batch asked.
 * scheduler, `ModelRunner.sample`: reads the raw logits, a copy of them where sampling changes them (penalties, masks,
   temperature), and hangs the step's values on SGLang's auxiliary output (`capture`). Outside of any CUDA graph.
-* scheduler, `BatchResultProcessor.consume_auxiliary_output`: hands the step its batch without SGLang's list of commits,
-  which cost more than everything else here.
+* scheduler, `snapshot_auxiliary_output_starts` and `consume_auxiliary_output` of its result processor: hand the step
+  its batch without SGLang's list of commits, which cost more than everything else here.
 * tokenizer manager, `_validate_one_request`: takes `return_entropy` for asking, and refuses a request that asks on a
   server which cannot answer.
 * tokenizer manager, `update_request_meta_info`: makes the fields of an answer from the packed values (`values`), leaves
@@ -41,6 +41,7 @@ def register() -> None:
     model, managers = "sglang.srt.model_executor", "sglang.srt.managers.tokenizer_manager.TokenizerManager"
     HookRegistry.register(f"{model}.forward_batch_info.ForwardBatch.init_new", note_asked, HookType.AROUND)
     HookRegistry.register(f"{model}.model_runner.ModelRunner.sample", sample, HookType.AROUND)
+    HookRegistry.register(f"{PROCESSOR}.snapshot_auxiliary_output_starts", note_starts, HookType.AROUND)
     HookRegistry.register(f"{PROCESSOR}.consume_auxiliary_output", consume, HookType.AROUND)
     HookRegistry.register(f"{managers}._validate_one_request", check_request, HookType.BEFORE)
     HookRegistry.register(f"{managers}.update_request_meta_info", finish_meta_info, HookType.AROUND)
@@ -77,6 +78,15 @@ def sample(original: Callable[..., Any], runner: Any, logits_output: Any, forwar
         logits_output.auxiliary_device_output, measure(logits, token_ids)
     )
     return token_ids
+
+
+def note_starts(original: Callable[..., Any], cls: type, batch: Any, result: Any) -> Any:
+    """Hook of `snapshot_auxiliary_output_starts`: the plain lengths, where only this plugin wants them."""
+    from eduprm.sglang.capture import HostStep
+
+    if isinstance(result.auxiliary_host_output, HostStep):
+        return [len(request.output_ids) for request in batch.reqs]
+    return original(cls, batch, result)
 
 
 def consume(original: Callable[..., Any], cls: type, batch: Any, output: Any, output_starts: Any) -> None:
@@ -160,7 +170,7 @@ def finish_meta_info(
         original(manager, meta_info, state, others, index, finish_reason)
     # SGLang fills the others of a batch with lists of None.
     blocks = [block for block in rows[index] if block is not None] if rows is not None else []
-    custom = _sampling_params(manager, state.obj).get("custom_params")
+    custom = _sampling_params(manager, state.obj).get("custom_params") or {}
     if not asks_params(custom):
         return
     meta_info[PLUGIN_FIELD] = PLUGIN_VERSION

@@ -41,6 +41,8 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
         "values",
     ),
     "sglang.srt.managers.scheduler_components.batch_result_processor.SchedulerBatchResultProcessor"
+    ".snapshot_auxiliary_output_starts": ("batch", "result"),
+    "sglang.srt.managers.scheduler_components.batch_result_processor.SchedulerBatchResultProcessor"
     ".consume_auxiliary_output": ("batch", "output", "output_starts"),
     "sglang.srt.managers.tokenizer_manager.TokenizerManager._validate_one_request": ("self", "obj"),
 }
