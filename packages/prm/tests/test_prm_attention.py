@@ -272,3 +272,14 @@ def test_compiling_sharded_weights_is_refused(backbone, builder, make_tree, tmp_
     config = TrainConfig(sharding="fsdp", compile=True, accumulation=2)
     with pytest.raises(ValueError, match="compile is for whole weights"):
         train_prm(backbone, TrainingData([make_tree(1)]), builder, tmp_path / "a", config=config)
+
+
+def test_adapters_over_a_half_precision_base_are_checked_as_they_are_trained(tmp_path):
+    folder = tiny_backbone(tmp_path)
+    for implementation in ("sdpa", VARLEN):
+        model = load_classifier(folder, dtype=torch.bfloat16, attn_implementation=implementation)
+        adapted = add_lora(model, LoraSettings(rank=2), last_layers=None)
+        assert {value.dtype for name, value in adapted.named_parameters() if "lora_" in name} == {
+            torch.float32
+        }
+        check_mask_honoured(unwrap(adapted))

@@ -72,7 +72,7 @@ def check_mask_honoured(model: Any) -> None:
         dtype = torch.bfloat16
     was_training = model.training
     model.eval()
-    # Adapters are float32 over a backbone in half precision: autocast, as in training, brings them together.
+    # Adapters are float32 over a half-precision base: autocast, as in training.
     with torch.autocast(weight.device.type, dtype=dtype, enabled=dtype != torch.float32):
         inputs = attention_inputs({"stops": stops}, implementation=implementation, dtype=dtype)
         output = model.base_model(input_ids=ids, position_ids=positions, use_cache=False, **inputs)

@@ -102,8 +102,10 @@ def attention_inputs(
         return {"attention_mask": tree_mask(stops, implementation=masks, dtype=dtype, causal=causal)}
     check_kernel(stops.device)
     fields = batch if "path_index" in batch else segment_fields(stops.cpu().numpy())
-    tensors = [fields[name].to(stops.device) for name in ("path_index", "query_starts", "path_starts")]
-    for tensor in tensors:
-        torch._dynamo.maybe_mark_dynamic(tensor, 0)  # type: ignore[no-untyped-call]
-    segments = PathSegments(*tensors, fields["longest_query"], fields["longest_path"])
+    index, queries, paths = (
+        fields[name].to(stops.device) for name in ("path_index", "query_starts", "path_starts")
+    )
+    for tensor in (index, queries, paths):  # compiled layers take any number of keys and of segments
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)
+    segments = PathSegments(index, queries, paths, fields["longest_query"], fields["longest_path"])
     return {"attention_mask": None, "tree_segments": segments}

@@ -47,18 +47,18 @@ def plan_segments(stops: np.ndarray) -> SegmentPlan:
     """
     width = stops.shape[1]
     index = np.arange(width)
-    paths, starts, sizes = [], [], []
+    paths, starts = [], []
     for row, line in enumerate(stops):
-        ends = np.unique(np.append(line, width))
-        begins = np.concatenate([[0], ends[:-1]])
-        ancestor = (index < begins[:, None]) & (line > begins[:, None])
-        own = (index >= begins[:, None]) & (index < ends[:, None])
-        seen = ancestor | own
-        paths.append(np.nonzero(seen)[1] + row * width)
-        sizes.append(seen.sum(axis=1))
-        starts.append(begins + row * width)
-    query_starts = np.append(np.concatenate(starts), stops.size).astype(np.int32)
-    path_sizes = np.concatenate(sizes)
+        ends = np.unique(np.append(line, width)).tolist()
+        path = index[:0]
+        for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+            path = np.concatenate(
+                (path[line[path] > begin], index[begin:end])
+            )  # what has stopped stays unseen
+            paths.append(path + row * width)
+            starts.append(begin + row * width)
+    query_starts = np.array([*starts, stops.size], dtype=np.int32)
+    path_sizes = np.array([len(path) for path in paths])
     return SegmentPlan(
         path_index=np.concatenate(paths),
         query_starts=query_starts,
