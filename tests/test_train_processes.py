@@ -53,7 +53,7 @@ def prepared(tmp_path_factory) -> tuple[Path, list[str]]:
     code = (
         "import sys; sys.path.insert(0, 'apps/train')\n"
         "from pathlib import Path\n"
-        "from eduprm.bench.command_line import load_settings\n"
+        "from eduprm.core.command_line import load_settings\n"
         "from train_app.run_folder import RunFolder, stage_settings\n"
         "from train_app.settings import TrainSettings\n"
         "chosen = stage_settings(load_settings(TrainSettings, sys.argv[2:]))\n"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eduprm.bench.command_line import UsageError, load_settings, quiet_libraries
+from eduprm.core.command_line import UsageError, load_settings, quiet_libraries
 from eduprm.prm.processes import is_first_process, num_processes, share
 from train_app.progress import UnfinishedError, say
 from train_app.run_folder import RunFolder, stage_settings

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from eduprm.bench.command_line import UsageError, quoted
+from eduprm.core.command_line import UsageError, quoted
 from eduprm.forest import atomic_write_bytes, sweep_temporaries
 from train_app.settings import STAGES, TrainSettings
 

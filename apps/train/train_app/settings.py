@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from eduprm.bench.command_line import CommandSettings
+from eduprm.core.command_line import CommandSettings
 from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search import STEPS_MODEL, Budget, EduSampling, PolicySettings
 from eduprm.search.sglang import EntropyKind, RetrySettings

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.bench.command_line import UsageError
+from eduprm.core.command_line import UsageError
 from eduprm.forest import write_shard
 from eduprm.prm import InputBuilder, ProcessRewardModel, StepCut, TrainResult, labelled_trees, train_prm
 from eduprm.prm.processes import num_processes

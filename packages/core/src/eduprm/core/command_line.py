@@ -1,7 +1,7 @@
 """Command lines from settings models: flags first, then the TOML file that `--config` names, then defaults.
 
 For the apps. A mistake is answered by one line per setting that names the flag, what was expected and what came, never
-by a traceback. Knows pydantic-settings (extra `apps`) and nothing of what is set; imports neither torch nor polars.
+by a traceback. Knows pydantic-settings (extra `cli`) and nothing of what is set; imports neither torch nor polars.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
-_MAX_QUOTED_CHARS = 60
-
-
-class UsageError(Exception):
-    """The command cannot be carried out as it was given; the text is what the user should read."""
+from eduprm.core.errors import UsageError as UsageError
+from eduprm.core.errors import first_line as first_line
+from eduprm.core.errors import quoted as quoted
 
 
 def quiet_libraries() -> None:
@@ -102,24 +100,6 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config: {path} is not valid TOML: {first_line(error)}") from None
     return _underscored(values)
-
-
-def quoted(value: object) -> str:
-    r"""A value out of a file, made safe and short: `repr`, cut in the middle.
-
-    Examples:
-        >>> quoted("a\x1b[31m")
-        "'a\\x1b[31m'"
-    """
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    half = _MAX_QUOTED_CHARS // 2
-    return text if len(text) <= _MAX_QUOTED_CHARS else f"{text[:half]}…{text[-half + 1 :]}"
-
-
-def first_line(error: object) -> str:
-    """First line of an error's text, or its type if it has none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _underscored(values: dict[str, Any]) -> dict[str, Any]:
