@@ -142,7 +142,7 @@ class TrainSettings(CommandSettings):
     seed: int = Field(0, ge=0, description="of problems, samples, training and bootstrap")
     only: list[Stage] = Field(
         [],
-        description="run only these stages (problems, search, label, prm, score, report); none: all",
+        description="run only these stages (problems, search, label, prm, score, report); not given: all",
     )
     rerun: list[Stage] = Field([], description="do these stages again, with what follows from them")
     shard_problems: int = Field(

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
+from eduprm.core.arguments import plain_arguments, without_none
 from eduprm.core.errors import UsageError as UsageError
 from eduprm.core.errors import first_line as first_line
 from eduprm.core.errors import quoted as quoted
@@ -75,10 +76,11 @@ def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
         SystemExit: for --help.
     """
     recipe: dict[str, Any] = {}
-    path = _config_path(arguments)
+    given, cleared = plain_arguments(settings, arguments)
+    path = _config_path(given)
     try:
-        recipe = {} if path is None else read_toml(path)
-        return CliApp.run(settings, cli_args=list(arguments), **recipe)
+        recipe = {} if path is None else without_none(settings, read_toml(path))
+        return CliApp.run(settings, cli_args=given, **_merged(recipe, cleared))
     except ValidationError as error:
         lines = [_error_line(item, settings, recipe, path) for item in error.errors()]
         raise UsageError("\n".join(dict.fromkeys(lines))) from None
@@ -88,7 +90,7 @@ def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file: dashes in names read as underscores, and "none" (TOML has no null) as None.
+    """The tables of a TOML file, dashes in names read as underscores.
 
     Raises:
         UsageError: no such file, or not TOML.
@@ -106,17 +108,23 @@ def _underscored(values: dict[str, Any]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
-        read[name] = _underscored(value) if isinstance(value, dict) else None if value == "none" else value
+        read[name] = _underscored(value) if isinstance(value, dict) else value
     return read
 
 
+def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = dict(values)
+    for name, value in over.items():
+        inner = both.get(name)
+        both[name] = (
+            _merged(inner if isinstance(inner, dict) else {}, value) if isinstance(value, dict) else value
+        )
+    return both
+
+
 def _config_path(arguments: Sequence[str]) -> Path | None:
-    for index, argument in enumerate(arguments):
-        if argument == "--config" and index + 1 < len(arguments):
-            return Path(arguments[index + 1])
-        if argument.startswith("--config="):
-            return Path(argument.partition("=")[2])
-    return None
+    named = [argument for argument in arguments if argument.startswith("--config=")]
+    return Path(named[-1].partition("=")[2]) if named else None
 
 
 def _error_line(item: Any, settings: type[CommandSettings], recipe: dict[str, Any], path: Path | None) -> str:
