@@ -44,7 +44,7 @@ def checked_steps(steps: Sequence[str]) -> list[str]:
         >>> checked_steps(("2 * 3 = 6", "#### 6"))
         ['2 * 3 = 6', '#### 6']
     """
-    if isinstance(steps, str) or len(steps) == 0:
+    if isinstance(steps, str) or not hasattr(steps, "__len__") or len(steps) == 0:
         raise ValueError(f"expected a non-empty list of steps, got {steps!r}")
     for index, step in enumerate(steps):
         if not isinstance(step, str):
@@ -56,6 +56,22 @@ def checked_steps(steps: Sequence[str]) -> list[str]:
                 f"expected text in step {index}, got half a surrogate pair at character {error.start}"
             ) from None
     return list(steps)
+
+
+def checked_problem(problem: str) -> str:
+    """Return the problem.
+
+    Raises:
+        ValueError: it is no string.
+
+    Examples:
+        >>> checked_problem(None)
+        Traceback (most recent call last):
+        ValueError: expected the problem to be a string, got NoneType
+    """
+    if not isinstance(problem, str):
+        raise ValueError(f"expected the problem to be a string, got {type(problem).__name__}")
+    return problem
 
 
 class InputBuilder:
@@ -99,7 +115,7 @@ class InputBuilder:
 
     def prompt_ids(self, problem: str) -> list[int]:
         """Return the ids before the first step."""
-        text = self.format.render(problem)
+        text = self.format.render(checked_problem(problem))
         if self.format.kind == "chat":
             turns = [] if self.format.system is None else [{"role": "system", "content": self.format.system}]
             turns.append({"role": "user", "content": text})

@@ -19,7 +19,7 @@ import torch
 from eduprm.prm.attention import check_backbone, context_tokens
 from eduprm.prm.config import InputFormat
 from eduprm.prm.data import TokenSource, forest_trees
-from eduprm.prm.inputs import InputBuilder, StepBuilder
+from eduprm.prm.inputs import InputBuilder, StepBuilder, checked_problem
 from eduprm.prm.model import load_classifier, packed_logits, read_input_format, to_tensors
 from eduprm.prm.packing import choose_rows, group_by_length, pack_rows
 from eduprm.prm.tree import TokenTree, build_tree, split_tree
@@ -116,11 +116,13 @@ class ProcessRewardModel:
             ValueError: as `score`, naming the solution's index.
         """
         items = []
-        for index, (problem, steps) in enumerate(solutions):
+        for index, pair in enumerate(solutions):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ValueError(f"solution {index}: expected a pair of problem and steps, got {pair!r:.60}")
+            problem, steps = pair
             try:
-                items.append(
-                    (self.builder.prompt_ids(problem), self.builder.solution_ids(steps, complete=complete))
-                )
+                prompt = self.builder.prompt_ids(checked_problem(problem))
+                items.append((prompt, self.builder.solution_ids(steps, complete=complete)))
             except ValueError as error:
                 raise ValueError(f"solution {index}: {error}") from error
         return self.score_ids(items)
