@@ -134,8 +134,10 @@ def _logits(rows: Tensor, weight: Tensor) -> Tensor:
 
 
 def _check(hidden: Tensor, weight: Tensor, bias: Tensor | None, tile_elements: int, *, least: int) -> None:
-    for name, tensor in (("hidden", hidden), ("weight", weight), *([] if bias is None else [("bias", bias)])):
-        check_tensor(tensor, name)
+    check_tensor(hidden, "hidden")
+    check_tensor(weight, "weight")
+    if bias is not None:
+        check_tensor(bias, "bias")
     if hidden.ndim == 0 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"expected hidden [..., D] and weight [V, D], got {tuple(hidden.shape)} and {tuple(weight.shape)}"
