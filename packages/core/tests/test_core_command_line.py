@@ -100,6 +100,13 @@ def test_none_is_taken_wherever_a_setting_may_be_none():
     assert load("--limit", "None").limit is None
 
 
+def test_a_switch_takes_no_word_that_is_not_its_own():
+    assert load("--part.add-bos", "--seed", "2").part.add_bos is True
+    assert load("--no-part.add-bos").part.add_bos is False
+    with pytest.raises(UsageError, match="unrecognized arguments: more"):
+        load("--part.add-bos", "more")
+
+
 def test_none_stays_a_word_where_it_is_a_choice():
     settings = load("--cut", "none", "--part.sharding", "none")
     assert (settings.cut, settings.part.sharding) == ("none", "none")

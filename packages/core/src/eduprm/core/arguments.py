@@ -51,7 +51,8 @@ def plain_arguments(settings: type[BaseModel], arguments: Sequence[str]) -> tupl
             break
         flag, sign, value = word.partition("=")
         kind = _type_of(settings, flag)
-        if kind is None:
+        cleared_next = (value if sign else "".join(left[:1])) in _NONE
+        if kind is None or (_takes_no_value(kind) and not cleared_next):
             words.append(("", [word]))
             continue
         given = [value] if sign else _taken(left, many=_is_list(kind))
@@ -120,7 +121,7 @@ def _tree(flags: dict[str, None]) -> dict[str, Any]:
 
 
 def _type_of(settings: type[BaseModel], flag: str) -> Any:
-    """Type of the setting that a flag names; None if it names none, or one that takes no value but its flag."""
+    """Type of the setting that a flag names; None if it names none."""
     if not flag.startswith("--"):
         return None
     kind: Any = settings
@@ -128,8 +129,12 @@ def _type_of(settings: type[BaseModel], flag: str) -> Any:
         kind = _field_type(_part(kind), name.replace("-", "_"))
         if kind is None:
             return None
-    bare = bool in _alternatives(kind) or _part(kind) is not None
-    return None if bare and not _may_be_none(kind) else kind
+    return kind
+
+
+def _takes_no_value(kind: Any) -> bool:
+    """Whether its flag stands alone, as that of a switch, or cannot be given, as that of a part."""
+    return bool in _alternatives(kind) or _part(kind) is not None
 
 
 def _field_type(model: Any, name: str) -> Any:
