@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "apps" / "bench"))
 from bench_app.sampling.settings import SamplingSettings  # noqa: E402
 from bench_app.sampling.store import Store  # noqa: E402
 
-from eduprm.bench.command_line import UsageError, load_settings  # noqa: E402
+from eduprm.core.command_line import UsageError, load_settings  # noqa: E402
 
 SMALL = ROOT / "apps" / "bench" / "recipes" / "sampling-small.toml"
 

@@ -53,12 +53,15 @@ def prepared(tmp_path_factory) -> tuple[Path, list[str]]:
     code = (
         "import sys; sys.path.insert(0, 'apps/train')\n"
         "from pathlib import Path\n"
-        "from eduprm.bench.command_line import load_settings\n"
+        "from eduprm.core.command_line import load_settings\n"
         "from train_app.run_folder import RunFolder, stage_settings\n"
+        "from train_app.versions import stage_versions\n"
         "from train_app.settings import TrainSettings\n"
-        "chosen = stage_settings(load_settings(TrainSettings, sys.argv[2:]))\n"
+        "settings = load_settings(TrainSettings, sys.argv[2:])\n"
+        "chosen = stage_settings(settings)\n"
         "run = RunFolder(Path(sys.argv[1]))\n"
-        f"for stage in {STAGES}: run.finish(stage, chosen[stage], {{}})\n"
+        "versions = stage_versions(settings)\n"
+        f"for stage in {STAGES}: run.begin(stage, chosen[stage], versions[stage]); run.finish(stage, {{}})\n"
     )
     for name in ("one", "two"):
         subprocess.run([sys.executable, "-c", code, str(folder / name), *flags], cwd=ROOT, check=True)

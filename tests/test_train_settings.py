@@ -20,13 +20,13 @@ def _app_on_path(monkeypatch):
 def load(*arguments: str):
     from train_app.settings import TrainSettings
 
-    from eduprm.bench.command_line import load_settings
+    from eduprm.core.command_line import load_settings
 
     return load_settings(TrainSettings, arguments)
 
 
 def refusal(*arguments: str) -> str:
-    from eduprm.bench.command_line import UsageError
+    from eduprm.core.command_line import UsageError
 
     with pytest.raises(UsageError) as caught:
         load(*arguments)

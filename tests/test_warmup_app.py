@@ -17,7 +17,7 @@ from warmup_app.examples import cut_batches, make_examples  # noqa: E402
 from warmup_app.settings import WarmupSettings  # noqa: E402
 from warmup_app.training import usable_checkpoint  # noqa: E402
 
-from eduprm.bench.command_line import load_settings  # noqa: E402
+from eduprm.core.command_line import load_settings  # noqa: E402
 from eduprm.policy import adapter_folder  # noqa: E402
 
 

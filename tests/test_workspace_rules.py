@@ -1,17 +1,15 @@
-"""Rules of the workspace that no tool checks: who may import whom, and what may not be committed."""
+"""Rules of the workspace that no tool checks: what may not be committed, and links that lead nowhere."""
 
 from __future__ import annotations
 
 import ast
 import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = sorted(path.parent.name for path in (ROOT / "packages").glob("*/pyproject.toml"))
 
 
 def tracked() -> list[Path]:
@@ -19,51 +17,6 @@ def tracked() -> list[Path]:
     if done.returncode:
         pytest.skip("not a git checkout")
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
-
-
-def imported_siblings(package: str) -> set[str]:
-    found: set[str] = set()
-    for path in (ROOT / "packages" / package / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found.add(node.module)
-            elif isinstance(node, ast.Import):
-                found.update(alias.name for alias in node.names)
-    return {name.split(".")[1] for name in found if name.startswith("eduprm.")} - {module_name(package)}
-
-
-def module_name(package: str) -> str:
-    """Name under `eduprm` of what a folder of packages/ holds."""
-    settings = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())
-    return settings["tool"]["uv"]["build-backend"]["module-name"].removeprefix("eduprm.")
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_imports_only_siblings_that_it_declares(package):
-    project = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())["project"]
-    extras = project.get("optional-dependencies", {}).values()
-    declared = [*project["dependencies"], *(line for extra in extras for line in extra)]
-    names = {re.match(r"eduprm-(\w+)", line)[1] for line in declared if line.startswith("eduprm-")}
-    assert imported_siblings(package) <= names
-
-
-def test_dependencies_point_one_way():
-    level = {
-        "entropy": 0,
-        "segment": 0,
-        "forest": 0,
-        "policy": 0,
-        "search": 1,
-        "label": 1,
-        "prm": 1,
-        "report": 1,
-        "sglang": 1,
-        "bench": 2,
-        "serve": 3,
-    }
-    for package in PACKAGES:
-        for other in imported_siblings(package):
-            assert level[other] < level[module_name(package)], f"{package} imports {other}"
 
 
 def test_only_the_lock_file_names_a_package_registry():

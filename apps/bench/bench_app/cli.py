@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from eduprm.bench.command_line import CommandSettings, UsageError, load_settings
+from eduprm.core.command_line import CommandSettings, UsageError, load_settings
 
 EXIT_FINE, EXIT_UNUSABLE, EXIT_SOME_REJECTED, EXIT_STOPPED = 0, 2, 3, 130
 

@@ -23,8 +23,6 @@ from rich.console import Console
 from bench_app.progress import RowsProgress, busy
 from bench_app.settings import StepSettings
 from bench_app.training import training_problems
-from eduprm.bench.command_line import UsageError, first_line
-from eduprm.bench.prm_folder import find_prm, folder_digest
 from eduprm.bench.steps import (
     BenchFileError,
     Items,
@@ -34,7 +32,9 @@ from eduprm.bench.steps import (
     find_overlap,
     score_items,
 )
+from eduprm.core.command_line import UsageError, first_line
 from eduprm.forest import atomic_write_bytes, sweep_temporaries
+from eduprm.prm.prm_folder import find_prm, folder_digest
 
 _COMPUTING = ("eduprm-prm", "torch", "transformers", "tokenizers")
 errors = Console(stderr=True, highlight=False)

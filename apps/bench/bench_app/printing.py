@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench_app.job import Scored, errors
-from eduprm.bench.command_line import quoted
+from eduprm.core.command_line import quoted
 
 _SHOWN = 5
 

@@ -10,10 +10,10 @@ from bench_app.job import output_folder, readable, score, take, working_in, writ
 from bench_app.page import Column, Row, write_bench_page
 from bench_app.printing import print_paths, print_rejected, print_summary, print_undefined
 from bench_app.settings import ProcessBenchSettings
-from eduprm.bench.command_line import UsageError
 from eduprm.bench.steps import choose_threshold, evaluate_processbench, predict_first_wrong, read_processbench
 from eduprm.bench.steps.processbench import MEAN, floor_predictions
 from eduprm.bench.steps.table import processbench_table
+from eduprm.core.command_line import UsageError
 
 _NEVER = -2  # a prediction that is no label
 _FALLBACK = 0.5

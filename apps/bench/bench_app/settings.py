@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from eduprm.bench.command_line import CommandSettings
+from eduprm.core.command_line import CommandSettings
 from eduprm.prm.published import FormatName, StepMarks
 
 
@@ -29,7 +29,7 @@ class StepSettings(CommandSettings):
         description="folder of report, rows and scores; none: runs/bench/<command>-<last two names of the PRM's path>",
     )
     parts: tuple[str, ...] = Field(
-        (), description="take only these subsets (prmbench: classes of error); none: all"
+        (), description="take only these subsets (prmbench: classes of error); not given: all"
     )
     limit: int | None = Field(
         None, ge=1, description="take only so many rows of each, drawn by a hash of their ids; none: all"

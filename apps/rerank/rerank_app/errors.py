@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from eduprm.bench.command_line import UsageError, first_line, quoted
+from eduprm.core.command_line import UsageError, first_line, quoted
 
 __all__ = [
     "EXIT_FINE",

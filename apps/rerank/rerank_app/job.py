@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from eduprm.bench.prm_folder import file_digest, folder_digest
+from eduprm.prm.prm_folder import file_digest, folder_digest
 from rerank_app.errors import EXIT_FINE, EXIT_SOME_REJECTED, Rejection, UsageError, first_line
 from rerank_app.files import SolutionsFile
 from rerank_app.index import Chunk, Counts, Index

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from eduprm.bench.prm_folder import find_prm, folder_digest
+from eduprm.prm.prm_folder import find_prm, folder_digest
 from rerank_app.errors import UsageError, first_line
 from rerank_app.settings import Settings
 

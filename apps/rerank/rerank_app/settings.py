@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from eduprm.bench import command_line
-from eduprm.bench.command_line import CommandSettings
+from eduprm.core import command_line
+from eduprm.core.command_line import CommandSettings
 from eduprm.prm import StepCut
 from eduprm.prm.published import FormatName, StepMarks
 

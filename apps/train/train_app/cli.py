@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eduprm.bench.command_line import UsageError, load_settings, quiet_libraries
+from eduprm.core.command_line import UsageError, load_settings, quiet_libraries
 from eduprm.prm.processes import is_first_process, num_processes, share
 from train_app.progress import UnfinishedError, say
 from train_app.run_folder import RunFolder, stage_settings
@@ -47,11 +47,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(settings: TrainSettings, folder: RunFolder) -> None:
-    chosen = stage_settings(settings)
+    from train_app.versions import stage_versions
+
+    chosen, versions = stage_settings(settings), stage_versions(settings)
     _forget(settings, folder)
     wanted = settings.only or STAGES
     for stage in STAGES:
-        folder.check(stage, chosen[stage])
+        folder.check(stage, chosen[stage], versions[stage])
     quiet_libraries()
     began = time.monotonic()
     _write_config(settings, folder)
@@ -62,14 +64,15 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
         if missing:
             raise UsageError(f"--only: stage {stage!r} needs {', '.join(missing)} first; leave --only out")
         if folder.is_done(stage):
-            say(f"{stage}: done before")
+            unknown = "" if "versions" in folder.facts(stage) else ", by versions that were not recorded"
+            say(f"{stage}: done before{unknown}")
             share(False)
             continue
         started = time.monotonic()
-        folder.begin(stage, chosen[stage])
+        folder.begin(stage, chosen[stage], versions[stage])
         share(True)
         facts = _function(stage)(settings, folder)
-        folder.finish(stage, chosen[stage], {**facts, "seconds": round(time.monotonic() - started, 1)})
+        folder.finish(stage, {**facts, "seconds": round(time.monotonic() - started, 1)})
     say(f"all stages done in {time.monotonic() - began:.0f} s")
     if num_processes() == 1 and folder.is_done("report"):
         from train_app.report import show
@@ -127,5 +130,6 @@ def _function(stage: str) -> _StageFunction:
 
 def _write_config(settings: TrainSettings, folder: RunFolder) -> None:
     from eduprm.bench.surroundings import surroundings
+    from train_app.versions import append_provenance
 
-    folder.write_json("config.json", {"settings": settings.model_dump(mode="json"), **surroundings()})
+    append_provenance(folder, {"settings": settings.model_dump(mode="json"), **surroundings()})

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.bench.command_line import UsageError
+from eduprm.core.command_line import UsageError
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
 from eduprm.label import check_gold, get_grader, grade_leaves, label_forest
 from eduprm.search import PolicyTokenizer

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from eduprm.bench import make_split, messages_for, style_for
-from eduprm.bench.command_line import UsageError
 from eduprm.bench.tasks import part_of
+from eduprm.core.command_line import UsageError
 from eduprm.forest import (
     PROBLEM_SCHEMA,
     ForestError,

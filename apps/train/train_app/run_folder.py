@@ -1,6 +1,6 @@
 """The run folder: where each stage's files are, which stages are done, and with which settings.
 
-    config.json            resolved settings, versions, commit, hardware
+    config.json            resolved settings, versions, commit, hardware of the last start, and of all earlier ones
     problems.parquet       problems with the prompts that the policy was given
     rejected/              problems and rows that were set aside, with the reason
     forest/SPLIT-N.parquet trees, a shard of problems each
@@ -11,10 +11,10 @@
     metrics.json, figures/ the result
     report.html            the same to look at, with every tree
     solutions.jsonl        the held-out EDU solutions, as a file for apps/rerank
-    stages/                one record a stage: settings, and what it took once it is done
+    stages/                one record a stage: settings, versions, and what it took once it is done
 
-A stage's record is written before its first file (with its settings) and again when all its files are there. Files
-are written atomically, so a killed run leaves whole shards and nothing else.
+A stage's record is written before its first file (with settings and versions) and again when all its files are there.
+Files are written atomically, so a killed run leaves whole shards and nothing else.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from eduprm.bench.command_line import UsageError, quoted
+from eduprm.core.command_line import UsageError, quoted
 from eduprm.forest import atomic_write_bytes, sweep_temporaries
 from train_app.settings import STAGES, TrainSettings
 
@@ -98,37 +98,43 @@ class RunFolder:
         record = self._record(stage)
         return bool(record and record["done"])
 
-    def check(self, stage: str, settings: dict[str, Any]) -> None:
-        """Refuse to mix: files of a stage that was begun with other settings.
+    def check(self, stage: str, settings: dict[str, Any], versions: dict[str, str]) -> None:
+        """Refuse to mix: files of a stage that was begun with other settings, or by other versions of what computes it.
+
+        A finished stage whose record names no versions is older than such records, and taken as it is.
 
         Raises:
-            UsageError: names the setting, its two values and the way out.
+            UsageError: names the setting or package, its two values and the way out.
         """
         record = self._record(stage)
-        if record is None or record["settings"] == settings:
+        if record is None:
             return
-        old = record["settings"]
-        changed = [
-            f"{key} was {quoted(old.get(key))}, is now {quoted(settings.get(key))}"
-            for key in sorted({*old, *settings})
-            if old.get(key) != settings.get(key)
-        ]
-        raise UsageError(
-            f"--run: {self.root} holds stage {stage!r} made with other settings: {'; '.join(changed)}. "
-            f"Give --rerun {stage} to do it again, or another --run"
-        )
+        if changed := _changes(record["settings"], settings, show=quoted):
+            raise UsageError(
+                f"--run: {self.root} holds stage {stage!r} made with other settings: {changed}. "
+                f"Give --rerun {stage} to do it again, or another --run"
+            )
+        old = record.get("versions")
+        if old is None and record["done"]:
+            return
+        if changed := _changes(old or {}, versions, show=lambda value: str(value or "not recorded")):
+            raise UsageError(
+                f"--run: {self.root} holds stage {stage!r} made by other versions: {changed}. Install those, "
+                f"give --rerun {stage} to do it and what follows again, or another --run"
+            )
 
-    def begin(self, stage: str, settings: dict[str, Any]) -> None:
-        """Note the settings before the stage's first file."""
+    def begin(self, stage: str, settings: dict[str, Any], versions: dict[str, str]) -> None:
+        """Note settings and versions before the stage's first file."""
         if self._record(stage) is None:
-            self.write_json(f"stages/{stage}.json", {"done": False, "settings": settings})
+            record = {"done": False, "settings": settings, "versions": versions}
+            self.write_json(f"stages/{stage}.json", record)
 
-    def finish(self, stage: str, settings: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Note that the stage has all its files."""
-        self.write_json(f"stages/{stage}.json", {"done": True, "settings": settings, **facts})
+    def finish(self, stage: str, facts: dict[str, Any]) -> None:
+        """Note that the stage has all its files; it was begun before."""
+        self.write_json(f"stages/{stage}.json", {**self.facts(stage), **facts, "done": True})
 
     def facts(self, stage: str) -> dict[str, Any]:
-        """What `finish` was given for a stage; empty if it is not done."""
+        """A stage's record, with what `finish` was given; empty if it was not begun."""
         return self._record(stage) or {}
 
     def clear(self, stage: str) -> None:
@@ -175,6 +181,14 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     for stage in ("problems", "search", "prm", "report"):
         chosen[stage]["seed"] = settings.seed
     return {stage: _flat(chosen[stage]) for stage in STAGES}
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], *, show: Callable[[Any], str]) -> str:
+    return "; ".join(
+        f"{key} was {show(old.get(key))}, is now {show(new.get(key))}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    )
 
 
 def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:

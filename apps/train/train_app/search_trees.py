@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.bench.command_line import UsageError
+from eduprm.core.command_line import UsageError
 from eduprm.forest import token_counts
 from eduprm.search import EngineMismatchError, PolicyTokenizer
 from eduprm.search.grow import Grown, Growth, Job, collect, grow_trees, trees_at_once

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from eduprm.bench.command_line import CommandSettings
+from eduprm.core.command_line import CommandSettings
 from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search import STEPS_MODEL, Budget, EduSampling, PolicySettings
 from eduprm.search.sglang import EntropyKind, RetrySettings
@@ -186,7 +186,7 @@ class TrainSettings(CommandSettings):
     seed: int = Field(0, ge=0, description="of problems, samples, training and bootstrap")
     only: list[Stage] = Field(
         [],
-        description="run only these stages (problems, search, label, prm, score, report); none: all",
+        description="run only these stages (problems, search, label, prm, score, report); not given: all",
     )
     rerun: list[Stage] = Field([], description="do these stages again, with what follows from them")
     shard_problems: int = Field(

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from eduprm.bench import messages_for
-from eduprm.bench.command_line import UsageError
+from eduprm.core.command_line import UsageError
 from eduprm.bench.prompts import STEPS
 from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eduprm.bench.command_line import UsageError, load_settings
+from eduprm.core.command_line import UsageError, load_settings
 from eduprm.forest import atomic_write_bytes
 from warmup_app.settings import WarmupSettings
 

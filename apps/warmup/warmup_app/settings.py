@@ -8,8 +8,8 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from eduprm.bench.command_line import CommandSettings
 from eduprm.bench.prompts import STEPS
+from eduprm.core.command_line import CommandSettings
 from eduprm.search import BUNDLED_MODEL
 
 

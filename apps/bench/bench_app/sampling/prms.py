@@ -19,7 +19,7 @@ from bench_app.sampling.grow import Trees
 from bench_app.sampling.settings import Kind
 from bench_app.sampling.store import content_hash, frame_hash
 from bench_app.sampling.world import World
-from eduprm.bench.command_line import UsageError
+from eduprm.core.command_line import UsageError
 from eduprm.forest import atomic_write_bytes, topology
 from eduprm.search import derive_seed, resolve_model
 

@@ -28,8 +28,8 @@ from bench_app.sampling.prms import Prm, train_prms
 from bench_app.sampling.settings import STAGES, SamplingSettings
 from bench_app.sampling.training import RULE_OF, TrainingSets, make_training_sets
 from bench_app.sampling.world import World
-from eduprm.bench.command_line import UsageError, quiet_libraries
 from eduprm.bench.grid import GRID_SCHEMA
+from eduprm.core.command_line import UsageError, quiet_libraries
 from eduprm.forest import write_table
 
 _GOLD_SOLUTIONS = (

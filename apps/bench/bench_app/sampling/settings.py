@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from eduprm.bench.command_line import CommandSettings
+from eduprm.core.command_line import CommandSettings
 from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search import STEPS_MODEL, PolicySettings
 

@@ -21,7 +21,7 @@ from bench_app.sampling.grow import Trees, grown, marked
 from bench_app.sampling.rollouts import StepKey, rollout_shares
 from bench_app.sampling.settings import Kind
 from bench_app.sampling.world import World
-from eduprm.bench.command_line import UsageError
+from eduprm.core.command_line import UsageError
 from eduprm.entropy.calibrate import calibrate_threshold
 from eduprm.forest import leaf_paths
 from eduprm.label import label_forest

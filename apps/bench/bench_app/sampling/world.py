@@ -17,10 +17,10 @@ from bench_app.progress import say
 from bench_app.sampling.settings import SamplingSettings
 from bench_app.sampling.store import Store, content_hash
 from eduprm.bench import make_split, messages_for, style_for
-from eduprm.bench.command_line import UsageError
-from eduprm.bench.prm_folder import folder_digest
+from eduprm.core.command_line import UsageError
 from eduprm.forest import PROBLEM_SCHEMA, leaf_paths
 from eduprm.label import get_grader, grade_leaves
+from eduprm.prm.prm_folder import folder_digest
 from eduprm.search import PolicyTokenizer, resolve_model
 
 if TYPE_CHECKING:

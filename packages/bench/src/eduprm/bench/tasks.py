@@ -189,7 +189,7 @@ def _create_dataset() -> Callable[..., Any]:
         from reasoning_gym import create_dataset
     except ImportError as error:
         raise ImportError(
-            "problems are made by reasoning-gym, which is not installed: pip install 'eduprm-bench[reasoning-gym]'"
+            "problems are made by reasoning-gym, which is not installed: install the extra eduprm-bench[reasoning-gym]"
         ) from error
     return create_dataset
 

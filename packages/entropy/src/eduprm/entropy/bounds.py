@@ -69,7 +69,7 @@ def entropy_bounds(
         >>> round(lower.item(), 6) == round(upper.item(), 6) == round(math.log(2), 6)
         True
     """
-    logprobs = torch.as_tensor(top_logprobs).to(torch.float64)
+    logprobs = _as_tensor(top_logprobs)
     num_known = _check(logprobs, vocab_size, tolerance)
     num_rest = vocab_size - num_known
     slack = tolerance * logprobs.abs().clamp(min=1.0)
@@ -120,7 +120,33 @@ def _rest_upper(rest_low: Tensor, rest_high: Tensor, num_rest: int) -> Tensor:
     return _term(rest) + rest * math.log(num_rest)
 
 
+def _as_tensor(top_logprobs: object) -> Tensor:
+    try:
+        return torch.as_tensor(top_logprobs).to(torch.float64)
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(
+            "expected top_logprobs as a tensor or lists of numbers, k in each, "
+            f"got {_fault(top_logprobs, 'top_logprobs')}"
+        ) from None
+
+
+def _fault(value: object, place: str) -> str:
+    """The first thing in nested lists that is no number, with its place."""
+    if not isinstance(value, list | tuple):
+        return f"{type(value).__name__} for {place}"
+    for index, inner in enumerate(value):
+        if isinstance(inner, list | tuple):
+            found = _fault(inner, f"{place}[{index}]")
+            if not found.startswith("lists"):
+                return found
+        elif not isinstance(inner, int | float):
+            return f"{type(inner).__name__} at {place}[{index}]"
+    return "lists of several lengths"
+
+
 def _check(logprobs: Tensor, vocab_size: int, tolerance: float) -> int:
+    if not hasattr(vocab_size, "__index__"):
+        raise TypeError(f"expected vocab_size as a whole number, got {type(vocab_size).__name__}")
     if logprobs.ndim == 0 or not 1 <= logprobs.shape[-1] <= vocab_size:
         raise ValueError(
             f"expected top_logprobs [..., k] with 1 <= k <= vocab_size = {vocab_size}, got {tuple(logprobs.shape)}"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from eduprm.entropy.chunked import chunked_pieces
-from eduprm.entropy.logits import EntropyTop2
+from eduprm.entropy.logits import EntropyTop2, check_tensor
 from eduprm.entropy.pieces import Pieces, RowStats, finish
 
 TILE_ELEMENTS = 1 << 22  # logits held at once: 16 MiB in float32
@@ -134,6 +134,10 @@ def _logits(rows: Tensor, weight: Tensor) -> Tensor:
 
 
 def _check(hidden: Tensor, weight: Tensor, bias: Tensor | None, tile_elements: int, *, least: int) -> None:
+    check_tensor(hidden, "hidden")
+    check_tensor(weight, "weight")
+    if bias is not None:
+        check_tensor(bias, "bias")
     if hidden.ndim == 0 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"expected hidden [..., D] and weight [V, D], got {tuple(hidden.shape)} and {tuple(weight.shape)}"

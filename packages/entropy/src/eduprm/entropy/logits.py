@@ -139,8 +139,20 @@ def _row_views(logits: Tensor) -> Iterator[Tensor]:
             yield from _row_views(inner)
 
 
+def check_tensor(value: object, name: str) -> None:
+    """Say what to do with what is no tensor.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, Tensor):
+        hint = "; torch.as_tensor makes one" if hasattr(value, "__len__") else ""
+        raise TypeError(f"expected {name} as a torch tensor, got {type(value).__name__}{hint}")
+
+
 def check_logits(logits: Tensor, *, top2: bool, chunk_rows: int | None) -> None:
     """Raise a ValueError for logits that no call takes."""
+    check_tensor(logits, "logits")
     if not logits.is_floating_point():
         raise ValueError(f"expected logits of a floating type, got {logits.dtype}")
     least = 2 if top2 else 1

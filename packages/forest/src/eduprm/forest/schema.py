@@ -1,7 +1,7 @@
 """Columns of the three tables that pass between packages: nodes, labelled nodes, problems.
 
 It knows names and types only; the rules between rows are in ``topology`` and ``validate``.
-Source: the project's design ("Contracts", forest columns); the tree is that of EDU-PRM (arXiv 2503.22233).
+The columns are explained in docs/forest.md; the tree is that of EDU-PRM (arXiv 2503.22233).
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ def extract_answer(text: str) -> str | None:
         >>> extract_answer("The answer is **26**. Bye"), extract_answer("we get 7 and then 8 apples")
         ('26', '8')
     """
+    if not isinstance(text, str):
+        raise TypeError(f"expected a solution as a string, got {type(text).__name__}")
     last = _last(_MARKER, text)
     if last is None:
         found = _last(_LAST_NUMBER, text)

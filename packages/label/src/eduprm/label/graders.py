@@ -169,7 +169,7 @@ def get_grader(name: str, **options: Any) -> Grader:
         from eduprm.label.reasoning_gym_grader import ReasoningGymGrader
 
         return ReasoningGymGrader(**options)
-    if ":" in name:
+    if isinstance(name, str) and ":" in name:
         return FunctionGrader(name, **options)
     names = 'number, math, reasoning-gym or "package.module:function"'
     raise ValueError(f"expected a grader out of {names}, got {name!r}")

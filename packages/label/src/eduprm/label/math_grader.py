@@ -1,7 +1,7 @@
 """Grade formulas with math-verify, in worker processes that cannot hang the caller.
 
 What it is for: MATH-like answers ("\\frac{1}{2}", intervals, matrices, text). It does not parse formulas itself. Plain
-numbers are settled here, exactly, without a worker. Needs the extra: `pip install "eduprm-label[math]"`.
+numbers are settled here, exactly, without a worker. Needs the extra `eduprm-label[math]`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MathGrader(PooledGrader):
         self, *, timeout_s: float = 5.0, memory_mib: int | None = 2048, num_workers: int = 1
     ) -> None:
         if find_spec("math_verify") is None:
-            raise ImportError('MathGrader needs math-verify: pip install "eduprm-label[math]"')
+            raise ImportError("MathGrader needs math-verify: install the extra eduprm-label[math]")
         super().__init__(timeout_s=timeout_s, memory_mib=memory_mib, num_workers=num_workers)
 
     def _settled(self, answer: str, problem: Problem) -> bool | None:

@@ -3,7 +3,7 @@
 What it is for: tasks whose right answer is not one string. A scorer gets the *extracted* answer and the entry it was
 made with, which the problems table keeps as JSON. It does not generate items. The scorers run in a worker with a
 bound on time and memory, and with their `eval` taken out (see `_gym_check`).
-Needs the extra: `pip install "eduprm-label[reasoning-gym]"`.
+Needs the extra `eduprm-label[reasoning-gym]`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ReasoningGymGrader(PooledGrader):
     ) -> None:
         if find_spec("reasoning_gym") is None:
             raise ImportError(
-                'ReasoningGymGrader needs reasoning-gym: pip install "eduprm-label[reasoning-gym]"'
+                "ReasoningGymGrader needs reasoning-gym: install the extra eduprm-label[reasoning-gym]"
             )
         if not 0.0 < threshold <= 1.0:
             raise ValueError(f"expected threshold in (0, 1], got {threshold}")

@@ -57,7 +57,7 @@ def checked_steps(steps: Sequence[str]) -> list[str]:
         >>> checked_steps(("2 * 3 = 6", "#### 6"))
         ['2 * 3 = 6', '#### 6']
     """
-    if isinstance(steps, str) or len(steps) == 0:
+    if isinstance(steps, str) or not hasattr(steps, "__len__") or len(steps) == 0:
         raise ValueError(f"expected a non-empty list of steps, got {steps!r}")
     for index, step in enumerate(steps):
         if not isinstance(step, str):
@@ -69,6 +69,22 @@ def checked_steps(steps: Sequence[str]) -> list[str]:
                 f"expected text in step {index}, got half a surrogate pair at character {error.start}"
             ) from None
     return list(steps)
+
+
+def checked_problem(problem: str) -> str:
+    """Return the problem.
+
+    Raises:
+        ValueError: it is no string.
+
+    Examples:
+        >>> checked_problem(None)
+        Traceback (most recent call last):
+        ValueError: expected the problem to be a string, got NoneType
+    """
+    if not isinstance(problem, str):
+        raise ValueError(f"expected the problem to be a string, got {type(problem).__name__}")
+    return problem
 
 
 class InputBuilder:
@@ -113,6 +129,7 @@ class InputBuilder:
 
     def prompt_ids(self, problem: str) -> list[int]:
         """Return the ids before the first step; special tokens written out in the problem are read as plain text."""
+        problem = checked_problem(problem)
         if self.format.kind == "chat":
             turns = [] if self.format.system is None else [{"role": "system", "content": self.format.system}]
             turns.append({"role": "user", "content": self.format.render(hole(0))})

@@ -26,7 +26,7 @@ from eduprm.prm.attention import (
 from eduprm.prm.choices import choose
 from eduprm.prm.config import InputFormat, Scoring
 from eduprm.prm.data import TokenSource, forest_trees
-from eduprm.prm.inputs import InputBuilder, StepBuilder
+from eduprm.prm.inputs import InputBuilder, StepBuilder, checked_problem
 from eduprm.prm.joining import joined_line
 from eduprm.prm.model import (
     load_classifier,
@@ -165,10 +165,13 @@ class ProcessRewardModel:
         """
         items = []
         joiners: list[str] = []
-        for index, (problem, steps) in enumerate(solutions):
+        for index, pair in enumerate(solutions):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ValueError(f"solution {index}: expected a pair of problem and steps, got {pair!r:.60}")
+            problem, steps = pair
             try:
-                ids = self.builder.solution_ids(steps, complete=complete, as_cut=as_cut)
-                items.append((self.builder.prompt_ids(problem), ids))
+                prompt = self.builder.prompt_ids(checked_problem(problem))
+                items.append((prompt, self.builder.solution_ids(steps, complete=complete, as_cut=as_cut)))
             except ValueError as error:
                 raise ValueError(f"solution {index}: {error}") from error
             joiners += [] if as_cut else filter(None, [self.builder.added_joiner(steps, complete=complete)])

@@ -1,7 +1,7 @@
 """A tree of tokens: one prompt, nodes in preorder, and what each token may see.
 
 For: the one structure that training, scoring and benchmarks share; a single solution is a tree without forks.
-Does not know: tokenizers, tensors, masks. Source: the Euler-tour mask of ../shared/methods.md, "Training on trees".
+Does not know: tokenizers, tensors, masks. Source: Euler tours of rooted trees (Tarjan and Vishkin, 1985).
 
 With tokens laid out in preorder, the tour's entry time of a token is its index, so "k's node is an ancestor-or-self of
 q's node and k is not later on q's path" (tin[k] <= tin[q] < tout[k] and k <= q) becomes k <= q < stops[k], where

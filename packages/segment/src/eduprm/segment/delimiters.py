@@ -39,6 +39,8 @@ def delimiter_spans(text: str, delimiters: Sequence[str] | str = BLANK_LINE) -> 
         >>> delimiter_spans("a\n\n\nb")
         [Span(start=0, stop=4), Span(start=4, stop=5)]
     """
+    if not isinstance(text, str):
+        raise TypeError(f"expected a text as a string, got {type(text).__name__}")
     pattern = _pattern((delimiters,) if isinstance(delimiters, str) else tuple(delimiters))
     spans: list[Span] = []
     start = 0

@@ -19,4 +19,6 @@ def is_symbol(text: str) -> bool:
         >>> [is_symbol(text) for text in ("", " \\n", ").", " +", "=", "a.", "7")]
         [True, True, True, False, False, False, False]
     """
+    if not isinstance(text, str):
+        raise TypeError(f"expected a token's text as a string, got {type(text).__name__}")
     return all(char.isspace() or unicodedata.category(char).startswith("P") for char in text)

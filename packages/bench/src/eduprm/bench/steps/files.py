@@ -116,7 +116,7 @@ def _hub_sources(name: str) -> list[Source]:
         from datasets import disable_progress_bars, load_dataset
     except ImportError:
         raise BenchFileError(
-            f"{name}: data sets of the hub need the package datasets: pip install 'eduprm-bench[hub]'"
+            f"{name}: data sets of the hub need the package datasets: install the extra eduprm-bench[hub]"
         ) from None
     disable_progress_bars()
     try:

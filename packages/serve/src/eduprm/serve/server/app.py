@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from eduprm.serve.server.batching import Batcher, Job, QueueFullError, ScoringError, StoppingError
 from eduprm.serve.wire import ModelInfo, ScoreRequest, ScoreResponse, Solution, SolutionResult
@@ -106,6 +107,8 @@ class _Service:
                 body = await _bounded_body(request, limits.max_body_bytes)
         except TimeoutError:
             raise _RefusedError(408, f"the request did not arrive within {limits.timeout_s:g} s") from None
+        except ClientDisconnect:
+            raise _hung_up() from None
         try:
             solutions = ScoreRequest.model_validate_json(body).solutions
         except ValidationError as error:
@@ -150,6 +153,11 @@ class _Service:
             job.cancelled = True  # nothing more is computed for a client that is answered or gone
 
 
+def _hung_up() -> _RefusedError:
+    # Nobody reads this answer; it ends the request as any other, without an error in the log.
+    return _RefusedError(499, "the client closed the connection")
+
+
 async def _done_or_gone(job: Job, request: Request, limit_s: float) -> None:
     """Wait for the job.
 
@@ -168,7 +176,7 @@ async def _done_or_gone(job: Job, request: Request, limit_s: float) -> None:
     if job.future in done:
         return
     if gone in done:
-        raise _RefusedError(499, "the client closed the connection")
+        raise _hung_up()
     raise TimeoutError
 
 

@@ -11,8 +11,8 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from eduprm.bench.command_line import UsageError, load_settings
-from eduprm.bench.prm_folder import find_prm
+from eduprm.core.command_line import UsageError, load_settings
+from eduprm.prm.prm_folder import find_prm
 from eduprm.serve.server.settings import ServeSettings
 from eduprm.serve.wire import ModelInfo
 

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eduprm.bench.command_line import UsageError, first_line
-from eduprm.bench.prm_folder import folder_digest
+from eduprm.core.command_line import UsageError, first_line
+from eduprm.prm.prm_folder import folder_digest
 from eduprm.serve.server.settings import ServeSettings
 from eduprm.serve.wire import API, ModelInfo
 

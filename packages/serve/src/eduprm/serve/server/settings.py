@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from eduprm.bench.command_line import CommandSettings
+from eduprm.core.command_line import CommandSettings
 from eduprm.prm.published import FormatName, StepMarks
 from eduprm.serve.wire import Limits
 

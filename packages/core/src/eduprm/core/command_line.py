@@ -1,7 +1,7 @@
 """Command lines from settings models: flags first, then the TOML file that `--config` names, then defaults.
 
 For the apps. A mistake is answered by one line per setting that names the flag, what was expected and what came, never
-by a traceback. Knows pydantic-settings (extra `apps`) and nothing of what is set; imports neither torch nor polars.
+by a traceback. Knows pydantic-settings (extra `cli`) and nothing of what is set; imports neither torch nor polars.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
-_MAX_QUOTED_CHARS = 60
-
-
-class UsageError(Exception):
-    """The command cannot be carried out as it was given; the text is what the user should read."""
+from eduprm.core.arguments import plain_arguments, without_none
+from eduprm.core.errors import UsageError as UsageError
+from eduprm.core.errors import first_line as first_line
+from eduprm.core.errors import quoted as quoted
 
 
 def quiet_libraries() -> None:
@@ -77,10 +76,11 @@ def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
         SystemExit: for --help.
     """
     recipe: dict[str, Any] = {}
-    path = _config_path(arguments)
+    given, cleared = plain_arguments(settings, arguments)
+    path = _config_path(given)
     try:
-        recipe = {} if path is None else read_toml(path)
-        return CliApp.run(settings, cli_args=list(arguments), **recipe)
+        recipe = {} if path is None else without_none(settings, read_toml(path))
+        return CliApp.run(settings, cli_args=given, **_merged(recipe, cleared))
     except ValidationError as error:
         lines = [_error_line(item, settings, recipe, path) for item in error.errors()]
         raise UsageError("\n".join(dict.fromkeys(lines))) from None
@@ -90,7 +90,7 @@ def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file: dashes in names read as underscores, and "none" (TOML has no null) as None.
+    """The tables of a TOML file, dashes in names read as underscores.
 
     Raises:
         UsageError: no such file, or not TOML.
@@ -104,39 +104,27 @@ def read_toml(path: Path) -> dict[str, Any]:
     return _underscored(values)
 
 
-def quoted(value: object) -> str:
-    r"""A value out of a file, made safe and short: `repr`, cut in the middle.
-
-    Examples:
-        >>> quoted("a\x1b[31m")
-        "'a\\x1b[31m'"
-    """
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    half = _MAX_QUOTED_CHARS // 2
-    return text if len(text) <= _MAX_QUOTED_CHARS else f"{text[:half]}…{text[-half + 1 :]}"
-
-
-def first_line(error: object) -> str:
-    """First line of an error's text, or its type if it has none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def _underscored(values: dict[str, Any]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
-        read[name] = _underscored(value) if isinstance(value, dict) else None if value == "none" else value
+        read[name] = _underscored(value) if isinstance(value, dict) else value
     return read
 
 
+def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = dict(values)
+    for name, value in over.items():
+        inner = both.get(name)
+        both[name] = (
+            _merged(inner if isinstance(inner, dict) else {}, value) if isinstance(value, dict) else value
+        )
+    return both
+
+
 def _config_path(arguments: Sequence[str]) -> Path | None:
-    for index, argument in enumerate(arguments):
-        if argument == "--config" and index + 1 < len(arguments):
-            return Path(arguments[index + 1])
-        if argument.startswith("--config="):
-            return Path(argument.partition("=")[2])
-    return None
+    named = [argument for argument in arguments if argument.startswith("--config=")]
+    return Path(named[-1].partition("=")[2]) if named else None
 
 
 def _error_line(item: Any, settings: type[CommandSettings], recipe: dict[str, Any], path: Path | None) -> str:

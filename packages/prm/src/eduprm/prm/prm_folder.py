@@ -9,7 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from eduprm.bench.command_line import UsageError, first_line
+from eduprm.core.errors import UsageError, first_line
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]

@@ -1,0 +1,150 @@
+"""Lists and `none` on the command line and in TOML, on the settings of every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from eduprm.core.command_line import CommandSettings, UsageError, load_settings
+
+
+class Adapter(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    rank: int = 16
+    targets: tuple[str, ...] | None = None
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    adapter: Adapter | None = Adapter()
+    sharding: Literal["none", "fsdp"] = "none"
+    add_bos: bool | None = None
+    steps: int = 5
+
+
+class Settings(CommandSettings):
+    config: Path | None = None
+    limit: int | None = Field(7, ge=1)
+    name: str | None = "a"
+    cut: Literal["none", "lines"] | None = "lines"
+    only: list[Literal["grow", "train"]] = Field([])
+    thresholds: tuple[float, ...] = (0.5,)
+    seed: int = 0
+    part: Part = Part()
+    extra: dict[str, int] = Field({})
+
+
+def load(*arguments: str) -> Settings:
+    return load_settings(Settings, arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--only", "grow", "train"],
+        ["--only", "grow,train"],
+        ["--only", "grow,", "train"],
+        ["--only", "grow", "--only", "train"],
+        ["--only=grow,train"],
+        ["--only=grow", "--only=train"],
+        ["--only", "grow", "--seed", "1", "--only", "train"],
+        ["--only", '["grow", "train"]'],
+    ],
+)
+def test_a_list_may_be_written_in_every_usual_way(arguments):
+    assert load(*arguments).only == ["grow", "train"]
+
+
+def test_lists_of_numbers_and_lists_in_parts():
+    assert load("--thresholds", "-1", "0.5,2", "--seed", "3").thresholds == (-1.0, 0.5, 2.0)
+    assert load("--part.adapter.targets", "q_proj", "v_proj").part.adapter == Adapter(
+        targets=("q_proj", "v_proj")
+    )
+    assert load("--extra", "a=1", "--extra", "b=2").extra == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--only", "grow", "trian"], "--only.1: expected 'grow' or 'train', got 'trian'"),
+        (["--only"], "--only: expected one argument"),
+    ],
+)
+def test_a_mistake_in_a_list_is_one_line(arguments, told):
+    with pytest.raises(UsageError) as caught:
+        load(*arguments)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_none_is_taken_wherever_a_setting_may_be_none():
+    settings = load(
+        *(
+            "--limit",
+            "none",
+            "--name=none",
+            "--part.adapter",
+            "none",
+            "--part.add-bos",
+            "none",
+            "--part.steps",
+            "2",
+        )
+    )
+    assert (settings.limit, settings.name, settings.part.adapter, settings.part.add_bos) == (None,) * 4
+    assert settings.part.steps == 2
+    assert load("--part.adapter.targets", "none").part.adapter == Adapter(targets=None)
+    assert load("--limit", "None").limit is None
+
+
+def test_a_switch_takes_no_word_that_is_not_its_own():
+    assert load("--part.add-bos", "--seed", "2").part.add_bos is True
+    assert load("--no-part.add-bos").part.add_bos is False
+    with pytest.raises(UsageError, match="unrecognized arguments: more"):
+        load("--part.add-bos", "more")
+
+
+def test_none_stays_a_word_where_it_is_a_choice():
+    settings = load("--cut", "none", "--part.sharding", "none")
+    assert (settings.cut, settings.part.sharding) == ("none", "none")
+
+
+def test_the_last_of_two_values_counts():
+    assert load("--limit", "3", "--limit", "none").limit is None
+    assert load("--limit", "none", "--limit", "3").limit == 3
+
+
+def test_none_wins_over_the_recipe_and_leaves_the_rest_of_it(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("limit = 4\n[part]\nsteps = 9\n[part.adapter]\nrank = 2\n")
+    assert load("--config", str(recipe)).part.adapter == Adapter(rank=2)
+    settings = load("--config", str(recipe), "--limit", "none", "--part.adapter", "none")
+    assert (settings.limit, settings.part.adapter, settings.part.steps) == (None, None, 9)
+
+
+def test_none_in_a_recipe_reads_as_on_the_command_line(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('limit = "none"\ncut = "none"\n[part]\nsharding = "none"\nadapter = "none"\n')
+    settings = load("--config", str(recipe))
+    assert (settings.limit, settings.cut) == (None, "none")
+    assert (settings.part.sharding, settings.part.adapter) == ("none", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--seed", "none"], "--seed: expected a valid integer"),
+        (
+            ["--part.adapter", "none", "--part.adapter.rank", "3"],
+            "--part.adapter: expected none or settings of it",
+        ),
+        (["--limit", "0"], "--limit: expected greater than or equal to 1, got '0'"),
+    ],
+)
+def test_none_elsewhere_is_a_mistake(arguments, told):
+    with pytest.raises(UsageError) as caught:
+        load(*arguments)
+    assert str(caught.value).startswith(told)
