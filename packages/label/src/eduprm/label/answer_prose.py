@@ -46,9 +46,12 @@ _FORMULA_WORD = re.compile(
 )
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _SIGN = re.compile(r"[0-9]|\\[A-Za-z]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|\\\{")
-_SOMEONES = re.compile(
-    r"(?:\b(?:this|that|these|those|their|his|her|each|every|any|an|no|another|which|what|whose|such|wrong|incorrect|"
-    r"your|previous|first|initial|old|earlier)(?: (?:final|correct|same|possible))?)\W{0,3}\Z",
+_THIS = re.compile(
+    r"\b(?:this|that|these|those|an|such|first|initial)(?: (?:final|correct|same|possible))?\W{0,3}\Z",
+    re.IGNORECASE,
+)
+_OTHERS = re.compile(
+    r"\b(?:wrong|incorrect|another|other|no|which|what|whose|each|every|any|previous|earlier|old|your|their|his|her)\W{0,3}\Z",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
@@ -100,13 +103,13 @@ def judge_phrase(before: str, body: str, *, asked: bool, below: bool) -> Verdict
         >>> judge_phrase("If the ", "13", asked=False, below=False), judge_phrase("The ", "east", asked=False, below=False)
         ('prose', 'text')
     """
-    if asked or _SUPPOSED.search(before):
+    if asked or _SUPPOSED.search(before) or _OTHERS.search(before):
         return "prose"
     first = _FIRST_WORD.match(body)
     if first and first[1].lower() in _ABOUT_WORDS and len(first[1]) > 1:
         return "prose"
     bare = parse_number(body, units=False) is not None
-    if is_anothers(before) and not bare:
+    if _THIS.search(before) and not bare:
         return "prose"
     if is_plain(body):
         return "plain"
@@ -115,7 +118,7 @@ def judge_phrase(before: str, body: str, *, asked: bool, below: bool) -> Verdict
 
 def is_anothers(before: str) -> bool:
     """Whether "answer" is not the solution's own: "this answer", "a wrong answer"."""
-    return _SOMEONES.search(before) is not None
+    return bool(_THIS.search(before) or _OTHERS.search(before))
 
 
 def judge_heading(body: str, *, followed: bool) -> Verdict:

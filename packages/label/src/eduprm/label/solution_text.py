@@ -14,8 +14,7 @@ _MAX_TOKEN_CHARS = 96
 _WORDS = "eos|bos|pad|unk|eot|eod|eom|end_of_turn|start_of_turn|end_of_text|end_of_utterance|endoftext|turn\\|"
 _TOKEN = rf"(?:<\|[^|<>\s]{{1,60}}\|>|<｜[^｜<>]{{1,60}}｜>|</?s>|<(?i:{_WORDS})>|\[(?:EOS|PAD|SEP|/?INST)\])"
 _HEADER = r"(?:(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)(?:assistant|user|system|model))"
-_AT_THE_END = re.compile(rf"(?:{_HEADER}|{_TOKEN})\Z")
-_ANYWHERE = re.compile(rf"{_HEADER}|{_TOKEN}")
+_SPECIAL = re.compile(rf"{_HEADER}|{_TOKEN}")
 _THOUGHT = "think|thinking|thought|reasoning|seed:think"
 _OPENED = re.compile(rf"(?i:<(?:{_THOUGHT})>|\[think\]|◁think▷|<\|begin_of_thought\|>)")
 _CLOSED = re.compile(
@@ -52,12 +51,13 @@ def strip_stop_tokens(text: str) -> Stripped:
         stop = end
         while stop and text[stop - 1].isspace():
             stop -= 1
-        start = max(0, stop - _MAX_TOKEN_CHARS)
-        found = _AT_THE_END.search(text[start:stop])
+        limit = max(0, stop - _MAX_TOKEN_CHARS)
+        start = max(text.rfind("<", limit, stop), text.rfind("[", limit, stop))
+        found = _SPECIAL.fullmatch(text, start, stop) if start >= 0 else None
         if found is None:
             break
         tokens.append(found[0])
-        end = start + found.start()
+        end = start
     return Stripped(text[:end] if tokens else text, tuple(reversed(tokens)))
 
 
@@ -82,4 +82,4 @@ def solution_part(text: str) -> str:
     if closed is not None and not rest.strip():
         first = _OPENED.search(text)
         rest = text[: first.start()] if first is not None and first.start() < closed.start() else ""
-    return _ANYWHERE.sub("\n", rest)
+    return _SPECIAL.sub("\n", rest)
