@@ -236,7 +236,9 @@ class Job:
         self._write_page(page, report, frame)
         self.work.remove()
         console = Console()
-        print_stop_tokens(self._errors, self.stop_tokens, solutions=self.counts["stop_tokens"], file=self.file)
+        print_stop_tokens(
+            self._errors, self.stop_tokens, solutions=self.counts["stop_tokens"], file=self.file
+        )
         print_table(console, frame)
         counts = self.counts
         print_choice(console, rule=self.ranker.rule, ties=counts["ties"], problems=counts["problems"])

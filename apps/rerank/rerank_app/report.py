@@ -95,7 +95,8 @@ def print_rejections(console: Console, rejections: Iterable[Rejection], *, total
 def print_stop_tokens(console: Console, tokens: Iterable[str], *, solutions: int, file: str) -> None:
     """Say once that texts of stop tokens were taken off the ends of solutions, and which."""
     if solutions:
-        line = f"{file}: the text of stop tokens ({', '.join(sorted(tokens))}) was taken off the end of {solutions:,} solutions"
+        shown = ", ".join(sorted(tokens))
+        line = f"{file}: the text of stop tokens ({shown}) was taken off the end of {solutions:,} solutions"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

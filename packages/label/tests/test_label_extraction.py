@@ -36,7 +36,9 @@ def test_what_is_no_stop_token_at_the_end_stays(text: str) -> None:
 
 
 def test_stop_tokens_within_a_text_end_its_lines() -> None:
-    text = "3*4=12<|im_end|>\n<|im_start|>user\n12+2=14\n#### 14<|im_end|>\n<|im_start|>user\nThanks.<|im_end|>"
+    text = (
+        "3*4=12<|im_end|>\n<|im_start|>user\n12+2=14\n#### 14<|im_end|>\n<|im_start|>user\nThanks.<|im_end|>"
+    )
     assert extract_answer(text) == "14"
     assert extract_answer("it is 14<|reserved_special_token_5|> then") == "14"
 
@@ -52,7 +54,10 @@ def test_stop_tokens_within_a_text_end_its_lines() -> None:
         (r"<think>\boxed{14}", None),
         (r"<think>\boxed{14}</think>", None),
         (r"[THINK]\boxed{5}[/THINK]14", "14"),
-        (r"<|channel|>analysis<|message|>\boxed{3}<|end|><|start|>assistant<|channel|>final<|message|>14<|return|>", "14"),
+        (
+            r"<|channel|>analysis<|message|>\boxed{3}<|end|><|start|>assistant<|channel|>final<|message|>14<|return|>",
+            "14",
+        ),
     ],
 )
 def test_what_stands_behind_the_thought_is_the_solution(text: str, answer: str | None) -> None:
@@ -79,7 +84,9 @@ PASSED_OVER = [
 
 
 @pytest.mark.parametrize("behind", PASSED_OVER)
-@pytest.mark.parametrize("solution", [r"\boxed{14}.", "#### 14", "The answer is 14.", "Answer: 14", r"The answer is \boxed{14}."])
+@pytest.mark.parametrize(
+    "solution", [r"\boxed{14}.", "#### 14", "The answer is 14.", "Answer: 14", r"The answer is \boxed{14}."]
+)
 def test_prose_and_headings_behind_the_answer_are_none(solution: str, behind: str) -> None:
     assert extract_answer(f"12+2\n{solution}\n\n{behind}") == "14"
 

@@ -64,8 +64,8 @@ def _formulas_equal(gold: str, answer: str) -> bool:
     if max(num_equalities(gold), num_equalities(answer)) > 1:
         return False  # "x = 6 = 5"
     left, right = _parse(gold), _parse(answer)
-    # `agree` first: it needs a few values only, where `verify` simplifies. `verify` takes a relation for an interval one
-    # way round only.
+    # `agree` first: it needs a few values only, where `verify` simplifies. `verify` takes a relation for an interval
+    # one way round only.
     return (
         left is not None
         and right is not None

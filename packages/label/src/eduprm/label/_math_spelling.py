@@ -1,4 +1,4 @@
-r"""One spelling of a formula before it is taken apart: what math-verify reads wrongly or not at all. Runs in the worker.
+r"""One spelling of a formula before it is taken apart: what math-verify misreads. Runs in the worker.
 
 What it is for: "~" before a unit, squared units, upright constants (\mathrm{e}), the empty set, repeating decimals,
 spaced thousands and the characters of `characters`. It changes the writing, never the value. Source: ours, found by
@@ -20,7 +20,8 @@ _OLD_FONT = re.compile(r"\{ *\\(?:rm|bf|it)(?![A-Za-z]) *([^{}\\]*)\}")
 _UPRIGHT = re.compile(rf"{_TEXT} *\{{ *([ei]|\\pi) *\}}")
 _TIE = re.compile(r"(?<=[^\s~0-9])~|~(?=[^\s~0-9])|(?<=[0-9])~(?=[0-9])")
 _UNIT_POWER = re.compile(
-    rf"(?:{_TEXT}\{{ *([A-Za-z/ .]{{1,40}}?) *(?:\^ ?\{{?-?[1-9]\}}?)? *\}}|(?<=[0-9}}A-Za-z]) +([a-z]{{2}}|[A-Za-z]{{3,40}}))"
+    rf"(?:{_TEXT}\{{ *([A-Za-z/ .]{{1,40}}?) *(?:\^ ?\{{?-?[1-9]\}}?)? *\}}"
+    rf"|(?<=[0-9}}A-Za-z]) +([a-z]{{2}}|[A-Za-z]{{3,40}}))"
     r"(?: ?\^ ?(?:\{ ?-?[1-9] ?\}|-?[1-9]))? *\Z"
 )
 _UNIT = re.compile(
@@ -28,7 +29,8 @@ _UNIT = re.compile(
     r"s|sec|seconds?|min|h|hours?|m/s|km/h|(?:square|cubic|sq\.?) [A-Za-z]+)"
 )
 _EMPTY = re.compile(
-    r"\\(?:emptyset|varnothing|O)(?![A-Za-z])|\\\{ *\\\}|\{ *\}|\\(?:text|mbox|mathrm)\{ *(?:the )?empty set *\}|(?:the )?empty set",
+    r"\\(?:emptyset|varnothing|O)(?![A-Za-z])|\\\{ *\\\}|\{ *\}|\\(?:text|mbox|mathrm)\{ *(?:the )?empty set *\}"
+    r"|(?:the )?empty set",
     re.IGNORECASE,
 )
 _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])")

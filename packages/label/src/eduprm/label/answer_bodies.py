@@ -1,4 +1,4 @@
-r"""What stands behind the mark of an answer: on its line, on the next line that is not blank, or in display mathematics.
+r"""What stands behind the mark of an answer: on its line, on the next that is not blank, or in a display.
 
 What it is for: cutting the answer's text out, given where its mark ends. It does not know which mark decides (see
 `answers`) nor whether the text is an answer (see `answer_prose`). Every scan is linear.
@@ -76,7 +76,8 @@ def _display(text: str, start: int, stop: int) -> tuple[str, int] | None:
     if close < stop:  # closed on this line, or never
         return None
     if opening == "```":
-        inside = text[_FENCE_NAME.match(text, opens).end() : close] if _FENCE_NAME.match(text, opens) else ""
+        name = _FENCE_NAME.match(text, opens)
+        inside = text[name.end() : close] if name else ""
         return " ".join(inside.split()), close + len(closing)
     return " ".join(text[opens : close + len(closing)].split()), close + len(closing)
 

@@ -1,8 +1,8 @@
 r"""Whether what stands behind the mark of an answer is one: "14 apples" is, "correct, since 14-2 = 12" is not.
 
-What it is for: solutions go on behind their answer ("This answer is correct", "#### Check"), so the last mark alone does
-not tell. It knows words and the look of formulas, not where the text stands in the solution (see `answers`). In doubt a
-text is neither plain nor prose: then it counts where no plain answer stands. Source: ours, from completions as they come.
+What it is for: solutions go on behind their answer ("This answer is correct", "#### Check"), so the last mark alone
+does not tell. It knows words and the look of formulas, not where the text stands in the solution (see `answers`). In doubt
+a text is neither plain nor prose: then it counts where no plain answer stands. Source: ours.
 """
 
 from __future__ import annotations
@@ -17,23 +17,29 @@ Verdict = Literal["plain", "text", "prose"]
 
 _LOOKED_AT = 400
 _SHORT_WORDS = 4
-_ABOUT = """correct incorrect right wrong reasonable unreasonable valid invalid consistent inconsistent plausible sensible
-    verified confirmed checked unique clear unclear obvious evident not in unit units given expressed rounded obtained
-    found based because since as that what where when how whether independent dependent too very quite already simplified
-    final complete exact accurate sound supported justified logical close within supposed expected required here there
-    below above shown written boxed to as well indeed fully also so such only better
+_ABOUT = """correct incorrect right wrong reasonable unreasonable valid invalid consistent inconsistent plausible
+    sensible verified confirmed checked unique clear unclear obvious evident not in unit units given expressed rounded
+    obtained found based because since as that what where when how whether independent dependent too very quite already
+    simplified final complete exact accurate sound supported justified logical close within supposed expected required
+    here there below above shown written boxed to as well indeed fully also so such only better
     best good fine ok okay ready done for of from by with without using if then now derived computed calculated
     determined provided presented therefore hence it this these we you they a an the"""
-_ABOUT_WORDS = frozenset(_ABOUT.split()) - frozenset("also so only then now therefore hence it a an the by".split())
-_ADVERBS = r"(?:(?:indeed|also|therefore|thus|hence|clearly|really|now|then|in fact|probably|likely|definitely|simply|just),? )*"
+_ABOUT_WORDS = frozenset(_ABOUT.split()) - frozenset(
+    ["also", "so", "only", "then", "now", "therefore", "hence", "it", "a", "an", "the", "by"]
+)
+_ADVERBS = (
+    r"(?:(?:indeed|also|therefore|thus|hence|clearly|really|now|then|in fact|probably|likely|definitely|simply|"
+    r"just),? )*"
+)
 _FIRST_WORD = re.compile(rf"\W*{_ADVERBS}([A-Za-z]+)", re.IGNORECASE)
 _CLAUSE = re.compile(
-    r"(?:[,;:]? +|[,;:] *|(?<=[$)\]}*]) *)\(?(?:because|since|which|where|so|as (?:expected|required|desired|claimed|stated|shown|before)"
+    r"(?:[,;:]? +|[,;:] *|(?<=[$)\]}*]) *)\(?(?:because|since|which|where|so"
+    r"|as (?:expected|required|desired|claimed|stated|shown|before)"
     r"|in (?:simplest|lowest|reduced|simplified) (?:form|terms))\b",
     re.IGNORECASE,
 )
-_HEADING = r"""step|part|case|check\w*|double[- ]check\w*|sanity|verif\w+|note|notes|explanation|explain\w*|proof|reasoning|remark|
-    discussion|method|approach|analysis|example|problem|question|summary|interpretation|justification|solution|solve|solving|
+_HEADING = r"""step|part|case|check\w*|double[- ]check\w*|sanity|verif\w+|note|notes|explanation|explain\w*|proof|
+    reasoning|remark|discussion|method|approach|analysis|example|problem|question|summary|interpretation|justification|solution|solve|solving|
     conclusion|setup|set|given|hint|working|strategy|understand\w*|identify\w*|define|let|find|comput\w+|calculat\w+|
     simplif\w+|substitut\w+|alternative|final steps?|review|validation|检查|验证|验算|检验|步骤|解析|总结|结论"""
 _HEADINGS = re.compile(r"\W*(?:" + re.sub(r"\n *", "", _HEADING) + ")(?![A-Za-z])", re.IGNORECASE)
@@ -98,10 +104,9 @@ def judge_phrase(before: str, body: str, *, asked: bool, below: bool) -> Verdict
         below: Whether the body stands on a later line than the phrase.
 
     Examples:
-        >>> judge_phrase("The ", "14", asked=False, below=False), judge_phrase("This ", "correct", asked=False, below=False)
-        ('plain', 'prose')
-        >>> judge_phrase("If the ", "13", asked=False, below=False), judge_phrase("The ", "east", asked=False, below=False)
-        ('prose', 'text')
+        >>> examples = [("The ", "14"), ("This ", "correct"), ("If the ", "13"), ("The ", "east")]
+        >>> [judge_phrase(before, body, asked=False, below=False) for before, body in examples]
+        ['plain', 'prose', 'prose', 'text']
     """
     if asked or _SUPPOSED.search(before) or _OTHERS.search(before):
         return "prose"

@@ -31,7 +31,8 @@ _MAX_MARKS = 50
 """Marks that are looked at, from the last; more are those of a model that repeats itself."""
 
 _MARK = re.compile(
-    r"(?P<title>(?mi:^[ \t>]{0,8}[#*_ \t]{0,12}(?:the )?(?:my )?(?:final |correct )?(?:answer|final result)[*_ \t.:：]{0,8}$))"
+    r"(?P<title>(?mi:^[ \t>]{0,8}[#*_ \t]{0,12}(?:the )?(?:my )?(?:final |correct )?"
+    r"(?:answer|final result)[*_ \t.:：]{0,8}$))"
     r"|(?P<hash>\#{4,12})"
     r"|(?P<box>\\f?boxed(?![A-Za-z]))"
     r"|(?P<tag><answer>)"
@@ -112,7 +113,9 @@ def extract_marked(text: str, *, whole: bool) -> str | None:
     text = solution_part(text)
     for mark in reversed(_marks(text)):
         found = _read(text, mark)
-        if found.verdict == "prose" and (not mark["hash"] or is_certain_heading(found.body or "", followed=False)):
+        if found.verdict == "prose" and (
+            not mark["hash"] or is_certain_heading(found.body or "", followed=False)
+        ):
             continue
         if mark["box"] or mark["tag"]:
             body = found.body
@@ -182,7 +185,9 @@ def _read(text: str, mark: re.Match[str]) -> _Reading:
         return reading(verdict, body, behind.end)
     # "$\text{The answer is } 14$" opens before the mark and closes behind it.
     inside = "{" in before.rpartition("\n")[2].rpartition("\\text")[2] and "\\text" in before
-    sentence = first_sentence(_HALF_FORMULA.sub("", _without_half_brace(behind.text)) if inside else behind.text)
+    sentence = first_sentence(
+        _HALF_FORMULA.sub("", _without_half_brace(behind.text)) if inside else behind.text
+    )
     asked = behind.text[len(sentence) : len(sentence) + 1] == "?"
     body = unwrap(without_reason(sentence))
     if body is None:

@@ -1,8 +1,8 @@
-r"""Characters that people and models write for ASCII digits, signs and LaTeX, turned into those.
+r"""Characters that are written for ASCII digits, signs and LaTeX, turned into those.
 
-What it is for: "１２", "1½", "5²", "π／2" and "12 345" with a thin space read as `12`, `1\frac{1}{2}`, `5^{2}`, `\pi /2`
-and "12 345" by numbers (`numeric`) and formulas (`_math_check`) alike. It never glues characters that stand apart in
-value: "5²" is no 52 and "1½" no 11/2. Digits of other scripts (Arabic, Devanagari) are left as they are. Every scan is
+What it is for: "１２", "1½", "5²", "π／2" and "12 345" with a thin space are read as `12`, `1\frac{1}{2}`, `5^{2}`,
+`\pi /2` and "12 345" by numbers (`numeric`) and formulas (`_math_check`) alike. It never glues characters that stand apart
+in value: "5²" is no 52 and "1½" no 11/2. Digits of other scripts (Arabic, Devanagari) are left as they are. Every scan is
 linear. Source: the Unicode code charts; the choice is ours.
 """
 
@@ -50,12 +50,24 @@ _SIGNS = {
     "°": r"^{\circ}",
     "º": r"^{\circ}",
 }
+
+
+def _by_code(table: dict[str, str]) -> dict[int, str]:
+    return {ord(char): written for char, written in table.items()}
+
+
 _VULGAR = {
     "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5",
     "⅙": "1/6", "⅚": "5/6", "⅐": "1/7", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8", "⅑": "1/9", "⅒": "1/10",
 }  # fmt: skip
 _FRACTIONS = {char: r"\frac{{{}}}{{{}}}".format(*value.split("/")) for char, value in _VULGAR.items()}
-_TABLE = {**_FULL_WIDTH, **_SPACES, **_NOTHING, **str.maketrans(_SIGNS), **str.maketrans(_FRACTIONS)}
+_TABLE: dict[int, int | str] = {
+    **_FULL_WIDTH,
+    **_SPACES,
+    **_NOTHING,
+    **_by_code(_SIGNS),
+    **_by_code(_FRACTIONS),
+}
 _SUPERSCRIPTS, _SUBSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "₀₁₂₃₄₅₆₇₈₉"
 _RAISED = str.maketrans(_SUPERSCRIPTS, "0123456789+-")
 _LOWERED = str.maketrans(_SUBSCRIPTS, "0123456789")

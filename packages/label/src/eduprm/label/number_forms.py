@@ -1,7 +1,7 @@
 r"""Other ways to write one number, rewritten to plain ones: 1.5 \times 10^3, 0.\overline{3}, 12\,345, 6 cm^2.
 
 What it is for: what numbers (`numeric`) and formulas (`_math_check`) read alike. It knows the writing of a number, not
-what stands around it. Nothing is evaluated beyond one fraction of bounded digits; every pattern is linear. Source: ours.
+what stands around it. Nothing is evaluated beyond one fraction of bounded digits; every pattern is linear.
 """
 
 from __future__ import annotations
@@ -20,14 +20,21 @@ _REPEATING = re.compile(
     rf"(?:\\(?:overline|bar|overbar|widebar) *(?:\{{ *({_DIGITS}) *\}}|([0-9]))|\(({_DIGITS})\)|{_DOTS}"
     rf"|((?:[0-9][{_OVER}]){{1,100}}))(?![0-9(.]|\\dot)"
 )
-_POWER = r"(?:\{ *10 *\}|10) *(?:\^|\*\*) *(?:\{ *([+-]? *[0-9]{1,9}) *\}|\(([+-]?[0-9]{1,9})\)|([+-]?[0-9]{1,9}))(?![0-9.!^])"
+_POWER = (
+    r"(?:\{ *10 *\}|10) *(?:\^|\*\*) *"
+    r"(?:\{ *([+-]? *[0-9]{1,9}) *\}|\(([+-]?[0-9]{1,9})\)|([+-]?[0-9]{1,9}))(?![0-9.!^])"
+)
 _SCIENTIFIC = re.compile(
     rf"(?<![0-9.,])((?:[0-9]{{1,3}}(?:,[0-9]{{3}})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
     rf" *(?:\\times(?![A-Za-z])|\\cdot(?![A-Za-z])|[xX*×·⋅]) *{_POWER}"
 )
-_BARE_POWER = re.compile(rf"(?<![0-9A-Za-z.,^_*/)}}\]])(?<![*/^x×·] )(?<!\\times )(?<!\\cdot ){_POWER}(?! *[*/x×·\\])")
+_BARE_POWER = re.compile(
+    rf"(?<![0-9A-Za-z.,^_*/)}}\]])(?<![*/^x×·] )(?<!\\times )(?<!\\cdot ){_POWER}(?! *[*/x×·\\])"
+)
 _THIN = r"(?:\\[,;: ]|\{,\}|,\\!|[ \u00a0\u2009\u202f])"
-_THOUSANDS = re.compile(rf"(?<![0-9A-Za-z.,/])(?<![.,] )([1-9][0-9]{{0,2}})((?:{_THIN}[0-9]{{3}})+)(?![0-9]| ?/|,[0-9])")
+_THOUSANDS = re.compile(
+    rf"(?<![0-9A-Za-z.,/])(?<![.,] )([1-9][0-9]{{0,2}})((?:{_THIN}[0-9]{{3}})+)(?![0-9]| ?/|,[0-9])"
+)
 _BRACED_COMMA = re.compile(r"(?<=[0-9])\{,\}(?=[0-9])")
 _GAP = re.compile(_THIN)
 
@@ -61,8 +68,8 @@ def scientific_as_exponents(text: str) -> str:
     r"""Powers of ten beside a number, or alone, as exponents that a float would have.
 
     Examples:
-        >>> scientific_as_exponents(r"1.5 \times 10^{3}"), scientific_as_exponents("10^{-7}"), scientific_as_exponents("5^2")
-        ('1.5e3', '1e-7', '5^2')
+        >>> [scientific_as_exponents(text) for text in (r"1.5 \times 10^{3}", "10^{-7}", "5^2")]
+        ['1.5e3', '1e-7', '5^2']
     """
     text = _SCIENTIFIC.sub(lambda found: f"{found[1]}e{_exponent(found, 2)}", text)
     return _BARE_POWER.sub(lambda found: f"1e{_exponent(found, 1)}", text)

@@ -53,8 +53,8 @@ def drop_unit_powers(after: str) -> str:
     r"""Units behind a number without their exponents and the dots between them; what is no unit keeps its own.
 
     Examples:
-        >>> drop_unit_powers(" cm^2"), drop_unit_powers(r" kg \cdot m^{-3}"), drop_unit_powers(" x^2"), drop_unit_powers("^2")
-        (' cm', ' kg m', ' x^2', '^2')
+        >>> [drop_unit_powers(text) for text in (" cm^2", r" kg \cdot m^{-3}", " x^2", "^2")]
+        [' cm', ' kg m', ' x^2', '^2']
     """
     after = _PRODUCT.sub(lambda found: f"{found[1]} " if _are_units(*found.groups()) else found[0], after)
     return _UNIT_POWER.sub(lambda found: found[1] if _are_units(found[1]) else found[0], after)

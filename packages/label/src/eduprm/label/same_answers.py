@@ -1,9 +1,9 @@
 """Group the answers to one problem that a grader calls equal, so that they vote together.
 
-What it is for: `\\frac{\\pi}{2}`, `\\dfrac{\\pi}{2}` and `\\pi/2` are one answer in a vote, as `1,000` and `1000` are. It does
-not know how two answers are compared: that is the grader's (`AnswerGrader.same_answers`). Bounded: answers that differ as
-spelled are compared only up to `MAX_DISTINCT` a problem, each with one of every group, and not again after it failed twice
-(ran out of time or memory). Source: ours.
+What it is for: `\\frac{\\pi}{2}`, `\\dfrac{\\pi}{2}` and `\\pi/2` are one answer in a vote, as `1,000` and `1000` are.
+It does not know how two answers are compared: that is the grader's (`AnswerGrader.group_answers`). Bounded: of a
+problem's spellings at most `MAX_DISTINCT` are compared, each with one of every group, and none again after it failed
+twice (ran out of time or memory). Source: ours.
 """
 
 from __future__ import annotations

@@ -8,10 +8,13 @@ is linear. Source: the chat templates of Qwen, Llama, Gemma, Mistral, DeepSeek, 
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import NamedTuple
 
 _MAX_TOKEN_CHARS = 96
-_WORDS = "eos|bos|pad|unk|eot|eod|eom|end_of_turn|start_of_turn|end_of_text|end_of_utterance|endoftext|turn\\|"
+_WORDS = (
+    "eos|bos|pad|unk|eot|eod|eom|end_of_turn|start_of_turn|end_of_text|end_of_utterance|endoftext|turn\\|"
+)
 _TOKEN = rf"(?:<\|[^|<>\s]{{1,60}}\|>|<｜[^｜<>]{{1,60}}｜>|</?s>|<(?i:{_WORDS})>|\[(?:EOS|PAD|SEP|/?INST)\])"
 _HEADER = r"(?:(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)(?:assistant|user|system|model))"
 _SPECIAL = re.compile(rf"{_HEADER}|{_TOKEN}")
@@ -73,9 +76,7 @@ def solution_part(text: str) -> str:
         ('It is 14.', '')
     """
     text = strip_stop_tokens(text).text
-    closed = None
-    for closed in _CLOSED.finditer(text):
-        pass
+    closed = next(iter(deque(_CLOSED.finditer(text), maxlen=1)), None)
     rest = text if closed is None else text[closed.end() :]
     opened = _OPENED.search(rest)
     rest = rest if opened is None else rest[: opened.start()]
