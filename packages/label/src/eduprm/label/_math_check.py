@@ -32,6 +32,8 @@ def check(item: dict[str, Any]) -> float:
 def _equal(gold: str, answer: str) -> bool:
     if gold == answer:
         return True
+    if EMPTY_SET in (gold, answer):  # it equals nothing else, the set that holds it included
+        return False
     left, right = parts_of(gold), parts_of(answer)
     if not (left.kind or right.kind):  # bare lists and sets in braces
         if len(left.elements) != len(right.elements):
@@ -54,8 +56,6 @@ def _formulas_equal(gold: str, answer: str) -> bool:
     """Whether two formulas, neither of them a list, are equal by math-verify and by our second look."""
     if gold == answer or number_equal(gold, answer):
         return True
-    if EMPTY_SET in (gold, answer):
-        return False
     bases = _BASED.fullmatch(gold), _BASED.fullmatch(answer)
     if bases[0] and bases[1]:
         return bases[0].groups() == bases[1].groups()

@@ -1,9 +1,9 @@
 r"""Characters that are written for ASCII digits, signs and LaTeX, turned into those.
 
-What it is for: "１２", "1½", "5²", "π／2" and "12 345" with a thin space are read as `12`, `1\frac{1}{2}`, `5^{2}`,
-`\pi /2` and "12 345" by numbers (`numeric`) and formulas (`_math_check`) alike. It never glues characters that stand apart
-in value: "5²" is no 52 and "1½" no 11/2. Digits of other scripts (Arabic, Devanagari) are left as they are. Every scan is
-linear. Source: the Unicode code charts; the choice is ours.
+What it is for: "１２", "1½", "5²", "π／2" and "12 345" with a thin space are read as `12`, `1\frac{1}{2}`,
+`5^{2}`, `\pi /2` and "12 345" by numbers (`numeric`) and formulas (`_math_check`) alike. It never glues
+characters that stand apart in value: "5²" is no 52 and "1½" no 11/2. Digits of other scripts (Arabic,
+Devanagari) are left as they are. Every scan is linear. Source: the Unicode code charts; the choice is ours.
 """
 
 from __future__ import annotations
