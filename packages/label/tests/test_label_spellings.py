@@ -203,13 +203,13 @@ def test_formulas_the_grader_calls_equal_are_spelled_alike(math_grader: MathGrad
         assert spell_alike(["p"] * 3, ["½", "0.50", r"\pi/2"], grader) == ["0.5", "0.5", r"\pi/2"]
 
 
-def test_a_hostile_answer_is_compared_twice_at_most_and_the_others_still_group() -> None:
+def test_a_hostile_answer_is_compared_once_and_the_others_still_group() -> None:
     pytest.importorskip("math_verify")
     hostile = [r"9^{9^{9^{9}}}", r"8^{9^{9^{9}}}"]
     with MathGrader(timeout_s=2.0) as grader:
         answers = [hostile[0], "x^2", hostile[1], r"x \cdot x", "y", "z"]
         assert grader.group_answers([answers]) == [[hostile[0], "x^2", hostile[1], "x^2", "y", "z"]]
-        assert 1 <= grader.counts.timeouts <= 2 * len(hostile)
+        assert grader.counts.timeouts == len(hostile)
 
 
 def test_comparisons_are_bounded_and_the_most_frequent_spelling_stands_for_its_group() -> None:
@@ -222,5 +222,5 @@ def test_comparisons_are_bounded_and_the_most_frequent_spelling_stands_for_its_g
     answers = ["b", "B", "B", *(f"word{i}" for i in range(200)), "WORD199"]
     grouped = group_spellings(answers, same)
     assert grouped[:3] == ["B", "B", "B"]
-    assert len(calls) <= MAX_DISTINCT * (MAX_DISTINCT - 1) / 2
+    assert len(calls) <= MAX_DISTINCT * (MAX_DISTINCT + 1) / 2
     assert grouped[-2:] == ["word199", "WORD199"]  # beyond the bound: each for itself

@@ -17,6 +17,7 @@ MAX_DISTINCT = 64
 """Distinct spellings of a problem that are compared, the most frequent first; the others stand for themselves."""
 
 _MAX_FAILURES = 2
+_PROBE = "1"
 
 Same = Callable[[str, str], bool | None]
 """Whether two answers are equal; None where the comparison failed (was killed)."""
@@ -43,6 +44,8 @@ def group_spellings(answers: Sequence[str | None], same: Same) -> list[str | Non
     heads: list[str] = []
     failures: Counter[str] = Counter()
     for answer, _ in counts.most_common(MAX_DISTINCT):
+        if same(_PROBE, answer) is None:  # hostile: it would fail beside every other, and count against them
+            continue
         head = next((head for head in heads if _same(head, answer, same, failures)), None)
         if head is None:
             heads.append(answer)
