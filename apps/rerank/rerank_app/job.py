@@ -28,6 +28,7 @@ from rerank_app.report import (
     print_choice,
     print_paths,
     print_rejections,
+    print_stop_tokens,
     print_table,
     write_rejected,
     write_report,
@@ -73,7 +74,9 @@ class Job:
         self.index = Index(work.path / "index.sqlite")
         self.ranker = Ranker(settings)
         self.accuracies = Accuracies(self.ranker.rule_names)
-        self.counts = {"problems": 0, "solutions": 0, "ties": 0, "chunks": 0, "chunks_taken_up": 0}
+        names = ("problems", "solutions", "stop_tokens", "ties", "chunks", "chunks_taken_up")
+        self.counts = dict.fromkeys(names, 0)
+        self.stop_tokens: set[str] = set()
         self.rate = 0.0
         self._scorer: Scorer | None = None
         self._errors = Console(stderr=True)
@@ -145,6 +148,8 @@ class Job:
         self.counts["problems"] += notes["problems"]
         self.counts["solutions"] += notes["solutions"]
         self.counts["ties"] += notes["ties"]
+        self.counts["stop_tokens"] += len(notes["stopped"])
+        self.stop_tokens.update(token for tokens in notes["stopped"] for token in tokens)
         self.counts["chunks"] += 1
         self.counts["chunks_taken_up"] += taken_up
         self._check_strict()
@@ -169,6 +174,7 @@ class Job:
         else:
             kept = [carriers[one.scored.solution.row] for _, ranking in ranked for one in ranking]
         notes = {
+            "stopped": [one.stop_tokens for p in problems for one in p.solutions if one.stop_tokens],
             "rejected": [item.as_dict() for item in rejected],
             "outcomes": [asdict(outcome) for outcome in rankings.outcomes],
             "ties": rankings.ties,
@@ -230,6 +236,9 @@ class Job:
         self._write_page(page, report, frame)
         self.work.remove()
         console = Console()
+        print_stop_tokens(
+            self._errors, self.stop_tokens, solutions=self.counts["stop_tokens"], file=self.file
+        )
         print_table(console, frame)
         counts = self.counts
         print_choice(console, rule=self.ranker.rule, ties=counts["ties"], problems=counts["problems"])

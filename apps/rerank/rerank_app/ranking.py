@@ -13,7 +13,7 @@ import polars as pl
 
 from eduprm.bench import CANDIDATE_SCHEMA, RULES, choose, rank_candidates
 from eduprm.bench.rules import DEFAULT_SHARE, aggregate_expr
-from eduprm.label import canonical_answer, check_gold, extract_answer, get_grader, grade_frame
+from eduprm.label import check_gold, extract_answer, get_grader, grade_frame, spell_alike
 from rerank_app.errors import Rejection, UsageError, first_line, quoted
 from rerank_app.rows import Problem
 from rerank_app.settings import Settings
@@ -152,10 +152,12 @@ class Ranker:
 
     def _grade(self, frame: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFrame:
         """Fill `answer` and, for problems with gold, `correct`; the order of rows stays."""
-        answers = [
-            canonical_answer(a) if (a := extract_answer(t)) is not None else None for t in frame["text"]
-        ]
-        frame = frame.with_columns(pl.Series("answer", answers, dtype=pl.String))
+        graded_ids = set(gold["problem_id"])
+        ids, texts = frame["problem_id"].to_list(), frame["text"]
+        # `grade_frame` spells the answers of graded problems itself.
+        raw = [None if i in graded_ids else extract_answer(text) for i, text in zip(ids, texts, strict=True)]
+        answers = pl.Series("answer", spell_alike(ids, raw, self._grader), dtype=pl.String)
+        frame = frame.with_columns(answers)
         if self._grader is None or not gold.height or not frame.height:
             return frame
         known = pl.col("problem_id").is_in(gold["problem_id"].implode())

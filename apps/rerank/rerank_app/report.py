@@ -92,6 +92,14 @@ def print_rejections(console: Console, rejections: Iterable[Rejection], *, total
         console.print(f"… and {total - _SHOWN_REJECTIONS:,} more", highlight=False)
 
 
+def print_stop_tokens(console: Console, tokens: Iterable[str], *, solutions: int, file: str) -> None:
+    """Say once that texts of stop tokens were taken off the ends of solutions, and which."""
+    if solutions:
+        shown = ", ".join(sorted(tokens))
+        line = f"{file}: the text of stop tokens ({shown}) was taken off the end of {solutions:,} solutions"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_choice(console: Console, *, rule: str, ties: int, problems: int) -> None:
     """Say which rule chose, and how often only the file's order decided for it."""
     tied = f"; in {ties:,} of {problems:,} problems answers tied and the file's order decided" if ties else ""

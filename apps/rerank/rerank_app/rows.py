@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from eduprm.label import strip_stop_tokens
 from rerank_app.errors import Rejection, RowError, quoted
 from rerank_app.settings import Columns
 
@@ -37,11 +38,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    """A usable solution: `row` (from 1) and, within a row's list, `index` (from 0; None: the row is the solution)."""
+    """A usable solution: `row` (from 1) and, within a row's list, `index` (from 0; None: the row is the solution).
+
+    `stop_tokens` are the texts of stop tokens that were taken off the end of its text.
+    """
 
     row: int
     index: int | None
     text: str
+    stop_tokens: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +144,13 @@ def build_problem(rows: Sequence[tuple[int, Row]], layout: Layout) -> tuple[Prob
             rejected.append(Rejection(row=row_number, id=row.id, solution=None, reason=fault))
             continue
         for index, text in enumerate(row.solutions):
-            fault = _text_fault(text)
+            fault, stop_tokens = _text_fault(text), ()
+            if fault is None:
+                text, stop_tokens = strip_stop_tokens(text)
+                fault = _text_fault(text)
             place = index if layout == "problem" else None
             if fault is None:
-                usable.append(Solution(row=row_number, index=place, text=text))
+                usable.append(Solution(row=row_number, index=place, text=text, stop_tokens=stop_tokens))
             else:
                 reason = f"a solution must be a text, {fault}; give its text or take it out"
                 rejected.append(Rejection(row=row_number, id=row.id, solution=place, reason=reason))

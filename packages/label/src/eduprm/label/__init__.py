@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from eduprm.label.grading import check_gold as check_gold
     from eduprm.label.grading import grade_frame as grade_frame
     from eduprm.label.grading import grade_leaves as grade_leaves
+    from eduprm.label.grading import spell_alike as spell_alike
     from eduprm.label.math_grader import MathGrader as MathGrader
     from eduprm.label.numeric import canonical_answer as canonical_answer
     from eduprm.label.numeric import number_equal as number_equal
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from eduprm.label.reasoning_gym_grader import DATASETS_WITHOUT_GOLD as DATASETS_WITHOUT_GOLD
     from eduprm.label.reasoning_gym_grader import ReasoningGymGrader as ReasoningGymGrader
     from eduprm.label.reasoning_gym_grader import reasoning_gym_problems as reasoning_gym_problems
+    from eduprm.label.solution_text import strip_stop_tokens as strip_stop_tokens
     from eduprm.label.step_frames import node_validity as node_validity
     from eduprm.label.step_frames import step_validity as step_validity
     from eduprm.label.steps import Equation as Equation
@@ -43,6 +45,7 @@ _WHERE = {
     "check_gold": "grading",
     "grade_frame": "grading",
     "grade_leaves": "grading",
+    "spell_alike": "grading",
     "MathGrader": "math_grader",
     "canonical_answer": "numeric",
     "number_equal": "numeric",
@@ -50,6 +53,7 @@ _WHERE = {
     "DATASETS_WITHOUT_GOLD": "reasoning_gym_grader",
     "ReasoningGymGrader": "reasoning_gym_grader",
     "reasoning_gym_problems": "reasoning_gym_grader",
+    "strip_stop_tokens": "solution_text",
     "node_validity": "step_frames",
     "step_validity": "step_frames",
     "Equation": "steps",

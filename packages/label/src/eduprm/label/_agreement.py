@@ -18,6 +18,7 @@ from sympy.logic.boolalg import And
 _RELATIVE_ERROR = sympy.Float("1e-12", 30)
 _POINTS = ("0.7390851332151607", "1.3247179572447460", "2.6220575542921198")
 _FLIPPED = (sympy.Lt, sympy.Le)
+_COMPOSED = (sympy.Union, sympy.Complement, sympy.Intersection)
 
 
 def agree(left: Any, right: Any) -> bool:
@@ -37,7 +38,7 @@ def agree(left: Any, right: Any) -> bool:
         return ends and agree(left.start, right.start) and agree(left.end, right.end)
     if not isinstance(left, sympy.Basic) or not isinstance(right, sympy.Basic):
         return False
-    left, right = (side.doit() if isinstance(side, sympy.Union) else side for side in (left, right))
+    left, right = (side.doit() if isinstance(side, _COMPOSED) else side for side in (left, right))
     if left == right:
         return True
     for kind in (sympy.FiniteSet, sympy.Union, And):

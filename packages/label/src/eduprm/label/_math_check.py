@@ -15,22 +15,25 @@ from typing import Any
 from math_verify import LatexExtractionConfig, parse, verify
 
 from eduprm.label._agreement import agree, match_any_order
+from eduprm.label._math_spelling import EMPTY_SET, plain_formula
 from eduprm.label.formula_parts import Parts, num_equalities, parts_of
+from eduprm.label.numeric import number_equal
 
 _BASED = re.compile(r"([0-9A-Za-z]+) *_ *\{?([0-9]{1,2})\}?")
 _BASED_NUMBER = re.compile(r"(?<![A-Za-z0-9\\])[0-9][0-9A-Za-z]* *_ *\{? *(?:\\text\{ *)?[0-9A-Za-z]")
-_TEXT_ONLY = re.compile(r"\\(?:text|mathrm|mbox|textbf)\{([^{}\\$]*)\}")
 _CONFIG = [LatexExtractionConfig()]
 
 
 def check(item: dict[str, Any]) -> float:
     """1.0 where the answer equals the gold, else 0.0."""
-    return float(_equal(_plain(item["gold"]), _plain(item["answer"])))
+    return float(_equal(plain_formula(item["gold"]), plain_formula(item["answer"])))
 
 
 def _equal(gold: str, answer: str) -> bool:
     if gold == answer:
         return True
+    if EMPTY_SET in (gold, answer):  # it equals nothing else, the set that holds it included
+        return False
     left, right = parts_of(gold), parts_of(answer)
     if not (left.kind or right.kind):  # bare lists and sets in braces
         if len(left.elements) != len(right.elements):
@@ -51,7 +54,7 @@ def _is_list(parts: Parts) -> bool:
 
 def _formulas_equal(gold: str, answer: str) -> bool:
     """Whether two formulas, neither of them a list, are equal by math-verify and by our second look."""
-    if gold == answer:
+    if gold == answer or number_equal(gold, answer):
         return True
     bases = _BASED.fullmatch(gold), _BASED.fullmatch(answer)
     if bases[0] and bases[1]:
@@ -61,11 +64,13 @@ def _formulas_equal(gold: str, answer: str) -> bool:
     if max(num_equalities(gold), num_equalities(answer)) > 1:
         return False  # "x = 6 = 5"
     left, right = _parse(gold), _parse(answer)
+    # `agree` first: it needs a few values only, where `verify` simplifies. `verify` takes a relation for an interval
+    # one way round only.
     return (
         left is not None
         and right is not None
-        and verify(left, right, timeout_seconds=0)
         and agree(left, right)
+        and (verify(left, right, timeout_seconds=0) or verify(right, left, timeout_seconds=0))
     )
 
 
@@ -79,12 +84,6 @@ def warm_up() -> None:
     ):
         check({"gold": gold, "answer": answer})
     check({"gold": r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "answer": r"\sin(\frac{\pi}{6})"})
-
-
-def _plain(text: str) -> str:
-    text = text.replace("\\$", "").replace("$", "").strip().rstrip(".")
-    whole = _TEXT_ONLY.fullmatch(text)
-    return " ".join((whole[1] if whole else text).split())
 
 
 @lru_cache(maxsize=64)

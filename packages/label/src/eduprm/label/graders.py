@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from eduprm.label.answers import extract_answer
-from eduprm.label.numeric import number_equal
+from eduprm.label.numeric import canonical_answer, number_equal
 
 Problem = Mapping[str, Any]
 
@@ -58,6 +58,10 @@ class AnswerGrader:
     def grade_answers(self, pairs: Sequence[tuple[str, Problem]]) -> list[bool]:
         """Grade many (answer, problem) pairs, in order."""
         return [self.grade_answer(answer, problem) for answer, problem in pairs]
+
+    def group_answers(self, answers: Sequence[Sequence[str | None]]) -> list[list[str | None]]:
+        """One spelling per group of equal answers, problem by problem (`group_spellings`); here equal numbers are."""
+        return [[None if one is None else canonical_answer(one) for one in some] for some in answers]
 
     def close(self) -> None:
         """Free what the grader holds (worker processes); grading again starts them anew."""

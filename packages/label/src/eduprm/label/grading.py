@@ -7,7 +7,7 @@ environment with its own answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import polars as pl
 
@@ -27,8 +27,8 @@ def grade_frame(solutions: pl.DataFrame, problems: pl.DataFrame, grader: Grader)
         grader: Any `Grader`.
 
     Returns:
-        The solutions, in their order, with answer String (the extracted answer in one spelling per value, so that
-        votes can count it; null where there is none) and correct Boolean.
+        The solutions, in their order, with answer String (the extracted answer in one spelling per group of equal ones,
+        see `spell_alike`; null where there is none) and correct Boolean.
 
     Raises:
         ValueError: a column is missing, a problem_id is unknown or twice in problems, or a gold answer is missing.
@@ -54,10 +54,38 @@ def grade_frame(solutions: pl.DataFrame, problems: pl.DataFrame, grader: Grader)
     else:
         raw = [None if text is None else extract_answer(text) for text in texts]
         correct = _grade_once(lambda todo: [grader.grade(*pair) for pair in todo], ids, texts, by_id)
-    answers = [None if answer is None else canonical_answer(answer) for answer in raw]
+    answers = spell_alike(ids, raw, grader)
     return solutions.with_columns(
         pl.Series("answer", answers, dtype=pl.String), pl.Series("correct", correct, dtype=pl.Boolean)
     )
+
+
+def spell_alike(
+    problem_ids: Sequence[str], answers: Sequence[str | None], grader: Grader | None
+) -> list[str | None]:
+    """Extracted answers in one spelling per group of those that the grader calls equal, so that votes can count them.
+
+    Args:
+        problem_ids: Of each answer; only answers to one problem are compared.
+        answers: As extracted; None where there is none.
+        grader: Any `Grader`. Without one, or with one of whole texts, equal numbers are equal answers.
+
+    Examples:
+        >>> from eduprm.label import NumberGrader
+        >>> spell_alike(["p", "p", "q"], ["1/2", "0.50", None], NumberGrader())
+        ['0.5', '0.5', None]
+    """
+    if not isinstance(grader, AnswerGrader):
+        return [None if answer is None else canonical_answer(answer) for answer in answers]
+    rows: dict[str, list[int]] = {}
+    for row, key in enumerate(problem_ids):
+        rows.setdefault(key, []).append(row)
+    spelled: list[str | None] = [None] * len(answers)
+    groups = grader.group_answers([[answers[row] for row in some] for some in rows.values()])
+    for some, group in zip(rows.values(), groups, strict=True):
+        for row, answer in zip(some, group, strict=True):
+            spelled[row] = answer
+    return spelled
 
 
 def grade_leaves(leaves: pl.DataFrame, problems: pl.DataFrame, grader: Grader) -> pl.DataFrame:

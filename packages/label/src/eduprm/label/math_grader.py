@@ -6,11 +6,13 @@ numbers are settled here, exactly, without a worker. Needs the extra `eduprm-lab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from eduprm.label.graders import Problem, gold_answer
-from eduprm.label.numeric import parse_number
+from eduprm.label.numeric import number_equal, parse_number
 from eduprm.label.pool import PooledGrader
+from eduprm.label.same_answers import group_spellings
 
 MAX_FORMULA_CHARS = 1000
 
@@ -42,18 +44,34 @@ class MathGrader(PooledGrader):
             raise ImportError("MathGrader needs math-verify: install the extra eduprm-label[math]")
         super().__init__(timeout_s=timeout_s, memory_mib=memory_mib, num_workers=num_workers)
 
+    def group_answers(self, answers: Sequence[Sequence[str | None]]) -> list[list[str | None]]:
+        """One spelling per group of answers that are right for each other, problem by problem, over all workers."""
+        return self._spread(lambda some: group_spellings(some, self._same), answers)
+
+    def _same(self, one: str, other: str) -> bool | None:
+        settled = _equal_numbers(one, other)
+        if settled is None and max(len(one), len(other)) <= MAX_FORMULA_CHARS:
+            score = self._check({"gold": one, "answer": other})
+            return None if score is None else self._is_right(score)
+        return bool(settled)
+
     def _settled(self, answer: str, problem: Problem) -> bool | None:
-        gold = gold_answer(problem)
-        left, right = parse_number(gold, units=False), parse_number(answer, units=False)
-        if left is not None and right is not None:
-            return left == right
-        if len(answer) > MAX_FORMULA_CHARS:
+        settled = _equal_numbers(gold_answer(problem), answer)
+        if settled is None and len(answer) > MAX_FORMULA_CHARS:
             self._refuse()
             return False
-        return None
+        return settled
 
     def _item(self, answer: str, problem: Problem) -> dict[str, object]:
         return {"gold": gold_answer(problem), "answer": answer}
 
     def _is_right(self, score: float) -> bool:
         return score == 1.0
+
+
+def _equal_numbers(one: str, other: str) -> bool | None:
+    """Whether both are plainly equal or unequal numbers; None where a formula must be read ("50%" may be 0.5)."""
+    if number_equal(one, other):
+        return True
+    plain = all(parse_number(text, units=False) is not None for text in (one, other))
+    return False if plain and "%" not in one + other else None

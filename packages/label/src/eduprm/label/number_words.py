@@ -22,13 +22,15 @@ _OPERATIONS = """and or nor not neither plus minus negative times multiplied div
     least most than between except"""
 _CHANGES_THE_NUMBER = frozenset((*_COUNTS.split(), *_PARTS.split(), *_OPERATIONS.split(), *_SCALES))
 _UNIT_WORDS = """g h l L m s C F am cm dm ft hr in kg km kW lb mg mi ml mL mm oz pm pt qt yd hrs lbs mph kph kmh min
-    mins sec cu ea mo pc sq wk yr st nd rd th a.m p.m"""
+    mins sec cu ea mo pc sq wk yr st nd rd th Hz Pa ha kJ kN kV mA mV kB MB GB TB a.m p.m"""
 _UNITS = frozenset(_UNIT_WORDS.split())
 _SHORT = "an as at be by do he is it me my of on so to up us we US Rs"
 _SHORT_WORDS = frozenset(_SHORT.split())
 _ARTICLES = frozenset(("a", "A", "I"))
 _LETTER = "A-Za-zÀ-ÖØ-öø-ÿ"
 _WORD = re.compile(rf"[ap]\.m(?![{_LETTER}])|[{_LETTER}]+(?:'[{_LETTER}]+)?")
+_UNIT_POWER = re.compile(r"([A-Za-z]+) ?(?:\^ ?(?:\{ ?-?[1-9] ?\}|-?[1-9])|(?<=[mntdi])[23])(?![0-9A-Za-z^])")
+_PRODUCT = re.compile(r"([A-Za-z]+)(?: ?\^ ?\{?[1-9]\}?)? ?(?:\\cdot|\*) ?(?=([A-Za-z]+))")
 _PROSE = re.compile(rf"(?:[{_LETTER} .,;:?!'\"#-]|(?<=[{_LETTER} ])/(?=[{_LETTER} ]))*+")
 
 
@@ -45,6 +47,21 @@ def scale_of(after: str) -> tuple[int, str]:
         scales.append(_SCALES[found[0].lower()])
         end = found.end()
     return prod(scales), after[end:]
+
+
+def drop_unit_powers(after: str) -> str:
+    r"""Units behind a number without their exponents and the dots between them; what is no unit keeps its own.
+
+    Examples:
+        >>> [drop_unit_powers(text) for text in (" cm^2", r" kg \cdot m^{-3}", " x^2", "^2")]
+        [' cm', ' kg m', ' x^2', '^2']
+    """
+    after = _PRODUCT.sub(lambda found: f"{found[1]} " if _are_units(*found.groups()) else found[0], after)
+    return _UNIT_POWER.sub(lambda found: found[1] if _are_units(found[1]) else found[0], after)
+
+
+def _are_units(*words: str) -> bool:
+    return all(word in _UNITS or (len(word) > 2 and _is_prose(word)) for word in words)
 
 
 def leave_the_number(before: str, after: str) -> bool:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from eduprm.label.number_words import leave_the_number, scale_of
+from eduprm.label.characters import fold
+from eduprm.label.number_forms import join_thousands, repeating_as_fractions, scientific_as_exponents
+from eduprm.label.number_words import drop_unit_powers, leave_the_number, scale_of
 
 MAX_NUMBER_CHARS = 2000
 MAX_DIGITS = 1000
@@ -23,15 +25,22 @@ MIXED = r"[0-9]+ +[0-9]+ ?/ ?[0-9]+(?![.,]?[0-9])"
 _NUMBER = re.compile(
     rf"(?P<sign>(?:[+-] ?)?)(?:(?P<mixed>{MIXED})|(?P<top>{SCIENTIFIC})(?: ?/ ?(?P<bottom>{SCIENTIFIC}))?)"
 )
-_FRAC = re.compile(r"([0-9]?) *\\[dt]?frac *(?:\{ *(-?[0-9]+) *\}|([0-9])) *(?:\{ *([0-9]+) *\}|([0-9]))")
+_FRAC = re.compile(r"([0-9]?) *\\[cdt]?frac *(?:\{ *(-?[0-9]+) *\}|([0-9])) *(?:\{ *([0-9]+) *\}|([0-9]))")
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*]*)(?<=\S)\1(?![\w*])")
-_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf)\{([A-Za-z .'/]*)\}")
-_TRANSLATE = str.maketrans({"−": "-", "–": "-", "$": " ", "€": " ", "£": " ", "%": " ", "`": " ", "°": " "})
-_LATEX_NOISE = re.compile(
-    r"\\[!,;: ]|\\(?:left|right)(?![A-Za-z])|\^ *\{? *\\circ *\}?|\\(?=[$%])|\\[()\[\]]"
+_TEXT = re.compile(
+    r"\\(?:text(?:rm|bf|it|normal|sf)?|math(?:rm|bf|sf|it)|mbox|operatorname|rm|bf)(?![A-Za-z]) *"
+    r"\{((?:[^{}\\]|\^ ?\{-?[0-9]\})*)\}"
 )
+_UNIT_FRACTION = re.compile(r"\\[cdt]?frac *\{ *([A-Za-z]+) *\} *\{ *([A-Za-z]+ ?(?:\^ ?\{?[0-9]\}?)?) *\}")
+_TRANSLATE = str.maketrans({**dict.fromkeys("$€£¥₹%`", " ")})
+_LATEX_NOISE = re.compile(
+    r"\\[!,;: ]|\\(?:left|right|displaystyle)(?![A-Za-z])|\^ *\{? *\\circ *\}?|\\(?=[$%])|\\[()\[\]]"
+)
+_TIE = re.compile(r"(?<=[^\s~0-9])~|~(?=[^\s~0-9])")  # "5~6" is a range, "~5" about 5
+_OLD_FONT = re.compile(r"\{ *\\(?:rm|bf|it)(?![A-Za-z]) *([^{}\\]*)\}")
 _NO_LEFT_SIDE = re.compile(r"[=<>!:;~≠≤≥≈]|,(?![0-9]{3})|\\(?!(?:times|cdot|div)(?![A-Za-z]))")
 _TIMES = re.compile(r"(?<=[0-9)]) ?x ?(?=[0-9(])")
+_EXPONENT = re.compile(r"(?<=[0-9])[eE](?=[+-]?[0-9])")
 _TERM = re.compile(r"[0-9+*/^-] ?[A-Za-z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z] ?[+*/^-]")
 
 
@@ -60,7 +69,7 @@ def parse_number(text: str, *, units: bool = True) -> Fraction | None:
     left = ""
     if units and "=" in cleaned:
         left, cleaned = (side.strip() for side in cleaned.rsplit("=", 1))
-        if _NO_LEFT_SIDE.search(left) or _TERM.search(_TIMES.sub("*", left)):
+        if _NO_LEFT_SIDE.search(left) or _TERM.search(_TIMES.sub("*", _EXPONENT.sub("*", left))):
             return None  # "12 != 13", "x = 5 or x = 6", "2x = 5"
     found = _NUMBER.search(cleaned)
     if found is None:
@@ -68,7 +77,7 @@ def parse_number(text: str, *, units: bool = True) -> Fraction | None:
     before, after = cleaned[: found.start()], cleaned[found.end() :]
     if before and found["sign"].endswith(" "):
         return None  # "x - 1": a term, not a sign
-    scale, after = scale_of(after) if units else (1, after.rstrip("."))
+    scale, after = scale_of(drop_unit_powers(after)) if units else (1, after.rstrip("."))
     if not leave_the_number(before, after) if units else before or after:
         return None
     value = _value(found)
@@ -78,11 +87,14 @@ def parse_number(text: str, *, units: bool = True) -> Fraction | None:
 
 
 def _clean(text: str) -> str:
-    text = _LATEX_NOISE.sub(_spaces_or_nothing, text)
-    text = _TEXT.sub(r" \1 ", text)
+    text = join_thousands(repeating_as_fractions(fold(text)))
+    text = _TIE.sub(" ", _LATEX_NOISE.sub(_space_or_nothing, text))
+    text = _UNIT_FRACTION.sub(r" \1/\2 ", _TEXT.sub(r" \1 ", _OLD_FONT.sub(r" \1 ", text)))
+    text = scientific_as_exponents(text)
     text = _FRAC.sub(_plain_fraction, text)
     text = _EMPHASIS.sub(_unmarked, text.translate(_TRANSLATE).strip())
-    return " ".join(text.strip("*").split())
+    text = " ".join(text.strip("*").split())
+    return text[1:-1].strip() if text[:1] == "{" and text.find("}") == len(text) - 1 else text
 
 
 def _plain_fraction(match: re.Match[str]) -> str:
@@ -96,9 +108,9 @@ def _unmarked(match: re.Match[str]) -> str:
     return match[2] if len(match[0]) == len(match.string) else f'"{match[2]}"'
 
 
-def _spaces_or_nothing(match: re.Match[str]) -> str:
-    # "10,\!080" must close up, "5\ apples" must not run together.
-    return " " if match[0] in ("\\ ", "\\;", "\\:") else ""
+def _space_or_nothing(match: re.Match[str]) -> str:
+    # "10,\!080" must close up, "5\,cm" and "1\,2" must not run together.
+    return " " if match[0] in ("\\ ", "\\,", "\\;", "\\:") else ""
 
 
 def _value(found: re.Match[str]) -> Fraction | None:

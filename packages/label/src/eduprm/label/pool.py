@@ -7,11 +7,15 @@ threads that only wait on pipes; verdicts do not depend on how many workers ther
 from __future__ import annotations
 
 import queue
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from eduprm.label.graders import AnswerGrader, Problem
 from eduprm.label.worker import BoundedWorker, WorkerCounts
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class PooledGrader(AnswerGrader):
@@ -43,24 +47,31 @@ class PooledGrader(AnswerGrader):
         settled = self._settled(answer, problem)
         if settled is not None:
             return settled
-        item = self._item(answer, problem)
-        worker = self._free.get()
-        try:
-            return self._is_right(worker.check(item))
-        finally:
-            self._free.put(worker)
+        return self._is_right(self._check(self._item(answer, problem)) or 0.0)
 
     def grade_answers(self, pairs: Sequence[tuple[str, Problem]]) -> list[bool]:
         """Grade many (answer, problem) pairs, in order, over all workers."""
-        if len(self._workers) == 1:
-            return super().grade_answers(pairs)
-        with ThreadPoolExecutor(len(self._workers)) as pool:
-            return list(pool.map(lambda pair: self.grade_answer(*pair), pairs))
+        return self._spread(lambda pair: self.grade_answer(*pair), pairs)
 
     def close(self) -> None:
         """Kill the worker processes; grading again starts them anew."""
         for worker in self._workers:
             worker.close()
+
+    def _spread(self, work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+        """The work done on every item, in order, by as many threads as there are workers."""
+        if len(self._workers) == 1:
+            return list(map(work, items))
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            return list(pool.map(work, items))
+
+    def _check(self, item: dict[str, object]) -> float | None:
+        """Score of one item by a worker that is free; None where the check failed."""
+        worker = self._free.get()
+        try:
+            return worker.try_check(item)
+        finally:
+            self._free.put(worker)
 
     def _refuse(self) -> None:
         self._here.refused += 1

@@ -17,7 +17,8 @@ from typing import Any
 import polars as pl
 
 from eduprm.forest import PROBLEM_SCHEMA
-from eduprm.label.answers import extract_answer, extract_marked, unwrap
+from eduprm.label.answer_bodies import unwrap
+from eduprm.label.answers import extract_answer, extract_marked
 from eduprm.label.graders import Problem, gold_answer
 from eduprm.label.pool import PooledGrader
 

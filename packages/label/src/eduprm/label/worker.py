@@ -85,11 +85,15 @@ class BoundedWorker:
         Raises:
             WorkerStartError: the child cannot start (an extra is missing, say).
         """
+        return self.try_check(item) or 0.0
+
+    def try_check(self, item: dict[str, Any]) -> float | None:
+        """As `check`, with None where it failed: refused, out of time or memory, crashed, or raised."""
         line = json.dumps(item).encode() + b"\n"
         with self._lock:
             if len(line) > _MAX_REPLY_BYTES // 2:  # must fit a pipe, so that writing never blocks
                 self.counts.refused += 1
-                return 0.0
+                return None
             process = self._running()
             reply = self._ask(process, line, time.monotonic() + self.timeout_s)
             return self._settle(reply)
@@ -105,19 +109,19 @@ class BoundedWorker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _settle(self, reply: dict[str, Any] | str) -> float:
+    def _settle(self, reply: dict[str, Any] | str) -> float | None:
         if isinstance(reply, str):  # "timeouts" or "crashes": the child cannot be used again
             setattr(self.counts, reply, getattr(self.counts, reply) + 1)
             self._kill()
-            return 0.0
+            return None
         if reply.get("error") == "MemoryError":
             self.counts.out_of_memory += 1
             self._kill()
-            return 0.0
+            return None
         score = reply.get("score")
         if not isinstance(score, int | float):
             self.counts.errors += 1
-            return 0.0
+            return None
         self.counts.done += 1
         return float(score)
 
