@@ -74,7 +74,6 @@ class Job:
         self.file = str(settings.file)
         self.index = Index(work.path / "index.sqlite")
         self.reader = Reader(settings, work.path)
-        self.rows_left_out = 0
         self.ranker = Ranker(settings)
         self.accuracies = Accuracies(self.ranker.rule_names)
         self.counts = {"problems": 0, "solutions": 0, "ties": 0, "chunks": 0, "chunks_taken_up": 0}
@@ -101,16 +100,12 @@ class Job:
     def _key(self) -> dict[str, Any]:
         return {
             "input": file_digest(self.settings.file),
-            "problems": self._problems_key(),
+            "problems": self.reader.key(),
             "prm": self.prm.key(),
             "policy": self._policy_key(),
             "settings": self.settings.result_settings,
             "versions": {name: version(name) for name in _COMPUTING},
         }
-
-    def _problems_key(self) -> str | None:
-        file = self.settings.problems.file
-        return None if file is None else file_digest(file)
 
     def _policy_key(self) -> str | None:
         """Content of the policy that cuts, where one does; a hub name stands for itself."""
@@ -130,7 +125,7 @@ class Job:
         counts = self.index.build(
             self.source, self.reader, file=self.file, prefix=settings.prefix, limit=settings.limit
         )
-        self.rows_left_out = counts.left_out
+        self.counts["left_out_by_where"] = counts.left_out
         self._check_strict()
         self.source.check_output(self.work.path, added_columns([], self.index.layout, settings.prefix))
         self.source.prepare(self.work.path, in_order=self.index.in_order)
@@ -235,7 +230,6 @@ class Job:
             **self.counts,
             "graded_problems": self.accuracies.problems,
             "rejected": num_rejected,
-            "left_out_by_where": self.rows_left_out,
             "solutions_per_s": round(self.rate, 3),
             "wall_s": round(time.perf_counter() - start_s, 3),
         }

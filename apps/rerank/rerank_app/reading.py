@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eduprm.bench.prm_folder import file_digest
 from eduprm.forest import PathError, column_of, value_at
 from rerank_app.errors import RowError, UsageError, first_line, quoted
+from rerank_app.fields import number_text, read_answer, read_id, read_problem
 from rerank_app.files import SolutionsFile, open_solutions
 from rerank_app.layouts import Layout, misplaced_path, missing_column, rival_columns, solutions_path
-from rerank_app.rows import Known, Row, number_text, read_answer, read_id, read_problem, read_row
+from rerank_app.rows import Known, Row, read_row
 from rerank_app.settings import Columns, ProblemsFile, Settings
 
 
@@ -26,6 +28,7 @@ class Reader:
         self.problems: KnownProblems | None = None
         if settings.problems.file is not None:
             self.problems = KnownProblems(settings.problems, work)
+        self._problems_file = settings.problems.file
         self._where = None if settings.where is None else settings.where.partition("=")
 
     def paths(self) -> list[str]:
@@ -83,6 +86,10 @@ class Reader:
         """Whether a row has a label for each item of the list that was named as solutions, as rows of steps have."""
         labels = record.get("labels")
         return self.columns.solutions is not None and _are_labels(labels, len(row.solutions))
+
+    def key(self) -> str | None:
+        """Content of the other file of problems, if there is one."""
+        return None if self._problems_file is None else file_digest(self._problems_file)
 
     def close(self) -> None:
         """Close the other file's problems."""

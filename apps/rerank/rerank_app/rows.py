@@ -6,13 +6,13 @@ A whole row is refused with `RowError`; one bad solution of a good row only beco
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from eduprm.forest import PathError, flattened, value_at
+from eduprm.forest import flattened
 from rerank_app.errors import Rejection, RowError, quoted
+from rerank_app.fields import read_answer, read_id, read_problem, text_fault, value_of
 from rerank_app.layouts import Layout, missing_column, solutions_path
 from rerank_app.settings import Columns
 
@@ -115,17 +115,17 @@ def read_row(
 def _with_solutions(row: Row, record: Mapping[str, Any], columns: Columns, layout: Layout) -> Row:
     path = solutions_path(columns, layout)
     if columns.steps is not None:
-        steps, joined = _joined(_at(record, path, flag="columns.steps"), path)
+        steps, joined = _joined(value_of(record, path, flag="columns.steps"), path)
         return replace(row, solutions=("".join(steps),), steps=steps, joined=joined)
     if layout == "solution":
-        value = _at(record, path, flag="columns.solution")
+        value = value_of(record, path, flag="columns.solution")
         if isinstance(value, list):
             raise RowError(
                 f"column {quoted(path)} must hold the text of one solution, got {quoted(value)}; a list of solutions "
                 f"is named with --columns.solutions {path}, the steps of one with --columns.steps {path}"
             )
         return replace(row, solutions=(value,))
-    value = _at(record, path, flag="columns.solutions")
+    value = value_of(record, path, flag="columns.solutions")
     solutions = list(flattened(value)) if isinstance(value, list) else []
     if not solutions:
         raise RowError(f"column {quoted(path)} must hold a list of at least one text, got {quoted(value)}")
@@ -186,75 +186,3 @@ def _remedy(value: object) -> str:
     if isinstance(value, Mapping):
         return "name the text in it, as in --columns.solutions choices[].message.content"
     return "give its text or take it out"
-
-
-def read_id(record: Mapping[str, Any], path: str, *, flag: str) -> str:
-    """An id as text: white space around it does not count, and 7.0 is 7."""
-    key = _at(record, path, flag=flag)
-    text = key.strip() if isinstance(key, str) else number_text(key)
-    if not text or (isinstance(key, float) and not key.is_integer()):
-        raise RowError(f"column {quoted(path)} must hold a text or a whole number, got {quoted(key)}")
-    return _clean(text)
-
-
-def read_problem(record: Mapping[str, Any], path: str, *, flag: str) -> str:
-    """A problem's text."""
-    problem = _at(record, path, flag=flag)
-    fault = text_fault(problem)
-    if fault is not None:
-        hint = f"; take one item of the list, as in --{flag} {path}[0]" if isinstance(problem, list) else ""
-        raise RowError(f"column {quoted(path)} must hold the problem's text, {fault}{hint}")
-    return str(problem)
-
-
-def read_answer(record: Mapping[str, Any], path: str | None) -> tuple[str | None, bool]:
-    """The gold answer as text, None where there is none; and whether the row has its column."""
-    name = path or "answer"
-    try:
-        value = value_at(record, name)
-    except PathError:
-        return None, False
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None, True
-    text = value.strip() if isinstance(value, str) else number_text(value)
-    if text is None:
-        raise RowError(f"column {quoted(name)} must hold a text or a number, got {quoted(value)}")
-    return _clean(text) or None, True
-
-
-def number_text(value: object) -> str | None:
-    """A finite number as text, whole ones without a fraction; None for anything else.
-
-    Examples:
-        >>> number_text(14.0), number_text(14), number_text(0.5), number_text(True)
-        ('14', '14', '0.5', None)
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return str(int(value)) if value == int(value) else repr(value)
-
-
-def text_fault(value: object) -> str | None:
-    """Why a value is no text that can be used; None if it is one."""
-    if not isinstance(value, str):
-        return f"got {quoted(value)}"
-    if not value.strip():
-        return "got an empty one"
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"got half a surrogate pair at character {error.start}"
-    return None
-
-
-def _at(record: Mapping[str, Any], path: str, *, flag: str) -> Any:
-    try:
-        return value_at(record, path)
-    except PathError as error:
-        remedy = f"; correct --{flag}" if error.by_shape else ""
-        raise RowError(f"column {quoted(path)}: {error}{remedy}") from None
-
-
-def _clean(text: str) -> str:
-    """Replace halves of surrogate pairs, which no file can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
