@@ -135,7 +135,7 @@ def test_strict_stops_at_the_first_bad_row(rerank, tmp_path):
     [
         (b"", "the file is empty"),
         (b"\n\n", "none of 0 rows can be used; it holds no rows"),
-        (b"\x1f\x8b\x08\x00abc", "is compressed; unpack it first"),
+        (b"\x1f\x8b\x08\x00abc", "broken or cut off gzip"),
         (b"PAR1 and then nothing", "not readable as Parquet"),
         (b'{"id": 1, "question": "?", "solutions": ["x"]}\n' * 3, "no column 'problem', got 'id', 'question', 'solutions'; name it with --columns.problem"),
         (b'{"id": 1, "problem": "?"}\n', "no column 'solutions' or 'solution', got 'id', 'problem'; name it with --columns.solutions"),

@@ -103,7 +103,7 @@ def test_help_shows_defaults_and_loads_nothing_heavy():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["rows", "steps"])
+@pytest.mark.parametrize("name", ["fields", "layouts", "ranking", "rows", "steps"])
 def test_examples_in_docstrings(name):
     results = doctest.testmod(import_module(f"rerank_app.{name}"))
     assert results.attempted

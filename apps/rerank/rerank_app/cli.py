@@ -36,7 +36,10 @@ def output_path(settings: Settings, source: SolutionsFile) -> Path:
         UsageError: onto the input, into a folder, or into another format than the input's.
     """
     if settings.output is None:
-        return Path("runs") / "rerank" / f"{settings.file.stem}.ranked{source.suffix}"
+        name = settings.file.name
+        for ending in (".gz", ".zst"):
+            name = name.removesuffix(ending)
+        return Path("runs") / "rerank" / f"{Path(name).stem}.ranked{source.suffix}"
     output = settings.output
     if output.is_dir():
         raise UsageError(
@@ -44,6 +47,10 @@ def output_path(settings: Settings, source: SolutionsFile) -> Path:
         )
     if output.exists() and output.samefile(settings.file):
         raise UsageError(f"--output: {output} is the input itself; name another file")
+    if output.suffix in (".gz", ".zst"):
+        raise UsageError(
+            f"--output: the output is not compressed; got {output}, name it {output.with_suffix('')}"
+        )
     others = {".jsonl": (".parquet", ".pq"), ".parquet": (".jsonl", ".ndjson", ".json")}[source.suffix]
     if output.suffix in others:
         named = output.with_suffix(source.suffix)
@@ -57,9 +64,10 @@ def _run(settings: Settings) -> int:
     prm = find_source(settings)
     from rerank_app.trained_cut import as_trained
 
-    settings, line = as_trained(settings, prm.saved_cut())
-    if line is not None:
-        print(f"rerank: {line}", file=sys.stderr)
+    if settings.columns.steps is None:  # else the steps are there
+        settings, line = as_trained(settings, prm.saved_cut())
+        if line is not None:
+            print(f"rerank: {line}", file=sys.stderr)
     from rerank_app.job import Job
     from rerank_app.writing import WorkFolder
 

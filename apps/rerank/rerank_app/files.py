@@ -39,11 +39,14 @@ class SolutionsFile(Protocol):
 
     suffix: str
 
-    def names(self) -> Sequence[str] | None:
-        """Names of all columns; None where every row has its own."""
+    def shape(self) -> Mapping[str, Any] | None:
+        """A row made up of the columns' types ("text", 0, lists of one item); None where every row has its own."""
 
     def scan(self, wanted: Sequence[str]) -> Iterator[Scanned]:
         """Give every row; of a format with columns, only those wanted."""
+
+    def check_output(self, work: Path, added: Sequence[Added]) -> None:
+        """Raise a UsageError if rows of this file with these columns added could not be written."""
 
     def prepare(self, work: Path, *, in_order: bool) -> None:
         """Get ready to fetch; `work` is a folder for what out-of-order reading needs."""
@@ -65,21 +68,21 @@ def open_solutions(path: Path) -> SolutionsFile:
     """Open a file in the format that its first bytes show.
 
     Raises:
-        UsageError: no such file, no file, empty, compressed, or broken Parquet.
+        UsageError: no such file, no file, empty, compressed in another way than gzip or zstd, or broken Parquet.
     """
     try:
         with path.open("rb") as file:
             start = file.read(4)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file; give a .jsonl or .parquet file of solutions") from None
+        raise UsageError(
+            f"{path}: no such file; give a .jsonl (or .jsonl.gz, .jsonl.zst) or .parquet file"
+        ) from None
     except IsADirectoryError:
         raise UsageError(f"{path}: is a folder; give one .jsonl or .parquet file") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
     if not start:
         raise UsageError(f"{path}: the file is empty; expected one JSON object a line, or Parquet")
-    if start[:2] == b"\x1f\x8b" or start == b"\x28\xb5\x2f\xfd":
-        raise UsageError(f"{path}: is compressed; unpack it first (expected plain JSONL, or Parquet)")
     if start == b"PAR1":
         from rerank_app.parquet import ParquetSolutions
 

@@ -6,6 +6,7 @@ file and rows of one problem need not be neighbours. Does not know: the PRM, ste
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,23 +14,34 @@ from typing import NamedTuple
 
 from rerank_app.errors import Rejection, RowError, UsageError, quoted
 from rerank_app.files import SolutionsFile
-from rerank_app.rows import ADDED_NAMES, Layout, find_layout, missing_column, read_row
-from rerank_app.settings import Columns
+from rerank_app.layouts import Layout, find_layout
+from rerank_app.reading import Reader
+from rerank_app.rows import ADDED_NAMES, Row
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -8000;
 CREATE TABLE rows (row INTEGER PRIMARY KEY, place INTEGER, id TEXT, solutions INTEGER, first INTEGER);
-CREATE TABLE problems (id TEXT PRIMARY KEY, first INTEGER) WITHOUT ROWID;
+CREATE TABLE problems (id TEXT PRIMARY KEY, first INTEGER, digest BLOB) WITHOUT ROWID;
 CREATE TABLE rejected (row INTEGER, id TEXT, solution INTEGER, reason TEXT);
 """
 _INSERT_REJECTED = "INSERT INTO rejected VALUES (?, ?, ?, ?)"
 
 
 class Counts(NamedTuple):
-    """What is to be ranked."""
+    """What is to be ranked.
+
+    Attributes:
+        problems, solutions: how many.
+        left_out: rows that `--where` does not take.
+        joined: solutions given as steps between which line breaks were put.
+        labelled: the first row that has a label for each item of its list, as rows of steps have; None: none.
+    """
 
     problems: int
     solutions: int
+    left_out: int = 0
+    joined: int = 0
+    labelled: int | None = None
 
 
 class Chunk(NamedTuple):
@@ -50,11 +62,14 @@ class Index:
         self._file = self._prefix = ""
         self.layout: Layout = "problem"
         self.in_order = True
+        self._left_out = self._joined = 0
+        self._labelled: int | None = None
+        self._has_answers = False
 
     def build(
         self,
         source: SolutionsFile,
-        columns: Columns,
+        reader: Reader,
         *,
         file: str,
         prefix: str = "",
@@ -63,52 +78,72 @@ class Index:
         """Read the whole file (rows as problems: up to the limit) and group its rows.
 
         Raises:
-            UsageError: the file lacks a column, holds one that would be overwritten, or no row that can be used.
+            UsageError: the file lacks a column, holds one that would be overwritten, does not say which column is to
+                be ranked, or holds no row that can be used.
         """
         self._file, self._prefix = file, prefix
-        names = source.names()
-        if names is not None:
-            reason = missing_column(names, columns, find_layout(names, columns))
-            if reason is not None:
-                raise UsageError(f"{file}: {reason}")
+        shape = source.shape()
+        reason = None if shape is None else reader.check_shape(shape, find_layout(shape, reader.columns))
+        if reason is not None:
+            raise UsageError(f"{file}: {reason}")
         self._db.execute("BEGIN")
-        seen = self._add_rows(source, columns, limit=limit)
+        seen = self._add_rows(source, reader, limit=limit)
         self._finish(limit)
         self._db.execute("COMMIT")
         problems, solutions = self._db.execute(
             "SELECT COUNT(DISTINCT first), COALESCE(SUM(solutions), 0) FROM rows"
         ).fetchone()
         if problems == 0:
-            first = next(self.rejections(), None)
-            what = "it holds no rows" if first is None else first.line(file).removeprefix(f"{file}: ")
-            raise UsageError(f"{file}: none of {seen} rows can be used; {what}")
-        return Counts(problems, solutions)
+            raise UsageError(f"{file}: {self._why_none(seen)}")
+        if reader.columns.answer is not None and not self._has_answers:
+            named = quoted(reader.columns.answer)
+            raise UsageError(f"{file}: no row has a column {named}; correct --columns.answer")
+        return Counts(problems, solutions, self._left_out, self._joined, self._labelled)
 
-    def _add_rows(self, source: SolutionsFile, columns: Columns, *, limit: int | None) -> int:
+    def _why_none(self, seen: int) -> str:
+        if seen and seen == self._left_out:
+            return f"none of {seen} rows has the value that --where names; see what its column holds"
+        first = next(self.rejections(), None)
+        what = "it holds no rows" if first is None else first.line(self._file).removeprefix(f"{self._file}: ")
+        return f"none of {seen} rows can be used; {what}"
+
+    def _add_rows(self, source: SolutionsFile, reader: Reader, *, limit: int | None) -> int:
         layout: Layout | None = None
-        names = source.names()
+        shape = source.shape()
         seen = taken = 0
-        for row, place, record in source.scan(list(columns.model_dump().values())):
+        for row, place, record in source.scan([] if shape is None else reader.wanted(shape)):
             seen += 1
             if isinstance(record, RowError):
                 self.reject([Rejection(row=row, id=None, solution=None, reason=str(record))])
                 continue
+            if not reader.takes(record):
+                self._left_out += 1
+                continue
             # The first row that shows a layout decides it for the file.
-            layout = layout or find_layout(list(record), columns)
+            layout = layout or find_layout(record, reader.columns)
             self.layout = layout or "problem"
-            self._check_new_names(names or record)
-            key = record.get(columns.id)
-            shown = str(key) if isinstance(key, str | int) and not isinstance(key, bool) else None
+            rivals = reader.rivals(record)
+            if rivals is not None:
+                raise UsageError(f"{self._file}: row {row}: {rivals}")
+            self._check_new_names(shape or record)
             try:
                 if layout is None:
-                    raise RowError(missing_column(list(record), columns, None) or "no solutions")
-                checked = read_row(record, columns, layout)
-                taken += self._add_row(row, place, checked.id, len(checked.solutions))
+                    raise RowError(reader.missing(record))
+                checked = reader.read(record, layout)
+                taken += self._add_row(row, place, checked)
+                self._note(row, checked, labelled=reader.labels_steps(record, checked))
             except RowError as error:
-                self.reject([Rejection(row=row, id=shown, solution=None, reason=str(error))])
+                key = reader.shown_id(record)
+                self.reject([Rejection(row=row, id=key, solution=None, reason=str(error))])
             if layout == "problem" and limit is not None and taken == limit:
                 break
         return seen
+
+    def _note(self, row: int, checked: Row, *, labelled: bool) -> None:
+        self._joined += checked.joined
+        self._has_answers |= checked.has_answer
+        if labelled and self._labelled is None:
+            self._labelled = row
 
     def _check_new_names(self, names: Iterable[str]) -> None:
         """Refuse to overwrite what the input brings."""
@@ -119,15 +154,23 @@ class Index:
                 "give the new columns a prefix, as in --prefix prm_"
             )
 
-    def _add_row(self, row: int, place: int, key: str, solutions: int) -> int:
+    def _add_row(self, row: int, place: int, checked: Row) -> int:
         """Note one row; return how many problems it adds."""
-        known = self._db.execute("SELECT first FROM problems WHERE id = ?", (key,)).fetchone()
+        key = checked.id
+        known = self._db.execute("SELECT first, digest FROM problems WHERE id = ?", (key,)).fetchone()
+        digest = _digest(checked) if self.layout == "problem" else b""
         if known is not None and self.layout == "problem":
+            if known[1] == digest:
+                raise RowError(
+                    f"repeats row {known[0]}: the same id, problem and solutions; keep one such row, as with "
+                    "--where filter=strict-match (lm-eval-harness writes a row for every filter)"
+                )
             raise RowError(f"the id stands already in row {known[0]}; give every problem an id of its own")
         if known is None:
-            self._db.execute("INSERT INTO problems VALUES (?, ?)", (key, row))
+            self._db.execute("INSERT INTO problems VALUES (?, ?, ?)", (key, row, digest))
         first = row if known is None else known[0]
-        self._db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", (row, place, key, solutions, first))
+        values = (row, place, key, len(checked.solutions), first)
+        self._db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?)", values)
         return int(known is None)
 
     def _finish(self, limit: int | None) -> None:
@@ -184,3 +227,8 @@ class Index:
 def _storable(value: int | str | None) -> int | str | None:
     """Texts that SQLite can hold: no half surrogate pairs."""
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+
+
+def _digest(row: Row) -> bytes:
+    """What tells rows of one id that say the same from those that do not."""
+    return hashlib.sha256(repr((row.problem.strip(), list(row.solutions))).encode()).digest()[:16]

@@ -21,19 +21,21 @@ from rerank_app.index import Chunk, Counts, Index
 from rerank_app.page import page_notes, write_rank_page
 from rerank_app.prms import PrmSource
 from rerank_app.progress import SolutionsProgress, busy
-from rerank_app.ranking import Ranker
+from rerank_app.ranking import Ranker, same_gold
+from rerank_app.reading import Reader
 from rerank_app.report import (
     Accuracies,
     beside,
     print_choice,
     print_paths,
+    print_reading,
     print_rejections,
     print_stop_tokens,
     print_table,
     write_rejected,
     write_report,
 )
-from rerank_app.rows import Problem, build_problem, read_row
+from rerank_app.rows import Problem, build_problem
 from rerank_app.settings import Settings
 from rerank_app.writing import WorkFolder, added_columns
 
@@ -72,6 +74,7 @@ class Job:
         self.prm = prm
         self.file = str(settings.file)
         self.index = Index(work.path / "index.sqlite")
+        self.reader = Reader(settings, work.path)
         self.ranker = Ranker(settings)
         self.accuracies = Accuracies(self.ranker.rule_names)
         names = ("problems", "solutions", "stop_tokens", "ties", "chunks", "chunks_taken_up")
@@ -88,16 +91,19 @@ class Job:
             with busy(self._errors, f"reading {self.file}"):
                 key = self._key()
                 counts = self._index()
+            print_reading(self._errors, counts, self.settings)
             self.work.use(key)
             self._rank(counts)
             return self._finish(output, key, start_s)
         finally:
             self.ranker.close()
             self.index.close()
+            self.reader.close()
 
     def _key(self) -> dict[str, Any]:
         return {
             "input": file_digest(self.settings.file),
+            "problems": self.reader.key(),
             "prm": self.prm.key(),
             "policy": self._policy_key(),
             "settings": self.settings.result_settings,
@@ -120,9 +126,11 @@ class Job:
     def _index(self) -> Counts:
         settings = self.settings
         counts = self.index.build(
-            self.source, settings.columns, file=self.file, prefix=settings.prefix, limit=settings.limit
+            self.source, self.reader, file=self.file, prefix=settings.prefix, limit=settings.limit
         )
+        self.counts["left_out_by_where"] = counts.left_out
         self._check_strict()
+        self.source.check_output(self.work.path, added_columns([], self.index.layout, settings.prefix))
         self.source.prepare(self.work.path, in_order=self.index.in_order)
         return counts
 
@@ -191,13 +199,13 @@ class Job:
     def _build(
         self, rows: list[tuple[int, int]], carriers: dict[int, Any]
     ) -> tuple[Problem, list[Rejection]]:
-        wanted = list(self.settings.columns.model_dump().values())
         layout = self.index.layout
+        shape = self.source.shape()
+        wanted = [] if shape is None else self.reader.wanted(shape)
         checked = [
-            (row, read_row(self.source.record(carriers[row], wanted), self.settings.columns, layout))
-            for row, _ in rows
+            (row, self.reader.read(self.source.record(carriers[row], wanted), layout)) for row, _ in rows
         ]
-        return build_problem(checked, layout)
+        return build_problem(checked, layout, same_gold)
 
     def _load(self) -> Scorer:
         if self._scorer is None:

@@ -1,4 +1,4 @@
-"""Parquet: read by batches within row groups, every other column carried through as Arrow, types and all.
+"""Parquet: read by batches within row groups, every other column carried through as Arrow, types and all but views.
 
 For: the `SolutionsFile` contract (see `files`). Does not know: what columns mean. Through pyarrow rather than polars,
 because its reader streams inside one large row group and its writer gives the same bytes for the same batches.
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from rerank_app.errors import UsageError, first_line
+from rerank_app.arrow_types import as_schema, shape_of, writable_schema
+from rerank_app.errors import UsageError, first_line, quoted
 from rerank_app.files import Added, Kind, Scanned
 
 _BATCH_ROWS = 64
@@ -58,32 +59,53 @@ class ParquetSolutions:
         try:
             # Without pre_buffer and with a buffer size, a column chunk is streamed and never held whole.
             self._open = lambda: pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-            self._schema: pa.Schema = self._open().schema_arrow
+            self._schema: pa.Schema = writable_schema(self._open().schema_arrow)
         except (pa.ArrowException, OSError) as error:
             raise UsageError(
                 f"{path}: not readable as Parquet ({first_line(error)}); write it again"
             ) from None
+        doubled = [name for name in self._schema.names if self._schema.names.count(name) > 1]
+        if doubled:
+            raise UsageError(f"{path}: two columns are called {quoted(doubled[0])}; rename one")
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._batch: pa.RecordBatch | None = None
         self._start = 0
         self._spool: ipc.RecordBatchFileReader | None = None
         self._starts = [0]
 
-    def names(self) -> list[str]:
-        """All columns of the file."""
-        return list(self._schema.names)
+    def shape(self) -> dict[str, Any]:
+        """A row of the columns' types."""
+        return {field.name: shape_of(field.type) for field in self._schema}
 
     def scan(self, wanted: Sequence[str]) -> Iterator[Scanned]:
         """Read the wanted columns batch by batch."""
         place = 0
-        names = [name for name in self._schema.names if name in wanted]
         try:
-            for batch in self._open().iter_batches(batch_size=_BATCH_ROWS, columns=names):
+            for batch in self._read(columns=list(wanted)):
                 for record in batch.to_pylist():
                     yield Scanned(place + 1, place, record)
                     place += 1
         except (pa.ArrowException, OSError) as error:
             raise UsageError(f"{self.path}: broken Parquet after row {place} ({first_line(error)})") from None
+
+    def check_output(self, work: Path, added: Sequence[Added]) -> None:
+        """Write the first row, with nulls in the columns to add, and read it back."""
+        path = work / "trial.parquet"
+        try:
+            batch = next((batch for batch in self._read() if batch.num_rows), None)
+            if batch is not None:
+                nulls = [column._replace(values=[None]) for column in added]
+                self.write_chunk(path, [ArrowRow(batch, 0)], nulls)
+                self.assemble(path.with_suffix(".joined"), [path])
+        except (pa.ArrowException, OSError) as error:
+            raise UsageError(
+                f"{self.path}: rows of these columns cannot be written as Parquet ({first_line(error)}); "
+                "drop the column, or convert the file to JSONL"
+            ) from None
+
+    def _read(self, **options: Any) -> Iterator[pa.RecordBatch]:
+        for batch in self._open().iter_batches(batch_size=_BATCH_ROWS, **options):
+            yield as_schema(batch, pa.schema([self._schema.field(name) for name in batch.schema.names]))
 
     def prepare(self, work: Path, *, in_order: bool) -> None:
         """Copy the file to uncompressed Arrow for random access, unless rows will be fetched in order."""
@@ -91,7 +113,7 @@ class ParquetSolutions:
             return
         path = work / "spool.arrow"
         with ipc.new_file(path, self._schema) as writer:
-            for batch in self._open().iter_batches(batch_size=_BATCH_ROWS):
+            for batch in self._read():
                 self._starts.append(self._starts[-1] + batch.num_rows)
                 writer.write_batch(batch)
         self._spool = ipc.open_file(pa.memory_map(str(path)))
@@ -102,7 +124,7 @@ class ParquetSolutions:
             number = bisect_right(self._starts, place) - 1
             return ArrowRow(self._spool.get_batch(number), place - self._starts[number])
         if self._batches is None:
-            self._batches = self._open().iter_batches(batch_size=_BATCH_ROWS)
+            self._batches = self._read()
         while self._batch is None or place >= self._start + self._batch.num_rows:
             self._start += 0 if self._batch is None else self._batch.num_rows
             self._batch = next(self._batches)

@@ -222,6 +222,16 @@ def _outcomes(frame: pl.DataFrame, rules: Sequence[str]) -> list[Outcome]:
     ]
 
 
+def same_gold(one: str, other: str) -> bool:
+    """Whether two gold answers of one problem say the same: 14 and 14.0 do, and the worked answer that ends in it.
+
+    Examples:
+        >>> same_gold("14", "14.0"), same_gold("2 * 7 = 14\\n#### 14", "14"), same_gold("14", "15")
+        (True, True, False)
+    """
+    return one == other or canonical_answer(_final(one)) == canonical_answer(_final(other))
+
+
 def _final(gold: str) -> str:
     """GSM8K's worked answers end in "#### N"; everything else is the answer itself."""
     return (extract_answer(gold) or gold) if "####" in gold else gold

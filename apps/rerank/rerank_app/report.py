@@ -22,8 +22,10 @@ from eduprm.bench.names import rule_label
 from eduprm.bench.table import results_table
 from eduprm.forest import atomic_write, atomic_write_bytes
 from rerank_app.errors import Rejection
+from rerank_app.index import Counts
 from rerank_app.jsonl import dump_line
 from rerank_app.ranking import BASELINES
+from rerank_app.settings import Settings
 
 _SHOWN_REJECTIONS = 5
 _CELLS = 500_000  # numbers drawn at once: 4 MB
@@ -98,6 +100,27 @@ def print_stop_tokens(console: Console, tokens: Iterable[str], *, solutions: int
         shown = ", ".join(sorted(tokens))
         line = f"{file}: the text of stop tokens ({shown}) was taken off the end of {solutions:,} solutions"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_reading(console: Console, counts: Counts, settings: Settings) -> None:
+    """Say what was left out or added before anything is scored."""
+    lines = []
+    if counts.left_out:
+        rows = "row" if counts.left_out == 1 else "rows"
+        lines.append(f"{counts.left_out:,} {rows} left out by --where {settings.where}")
+    if counts.joined:
+        lines.append(
+            f"steps of {counts.joined:,} {'solution' if counts.joined == 1 else 'solutions'} end in no white space: "
+            "a line break was put between them"
+        )
+    if counts.labelled is not None:
+        named = settings.columns.solutions
+        lines.append(
+            f"row {counts.labelled} has as many labels as {named} has items: if these are the steps of one solution, "
+            f"as in TRL's stepwise rows, name them with --columns.steps {named}"
+        )
+    for line in lines:
+        console.print(f"rerank: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_choice(console: Console, *, rule: str, ties: int, problems: int) -> None:

@@ -6,16 +6,16 @@ A whole row is refused with `RowError`; one bad solution of a good row only beco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
+from eduprm.forest import flattened
 from eduprm.label import strip_stop_tokens
 from rerank_app.errors import Rejection, RowError, quoted
+from rerank_app.fields import read_answer, read_id, read_problem, text_fault, value_of
+from rerank_app.layouts import Layout, missing_column, solutions_path
 from rerank_app.settings import Columns
-
-Layout = Literal["problem", "solution"]
-"""What a row of the input is: a problem with all its solutions, or one solution."""
 
 ADDED_NAMES: dict[Layout, tuple[str, ...]] = {
     "problem": ("ranked", "chosen"),
@@ -23,30 +23,48 @@ ADDED_NAMES: dict[Layout, tuple[str, ...]] = {
 }
 """Columns that are added to the rows of each layout."""
 
-_MAX_SHOWN_COLUMNS = 12
+
+class Known(NamedTuple):
+    """A problem that stands in another file than the solutions."""
+
+    problem: str
+    answer: str | None
+
+
+Lookup = Callable[[str], Known | None]
+"""Finds a problem by its id."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The fields of one row that matter here; `solutions` still unchecked."""
+    """The fields of one row that matter here; `solutions` still unchecked.
+
+    `steps`, where the row is a solution already cut, join to its only solution; `joined`: line breaks were put between
+    them. `has_answer`: the row has the column of the gold answer, which may hold none.
+    """
 
     id: str
     problem: str
     solutions: Sequence[Any]
     answer: str | None
+    steps: tuple[str, ...] | None = None
+    joined: bool = False
+    has_answer: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
     """A usable solution: `row` (from 1) and, within a row's list, `index` (from 0; None: the row is the solution).
 
-    `stop_tokens` are the texts of stop tokens that were taken off the end of its text.
+    `stop_tokens` are the texts of stop tokens that were taken off the end of its text. `steps` join to the text; None: it
+    has yet to be cut.
     """
 
     row: int
     index: int | None
     text: str
     stop_tokens: tuple[str, ...] = ()
+    steps: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,75 +78,87 @@ class Problem:
     solutions: tuple[Solution, ...]
 
 
-def find_layout(names: Sequence[str], columns: Columns) -> Layout | None:
-    """What a row with these columns is; None if it holds neither solutions nor a solution.
-
-    Examples:
-        >>> find_layout(["id", "problem", "solution"], Columns())
-        'solution'
-    """
-    if columns.solutions in names:
-        return "problem"
-    return "solution" if columns.solution in names else None
-
-
-def missing_column(names: Sequence[str], columns: Columns, layout: Layout | None) -> str | None:
-    """Why these columns are not enough, with what to do; None if they are."""
-    wanted = {"id": columns.id, "problem": columns.problem}
-    if layout == "problem":
-        wanted["solutions"] = columns.solutions
-    if layout == "solution":
-        wanted["solution"] = columns.solution
-    shown = ", ".join(map(quoted, names[:_MAX_SHOWN_COLUMNS])) or "none"
-    shown += ", …" if len(names) > _MAX_SHOWN_COLUMNS else ""
-    for flag, name in wanted.items():
-        if name not in names:
-            return f"no column {quoted(name)}, got {shown}; name it with --columns.{flag}"
-    if layout is None:
-        return (
-            f"no column {quoted(columns.solutions)} or {quoted(columns.solution)}, got {shown}; "
-            "name it with --columns.solutions or --columns.solution"
-        )
-    return None
-
-
-def read_row(record: Mapping[str, Any], columns: Columns, layout: Layout) -> Row:
+def read_row(
+    record: Mapping[str, Any], columns: Columns, layout: Layout, lookup: Lookup | None = None
+) -> Row:
     """Check the types of one row.
+
+    Args:
+        record: the row.
+        columns: names or paths of its columns.
+        layout: what a row is.
+        lookup: where the problems stand in another file.
 
     Raises:
         RowError: a column is missing or holds something else than it should.
 
     Examples:
-        >>> read_row({"id": 7, "problem": "2*3?", "solution": "6"}, Columns(), "solution").id
+        >>> read_row({"id": 7.0, "problem": "2*3?", "solution": "6"}, Columns(), "solution").id
         '7'
+        >>> row = {"id": 1, "doc": {"q": "2*3?"}, "resps": [["6", "5"]]}
+        >>> read_row(row, Columns(problem="doc.q", solutions="resps"), "problem").solutions
+        ['6', '5']
     """
-    reason = missing_column(list(record), columns, layout)
+    reason = missing_column(record, columns, layout, with_problem=lookup is None)
     if reason is not None:
         raise RowError(reason)
-    key = record[columns.id]
-    if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
-        raise RowError(f"column {quoted(columns.id)} must hold a text or a whole number, got {quoted(key)}")
-    problem = record[columns.problem]
-    fault = _text_fault(problem)
-    if fault is not None:
-        raise RowError(f"column {quoted(columns.problem)} must hold the problem's text, {fault}")
-    if layout == "solution":
-        solutions: Sequence[Any] = (record[columns.solution],)
+    key = read_id(record, columns.id, flag="columns.id")
+    answer, has_answer = read_answer(record, columns.answer)
+    if lookup is None:
+        problem = read_problem(record, columns.problem, flag="columns.problem")
     else:
-        solutions = record[columns.solutions]
-        if not isinstance(solutions, list) or not solutions:
+        known = lookup(key)
+        if known is None:
+            raise RowError("no problem of this id in --problems.file; add it there, or mend the id")
+        problem, answer = known.problem, known.answer if answer is None else answer
+    row = Row(id=key, problem=problem, solutions=(), answer=answer, has_answer=has_answer)
+    return _with_solutions(row, record, columns, layout)
+
+
+def _with_solutions(row: Row, record: Mapping[str, Any], columns: Columns, layout: Layout) -> Row:
+    path = solutions_path(columns, layout)
+    if columns.steps is not None:
+        steps, joined = _joined(value_of(record, path, flag="columns.steps"), path)
+        return replace(row, solutions=("".join(steps),), steps=steps, joined=joined)
+    if layout == "solution":
+        value = value_of(record, path, flag="columns.solution")
+        if isinstance(value, list):
             raise RowError(
-                f"column {quoted(columns.solutions)} must hold a list of at least one text, got {quoted(solutions)}"
+                f"column {quoted(path)} must hold the text of one solution, got {quoted(value)}; a list of solutions "
+                f"is named with --columns.solutions {path}, the steps of one with --columns.steps {path}"
             )
-    return Row(
-        id=_clean(str(key)), problem=problem, solutions=solutions, answer=_answer(record, columns.answer)
+        return replace(row, solutions=(value,))
+    value = value_of(record, path, flag="columns.solutions")
+    solutions = list(flattened(value)) if isinstance(value, list) else []
+    if not solutions:
+        raise RowError(f"column {quoted(path)} must hold a list of at least one text, got {quoted(value)}")
+    return replace(row, solutions=solutions)
+
+
+def _joined(value: Any, path: str) -> tuple[tuple[str, ...], bool]:
+    """Steps that join to a text: a line break after each that ends in no white space; and whether one was put."""
+    if not isinstance(value, list) or not value:
+        raise RowError(
+            f"column {quoted(path)} must hold a list of the steps of one solution, got {quoted(value)}"
+        )
+    for index, step in enumerate(value):
+        fault = text_fault(step)
+        if fault is not None:
+            raise RowError(f"column {quoted(path)}: step {index} must be a text, {fault}")
+    last = len(value) - 1
+    steps = tuple(
+        step if index == last or step[-1].isspace() else step + "\n" for index, step in enumerate(value)
     )
+    return steps, any(new != old for new, old in zip(steps, value, strict=True))
 
 
-def build_problem(rows: Sequence[tuple[int, Row]], layout: Layout) -> tuple[Problem, list[Rejection]]:
+def build_problem(
+    rows: Sequence[tuple[int, Row]], layout: Layout, same_gold: Callable[[str, str], bool]
+) -> tuple[Problem, list[Rejection]]:
     """Join the rows of one problem, each with its number; solutions that cannot be used are listed apart.
 
-    The first row's problem text and the first gold answer hold for all.
+    The first row's problem text and the first gold answer hold for all. White space around a problem makes it no other
+    one, and gold answers that `same_gold` calls equal agree.
     """
     number, first = rows[0]
     answer = next((row.answer for _, row in rows if row.answer is not None), None)
@@ -136,50 +166,43 @@ def build_problem(rows: Sequence[tuple[int, Row]], layout: Layout) -> tuple[Prob
     rejected: list[Rejection] = []
     for row_number, row in rows:
         fault = None
-        if row.problem != first.problem:
+        if row.problem.strip() != first.problem.strip():
             fault = f"its problem's text differs from row {number}'s, which has the same id; give it an id of its own"
-        elif row.answer not in (None, answer):
+        elif row.answer is not None and answer is not None and not same_gold(row.answer, answer):
             fault = f"its answer {quoted(row.answer)} differs from {quoted(answer)}, of the same id; make them agree"
         if fault is not None:
             rejected.append(Rejection(row=row_number, id=row.id, solution=None, reason=fault))
             continue
         for index, text in enumerate(row.solutions):
-            fault, stop_tokens = _text_fault(text), ()
+            fault, stop_tokens, steps = text_fault(text), (), row.steps
             if fault is None:
                 text, stop_tokens = strip_stop_tokens(text)
-                fault = _text_fault(text)
+                fault = text_fault(text)
+            if stop_tokens and steps is not None:
+                steps = _without_end(steps, text)
             place = index if layout == "problem" else None
             if fault is None:
-                usable.append(Solution(row=row_number, index=place, text=text, stop_tokens=stop_tokens))
+                usable.append(
+                    Solution(row=row_number, index=place, text=text, stop_tokens=stop_tokens, steps=steps)
+                )
             else:
-                reason = f"a solution must be a text, {fault}; give its text or take it out"
+                reason = f"a solution must be a text, {fault}; {_remedy(text)}"
                 rejected.append(Rejection(row=row_number, id=row.id, solution=place, reason=reason))
     problem = Problem(row=number, id=first.id, text=first.problem, answer=answer, solutions=tuple(usable))
     return problem, rejected
 
 
-def _text_fault(value: object) -> str | None:
-    if not isinstance(value, str):
-        return f"got {quoted(value)}"
-    if not value.strip():
-        return "got an empty one"
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"got half a surrogate pair at character {error.start}"
-    return None
+def _remedy(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "name the text in it, as in --columns.solutions choices[].message.content"
+    return "give its text or take it out"
 
 
-def _answer(record: Mapping[str, Any], name: str) -> str | None:
-    """The gold answer as text; None where there is none."""
-    value = record.get(name)
-    if value is None or isinstance(value, bool) or not isinstance(value, str | int | float):
-        if value is not None:
-            raise RowError(f"column {quoted(name)} must hold a text or a number, got {quoted(value)}")
-        return None
-    return _clean(str(value).strip()) or None
-
-
-def _clean(text: str) -> str:
-    """Replace halves of surrogate pairs, which no file can hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _without_end(steps: Sequence[str], text: str) -> tuple[str, ...]:
+    """The steps that `text` still holds, the last of them cut where it ends; they join to it."""
+    kept, left = [], len(text)
+    for step in steps:
+        if left > 0:
+            kept.append(step[:left])
+        left -= len(step)
+    return tuple(kept)

@@ -58,7 +58,7 @@ class Scorer:
         for number, problem in enumerate(problems):
             for solution in problem.solutions:
                 try:
-                    items.append((number, solution, self._cut(problem.text, solution.text)))
+                    items.append((number, solution, self._cut(problem.text, solution)))
                 except ValueError as error:
                     why = first_line(error)
                     reason = f"cannot be cut by the policy ({why}); take it out or cut with --segment lines"
@@ -72,10 +72,14 @@ class Scorer:
                 results[number].append(Scored(solution=solution, steps=steps, step_scores=scores))
         return results, rejected
 
-    def _cut(self, problem: str, text: str) -> list[str]:
+    def _cut(self, problem: str, solution: Solution) -> list[str]:
+        if solution.steps is not None:
+            return list(solution.steps)
         if self._cutter is not None:
-            return self._cutter.steps(problem, text)
-        return cut_steps(text, segment=self._settings.segment, fixed_words=self._settings.fixed_words)
+            return self._cutter.steps(problem, solution.text)
+        return cut_steps(
+            solution.text, segment=self._settings.segment, fixed_words=self._settings.fixed_words
+        )
 
 
 def _reject(problem: Problem, solution: Solution, reason: str) -> Rejection:

@@ -25,20 +25,55 @@ _NOT_IN_ROWS = ("file", "prm", "prm_url", "prm_wait_s", "output", "config", "str
 
 
 class Columns(BaseModel):
-    """Names of the input's columns."""
+    """Where the input's rows hold what: column names, or paths into them (`eduprm.forest.column_path`).
+
+    `solutions` and `solution` are looked for under their own names only as long as neither they nor `steps` are named.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = Field(default="id", min_length=1, description="the problem's id, a text or a whole number")
+    id: str = Field(
+        default="id",
+        min_length=1,
+        description="the problem's id, a text or a number; may be the problem's text",
+    )
     problem: str = Field(default="problem", min_length=1, description="the problem's text")
-    solutions: str = Field(
-        default="solutions", min_length=1, description="list of solutions, where a row is a problem"
+    solutions: str | None = Field(
+        default=None,
+        min_length=1,
+        description="list of solutions, where a row is a problem; lists in it are flattened; none: solutions",
     )
-    solution: str = Field(
-        default="solution", min_length=1, description="the solution, where a row is one solution"
+    solution: str | None = Field(
+        default=None, min_length=1, description="the solution, where a row is one solution; none: solution"
     )
-    answer: str = Field(
-        default="answer", min_length=1, description="gold answer; a column that need not be there"
+    steps: str | None = Field(
+        default=None,
+        min_length=1,
+        description="list of the steps of one solution, where a row is one solution already cut; none: it is a text",
+    )
+    answer: str | None = Field(
+        default=None, min_length=1, description="gold answer; none: answer, which need not be there"
+    )
+
+    @model_validator(mode="after")
+    def _steps_alone(self) -> Columns:
+        if self.steps is not None and (self.solutions or self.solution):
+            raise ValueError("expected steps alone, or solutions or solution; leave one out")
+        return self
+
+
+class ProblemsFile(BaseModel):
+    """A second file with the problems' texts, for rows that hold only their ids; columns are names or paths."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path | None = Field(
+        default=None, description="JSONL or Parquet; none: the rows hold their problems"
+    )
+    id: str = Field(default="id", min_length=1, description="what --columns.id of the rows refers to")
+    problem: str = Field(default="problem", min_length=1, description="the problem's text")
+    answer: str | None = Field(
+        default=None, min_length=1, description="gold answer; none: answer, which need not be there"
     )
 
 
@@ -83,13 +118,14 @@ class Settings(CommandSettings):
 
     FILE is JSONL or Parquet. A row is a problem with its list of solutions
     (id, problem, solutions, optional answer), or one solution (id and problem
-    repeated, solution). Exit status: 0 all ranked, 3 some rows rejected, 2 unusable.
+    repeated, solution). Columns are names, or paths as doc.question or
+    choices[].text (docs/files.md). Exit status: 0 all ranked, 3 some rows rejected, 2 unusable.
     """
 
     model_config = SettingsConfigDict(cli_prog_name="uv run apps/rerank")
     command: ClassVar[str] = "uv run apps/rerank"
 
-    file: CliPositionalArg[Path] = Field(description="the solutions: a .jsonl or .parquet file")
+    file: CliPositionalArg[Path] = Field(description="the solutions: JSONL (.gz, .zst too) or Parquet")
     prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
     format: FormatName | None = Field(
         None,
@@ -137,6 +173,10 @@ class Settings(CommandSettings):
         description="how answers are compared with the gold ones: number, math, package.module:function or none",
     )
     columns: Columns = Columns()
+    problems: ProblemsFile = ProblemsFile()
+    where: str | None = Field(
+        None, description="take only rows of this value in a column, as in filter=strict-match; none: all"
+    )
     limit: int | None = Field(None, ge=1, description="take only the first so many problems; none: all")
     strict: bool = Field(False, description="stop at the first row that cannot be used, rank nothing")
     prefix: str = Field("", description="put before the names of the columns that are added")
@@ -158,6 +198,21 @@ class Settings(CommandSettings):
         if value not in GRADERS and ":" not in value:
             raise ValueError(f"expected one of {', '.join(GRADERS)} or package.module:function")
         return value
+
+    @field_validator("where")
+    @classmethod
+    def _condition(cls, value: str | None) -> str | None:
+        if value is not None and not (value.partition("=")[0].strip() and "=" in value):
+            raise ValueError("expected COLUMN=VALUE")
+        return value
+
+    @model_validator(mode="after")
+    def _steps_are_cut(self) -> Settings:
+        if self.columns.steps is not None and "segment" in self.model_fields_set:
+            raise ValueError(
+                "--segment: expected nothing beside --columns.steps, whose steps are cut; leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_prm(self) -> Settings:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from eduprm.forest import atomic_write, atomic_write_bytes, sweep_temporaries
 from rerank_app.errors import UsageError
 from rerank_app.files import Added, SolutionsFile
-from rerank_app.rows import ADDED_NAMES, Layout
+from rerank_app.layouts import Layout
+from rerank_app.rows import ADDED_NAMES
 
 if TYPE_CHECKING:
     from rerank_app.ranking import Ranked

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from eduprm.bench.steps import evaluate_prmbench, read_prmbench
+from eduprm.bench.steps.files import BenchFileError
 from eduprm.bench.steps.prmbench import CATEGORIES, PRMBENCH_SCHEMA, floor_scores
 from eduprm.bench.steps.table import prmbench_table
 
@@ -102,23 +103,42 @@ def test_rows_are_checked(tmp_path):
         "classification": "deception",
     }
     rows = [good, {**good, "idx": "2", "error_steps": [0]}, {**good, "classification": "circular"}, good]
+    wrong = [[3], ["3"], None, 2, [1.5], ["one"], [True]]
+    rows += [{**good, "idx": f"w{k}", "error_steps": steps} for k, steps in enumerate(wrong)]
+    rows += [{**good, "idx": 20.0 + k, "error_steps": steps} for k, steps in enumerate([["2"], [2.0], []])]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
     items, rejected = read_prmbench([tmp_path / "own.jsonl"])
-    assert items.select("part", "id", "origin").rows() == [("deception", "1", "1?"), ("circular", "1", "1?")]
-    assert rejected["row"].to_list() == [2, 4]
-    assert "step numbers from 1" in rejected["reason"][0]
+    assert items.select("part", "id", "origin").rows()[:2] == [
+        ("deception", "1", "1?"),
+        ("circular", "1", "1?"),
+    ]
+    assert items.select("id", "error_steps").rows()[2:] == [("20", [2]), ("21", [2]), ("22", [])]
+    assert rejected["row"].to_list() == [2, *range(4, 12)]
+    assert rejected["id"].to_list() == ["2", "1", *(f"w{k}" for k in range(7))]
+    reasons = rejected["reason"].to_list()
+    assert "step numbers from 1" in reasons[0]
+    assert all("from 1 to 2" in reason and "(there are 2 steps), got 3" in reason for reason in reasons[2:4])
+    assert all("a list of step numbers from 1" in reason for reason in reasons[4:])
 
 
-def test_the_real_rows_are_all_usable():
+def test_a_file_of_nothing_but_wrong_rows_names_the_first(tmp_path):
+    row = {"idx": "b7", "modified_question": "1?", "modified_process": ["a"], "error_steps": [2]}
+    (tmp_path / "own.jsonl").write_text(json.dumps({**row, "classification": "deception"}))
+    with pytest.raises(
+        BenchFileError, match=r"no usable row \(row 1 \(id 'b7'\): expected step numbers from 1 to 1"
+    ):
+        read_prmbench([tmp_path / "own.jsonl"])
+
+
+def test_the_real_rows_but_two_are_usable():
     path = DATA / "prmbench_dev.jsonl"
     if not path.is_file():
         pytest.skip(f"{path.name} is not at hand: set EDUPRM_DATA")
     items, rejected = read_prmbench([path])
-    assert (items.height, rejected.height) == (197, 0)
+    assert items.height == 195
+    # Their error steps go to 31 and 45, their solutions to 30 and 41.
+    assert rejected["id"].to_list() == ["prm_test_p1_46", "prm_test_p1_50"]
     assert set(items["part"]) == {name for members in CATEGORIES.values() for name in members}
     always = items.with_columns(scores=pl.Series(floor_scores(items, seed=0)["always right"]))
     total = evaluate_prmbench(always, seed=0, bootstrap=5).row(-1, named=True)
-    assert total["num_wrong"] == sum(
-        sum(step <= len(steps) for step in wrong)
-        for steps, wrong in items.select("steps", "error_steps").iter_rows()
-    )
+    assert total["num_wrong"] == sum(len(set(wrong)) for wrong in items["error_steps"].to_list())

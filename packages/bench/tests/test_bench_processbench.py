@@ -1,5 +1,6 @@
 """ProcessBench: our numbers are the official definition's; thresholds are the best there are; bad rows are named."""
 
+import gzip
 import json
 import math
 import os
@@ -140,9 +141,34 @@ def test_array_and_lines_are_read_alike_and_bad_rows_are_named(tmp_path):
     assert array.rejected["row"].to_list() == [3, 4, 5, 6, 7, 8]
     assert jsonl.rejected["row"].to_list() == [3, 4, 5, 6, 7, 8, 10]
     reasons = jsonl.rejected["reason"].to_list()
-    wanted = ("label from -1 to 1", "got True", "no steps, label", "text in step 1")
+    wanted = ("a whole number as label from -1 to 1", "got True", "no steps, label", "text in step 1")
     wanted += ("text in 'problem', got '\\ud800'", "used by", "not JSON")
     assert all(part in reason for part, reason in zip(wanted, reasons, strict=True))
+
+
+def test_whole_numbers_are_read_however_they_are_written(tmp_path):
+    labels = [1, 1.0, "1", " 1 ", "1.0", -1.0, "-1", "0"]
+    bad = ["one", "", "1.5", 1.5, True, None, [1], "2", float("nan"), "-2"]
+    rows = [{**row, "id": k} for k, row in enumerate(rows_of(*labels, *bad))]
+    rows += [{**rows[0], "id": 99.0}, {**rows[0], "id": 99.5}]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    items, rejected = read_processbench([tmp_path / "own.jsonl"])
+    assert items["label"].to_list() == [1, 1, 1, 1, 1, -1, -1, 0, 1]
+    assert items["id"].to_list() == [*map(str, range(8)), "99"]
+    assert rejected["id"].to_list() == [*map(str, range(8, 18)), None]
+    assert all(
+        "expected a whole number as label from -1 to 1" in reason for reason in rejected["reason"][:-1]
+    )
+
+
+def test_packed_files_are_read_as_plain_ones(tmp_path):
+    rows = json.dumps(rows_of(-1, 1)).replace("gsm8k-", "x").encode()
+    (tmp_path / "plain.json.gz").write_bytes(gzip.compress(rows))
+    got = read_processbench([tmp_path / "plain.json.gz"])
+    assert got.items.select("part", "id", "label").rows() == [("plain", "x0", -1), ("plain", "x1", 1)]
+    (tmp_path / "plain.json.gz").write_bytes(gzip.compress(rows)[:-9])
+    with pytest.raises(BenchFileError, match="broken or cut off gzip"):
+        read_processbench([tmp_path / "plain.json.gz"])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +177,11 @@ def test_array_and_lines_are_read_alike_and_bad_rows_are_named(tmp_path):
         ("a.json", '[{"id": "1", "text": "?"}]', "expected columns id, problem, steps, label, got id, text"),
         ("a.json", "[1,", "broken JSON"),
         ("a.json", "[]", "no rows"),
-        ("a.csv", "id", "expected a name ending in .json, .jsonl, .parquet, got .csv"),
+        (
+            "a.csv",
+            "id",
+            "expected a name ending in .json, .jsonl, .parquet (or one of these and .gz or .zst), got .csv",
+        ),
         ("a.parquet", "PAR1", "expected a Parquet file"),
         ("missing.json", None, "got no such file"),
     ],

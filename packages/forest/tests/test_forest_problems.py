@@ -37,6 +37,7 @@ def test_gsm8k_rows(tmp_path: Path) -> None:
 def test_common_names(question: str, answer: str, own_id: str, tmp_path: Path) -> None:
     problems, _ = read(tmp_path, {question: "2 + 2?", answer: "4", own_id: 7, "else": [1]})
     assert problems.select("problem_id", "question", "answer").row(0) == ("7", "2 + 2?", "4")
+    assert read(tmp_path, {question: "2 + 2?", own_id: 7.0})[0]["problem_id"].item() == "7"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ This package knows tables and files. It does not know models, tokenizers or grad
 """
 
 from .atomic import atomic_write, atomic_write_bytes, sweep_temporaries
+from .column_path import PathError, column_of, flattened, value_at
+from .compressed import CompressionError, compression_of, open_plain, plain_name
 from .counts import token_counts
 from .errors import ForestError, Place
 from .paths import LEAF_SCHEMA, leaf_paths, path_of, path_rows
@@ -34,16 +36,23 @@ __all__ = [
     "NODE_SCHEMA",
     "PROBLEM_SCHEMA",
     "SPLITS",
+    "CompressionError",
     "ForestError",
+    "PathError",
     "Place",
     "ProblemColumns",
     "Problems",
     "Topology",
     "atomic_write",
     "atomic_write_bytes",
+    "column_of",
+    "compression_of",
+    "flattened",
     "leaf_paths",
+    "open_plain",
     "path_of",
     "path_rows",
+    "plain_name",
     "print_tree",
     "read_forest",
     "read_problems",
@@ -55,6 +64,7 @@ __all__ = [
     "topology",
     "validate_forest",
     "validate_problems",
+    "value_at",
     "visible",
     "write_shard",
     "write_table",

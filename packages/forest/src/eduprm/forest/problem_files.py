@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from pydantic import ValidationError
 
+from .compressed import CompressionError, open_plain, plain_name
 from .errors import ForestError, shown
 from .problem_rows import ProblemColumns, RowError, problem_row
 from .schema import PROBLEM_SCHEMA, SPLITS
@@ -41,8 +42,9 @@ def read_problems(
     """Read a file of problems; bad rows come back beside the good ones.
 
     Args:
-        path: ``.jsonl`` (or ``.ndjson``) or ``.parquet``.
-        columns: which column holds question, answer, problem_id, where names are not the common ones.
+        path: ``.jsonl`` (or ``.ndjson``; either may be packed, ``.gz`` or ``.zst``) or ``.parquet``.
+        columns: which column holds question, answer, problem_id, where names are not the common ones; a name, or a
+            path as ``doc.question`` (`column_path`).
         limit: stop after this many good problems; None reads all.
         source: what to write into the source column; None takes the row's own, else the file's stem.
         split: "train" or "test", for rows that do not say so themselves.
@@ -68,7 +70,7 @@ def read_problems(
     good: list[dict[str, Any]] = []
     bad: list[tuple[int, str]] = []
     rows_by_id: dict[str, int] = {}
-    defaults = {"source": source, "stem": path.stem, "split": split}
+    defaults = {"source": source, "stem": plain_name(path).stem, "split": split}
     for row, record in _records(path):
         if limit is not None and len(good) == limit:
             break
@@ -103,7 +105,8 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
     """Rows counted from 1, each a mapping or, where it could not be read, the error to report."""
     if not path.is_file():
         raise ForestError("expected a file of problems, got no such file", file=path)
-    if path.suffix == ".parquet":
+    suffix = plain_name(path).suffix
+    if suffix == ".parquet":
         try:
             frame = pl.read_parquet(path, glob=False)
         except (pl.exceptions.PolarsError, OSError) as error:
@@ -111,14 +114,17 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
                 f"expected a Parquet file, got one that cannot be read ({error})", file=path
             ) from error
         yield from enumerate(frame.iter_rows(named=True), start=1)
-    elif path.suffix in (".jsonl", ".ndjson"):
-        with path.open("rb") as lines:
-            for row, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield row, _parse_line(line)
+    elif suffix in (".jsonl", ".ndjson"):
+        try:
+            with open_plain(path) as lines:
+                for row, line in enumerate(lines, start=1):
+                    if line.strip():
+                        yield row, _parse_line(line)
+        except CompressionError as error:
+            raise ForestError(f"expected a whole JSON Lines file, got one that {error}", file=path) from None
     else:
         raise ForestError(
-            f"expected a name ending in .jsonl or .parquet, got {path.suffix or 'no suffix'}", file=path
+            f"expected a name ending in .jsonl or .parquet, got {suffix or 'no suffix'}", file=path
         )
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from .column_path import PathError, column_of, value_at
 from .errors import shown
 from .gold import gold_answer
 from .schema import SPLITS
@@ -75,7 +77,7 @@ def problem_row(
 def _column(record: Mapping[str, Any], role: str, chosen: str | None, *, required: bool) -> str | None:
     """The row's column for a role: the chosen one, else the first common name that holds something."""
     if chosen is not None:
-        if chosen not in record and required:
+        if column_of(chosen, record) is None and required:
             have = ", ".join(map(str, record)) or "none"
             raise RowError(f"no column {chosen!r} for the {role}, only {have}; correct the columns mapping")
         return chosen
@@ -89,12 +91,25 @@ def _column(record: Mapping[str, Any], role: str, chosen: str | None, *, require
     return held[0] if held else None
 
 
+def _value(record: Mapping[str, Any], column: str) -> Any:
+    """What stands in a column, which may be a path; None where there is no such column."""
+    if column_of(column, record) is None:
+        return None
+    try:
+        return value_at(record, column)
+    except PathError as error:
+        if not error.by_shape:
+            return None
+        raise RowError(f"column {column!r}: {error}; correct the columns mapping") from None
+
+
 def _text(record: Mapping[str, Any], role: str, chosen: str | None) -> str | None:
     """A question or an id as text; None where it is null or blank."""
     column = _column(record, role, chosen, required=role == "question" or chosen is not None)
-    value = record.get(column) if column is not None else None
-    if role == "problem_id" and isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+    value = _value(record, column) if column is not None else None
+    if role == "problem_id" and isinstance(value, int | float) and not isinstance(value, bool):
+        whole = math.isfinite(value) and value == int(value)
+        value = str(int(value)) if whole else value
     if value is None:
         return None
     if not isinstance(value, str):
@@ -105,7 +120,7 @@ def _text(record: Mapping[str, Any], role: str, chosen: str | None) -> str | Non
 
 
 def _answer(record: Mapping[str, Any], column: str) -> str | None:
-    value = record.get(column)
+    value = _value(record, column)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if value is None or value == "":

@@ -1,4 +1,4 @@
-"""Records of a benchmark of steps, from JSON, JSON Lines or Parquet files, or from the hub by name.
+"""Records of a benchmark of steps, from JSON, JSON Lines (both also .gz, .zst) or Parquet files, or from the hub.
 
 It knows files and the hub, not what a record should hold (`rows`). A line that is no JSON comes as the error to report.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+
+from eduprm.forest import CompressionError, open_plain, plain_name
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -36,8 +38,8 @@ def open_sources(names: Sequence[str | Path]) -> list[Source]:
     """Open files and hub data sets.
 
     Args:
-        names: paths of .json (an array of objects), .jsonl or .parquet files, or names on the hub; a folder is read as
-            `datasets.load_dataset` reads it.
+        names: paths of .json (an array of objects), .jsonl (either may be packed: .gz, .zst) or .parquet files, or
+            names on the hub; a folder is read as `datasets.load_dataset` reads it.
 
     Raises:
         BenchFileError: no such file or data set, an unknown suffix, or a file that is not what its suffix says.
@@ -48,8 +50,8 @@ def open_sources(names: Sequence[str | Path]) -> list[Source]:
     for name in names:
         path = Path(name)
         if path.is_file():
-            opened.append(Source(str(name), path.stem, _file_rows(path)))
-        elif path.is_dir() or (_HUB_NAME.fullmatch(str(name)) and path.suffix not in _READERS):
+            opened.append(Source(str(name), plain_name(path).stem, _file_rows(path)))
+        elif path.is_dir() or (_HUB_NAME.fullmatch(str(name)) and plain_name(path).suffix not in _READERS):
             opened += _hub_sources(str(name))
         else:
             raise BenchFileError(
@@ -59,11 +61,13 @@ def open_sources(names: Sequence[str | Path]) -> list[Source]:
 
 
 def _file_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    if path.suffix not in _READERS:
+    suffix = plain_name(path).suffix
+    if suffix not in _READERS:
         raise BenchFileError(
-            f"{path}: expected a name ending in {', '.join(_READERS)}, got {path.suffix or 'no suffix'}"
+            f"{path}: expected a name ending in {', '.join(_READERS)} (or one of these and .gz or .zst), "
+            f"got {suffix or 'no suffix'}"
         )
-    return iter(_READERS[path.suffix](path))
+    return iter(_READERS[suffix](path))
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
@@ -88,7 +92,10 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open_plain(path) as file:
+            return file.read().decode("utf-8-sig")
+    except CompressionError as error:
+        raise BenchFileError(f"{path}: {error}") from None
     except UnicodeDecodeError as error:
         raise BenchFileError(f"{path}: expected UTF-8, got another encoding at byte {error.start}") from None
     except OSError as error:

@@ -21,7 +21,7 @@ import polars as pl
 
 from eduprm.bench.bootstrap import hashed_rng, percentile_interval, resample_counts
 from eduprm.bench.steps.files import RowError, open_sources
-from eduprm.bench.steps.rows import ITEM_SCHEMA, Items, collect, id_of, steps_of, text_of
+from eduprm.bench.steps.rows import ITEM_SCHEMA, Items, collect, id_of, short, steps_of, text_of, whole_number
 
 HUB_NAME = "hitsmy/PRMBench_Preview"
 CATEGORIES: dict[str, tuple[str, ...]] = {
@@ -58,7 +58,8 @@ ONLY_RIGHT = "multi_solutions"
 def read_prmbench(sources: Sequence[str | Path] = (HUB_NAME,), *, parts: Sequence[str] = ()) -> Items:
     """Read PRMBench rows: idx, modified_question, modified_process, error_steps, classification.
 
-    Error steps beyond the last step (the data have a few) are kept and never met, as in the official code.
+    A row with an error step beyond its last step (the data have a few) is set aside: its gold is wrong, though the
+    official code lets such a step pass unmet. Step numbers are whole, and may be written as 2.0 or "2".
 
     Args:
         sources: files or hub names, as `open_sources` takes them.
@@ -73,21 +74,30 @@ def read_prmbench(sources: Sequence[str | Path] = (HUB_NAME,), *, parts: Sequenc
 
 
 def _check(record: Mapping[str, Any], part: str) -> dict[str, Any]:
-    wrong = record["error_steps"]
-    if not isinstance(wrong, list) or any(
-        isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in wrong
-    ):
-        raise RowError(f"expected a list of step numbers from 1 in 'error_steps', got {str(wrong)[:60]}")
     question = text_of(record, "modified_question")
     origin = record.get("original_question")
+    steps = steps_of(record, "modified_process")
     return {
         "part": text_of(record, "classification"),
         "id": id_of(record, "idx"),
         "problem": question,
-        "steps": steps_of(record, "modified_process"),
+        "steps": steps,
         "origin": origin if isinstance(origin, str) and origin else question,
-        "error_steps": wrong,
+        "error_steps": _error_steps(record["error_steps"], len(steps)),
     }
+
+
+def _error_steps(value: Any, num_steps: int) -> list[int]:
+    numbers = [whole_number(item) for item in value] if isinstance(value, list) else [None]
+    found = [number for number in numbers if number is not None and number >= 1]
+    if len(found) < len(numbers):
+        raise RowError(f"expected a list of step numbers from 1 in 'error_steps', got {short(value)}")
+    if found and max(found) > num_steps:
+        raise RowError(
+            f"expected step numbers from 1 to {num_steps} in 'error_steps' (there are {num_steps} steps), got "
+            f"{max(found)}; mend it, or drop the row"
+        )
+    return found
 
 
 def evaluate_prmbench(

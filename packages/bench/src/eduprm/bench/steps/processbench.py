@@ -21,7 +21,7 @@ import polars as pl
 
 from eduprm.bench.bootstrap import hashed_rng, percentile_interval, resample_counts
 from eduprm.bench.steps.files import RowError, open_sources
-from eduprm.bench.steps.rows import ITEM_SCHEMA, Items, collect, id_of, steps_of, text_of
+from eduprm.bench.steps.rows import ITEM_SCHEMA, Items, collect, id_of, short, steps_of, text_of, whole_number
 from eduprm.bench.steps.threshold import choose_threshold
 
 HUB_NAME = "Qwen/ProcessBench"
@@ -48,7 +48,8 @@ _NUMBERED = re.compile(r"(.+)-\d+")
 def read_processbench(sources: Sequence[str | Path] = (HUB_NAME,), *, parts: Sequence[str] = ()) -> Items:
     """Read ProcessBench rows: id, problem, steps, label.
 
-    The subset of a row is its id without the number ("gsm8k-12": gsm8k), else the name of its file or split.
+    A label is a whole number, which files may write as 1.0 or "1". The subset of a row is its id without the number
+    ("gsm8k-12": gsm8k), else the name of its file or split.
 
     Args:
         sources: files or hub names, as `open_sources` takes them.
@@ -67,10 +68,11 @@ def read_processbench(sources: Sequence[str | Path] = (HUB_NAME,), *, parts: Seq
 
 
 def _check(record: Mapping[str, Any], part: str) -> dict[str, Any]:
-    key, steps, label = id_of(record, "id"), steps_of(record, "steps"), record["label"]
-    if isinstance(label, bool) or not isinstance(label, int) or not -1 <= label < len(steps):
+    key, steps, label = id_of(record, "id"), steps_of(record, "steps"), whole_number(record["label"])
+    if label is None or not -1 <= label < len(steps):
         raise RowError(
-            f"expected label from -1 to {len(steps) - 1} (there are {len(steps)} steps), got {label!r}"
+            f"expected a whole number as label from -1 to {len(steps) - 1} (there are {len(steps)} steps), "
+            f"got {short(record['label'])}"
         )
     named = _NUMBERED.fullmatch(key)
     return {

@@ -7,6 +7,8 @@ A bad row does not stop the rest.
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +33,8 @@ REJECTED_SCHEMA: dict[str, pl.DataType] = {
 }
 """Rows set aside: row counts from 1 in its source (in JSON Lines: the line); part and id null where unreadable."""
 
+_WHOLE = re.compile(r"([+-]?[0-9]{1,9})(\.0*)?")
+
 
 class Items(NamedTuple):
     """Good rows (`ITEM_SCHEMA` and the gold columns of the benchmark) and those set aside (`REJECTED_SCHEMA`)."""
@@ -51,7 +55,7 @@ def collect(
     Args:
         sources: opened by `open_sources`.
         check: gives the item of a record (row and part of its source), or raises `RowError`.
-        columns: what a record must hold; a source none of whose rows holds them is refused as a whole.
+        columns: what a record must hold, its id first; a source none of whose rows holds them is refused as a whole.
         schema: of the items.
 
     Raises:
@@ -63,7 +67,7 @@ def collect(
     for source in sources:
         before, faults = len(items), len(rejected)
         for row, record in source.rows:
-            known = record.get("id") if isinstance(record, Mapping) else None
+            known = record.get(columns[0]) if isinstance(record, Mapping) else None
             try:
                 item = check(_mapping(record, columns), source.part)
                 key = item["part"], item["id"]
@@ -72,15 +76,18 @@ def collect(
                 seen[key] = f"{source.name}, row {row}"
                 items.append(item)
             except RowError as error:
-                shown = str(known) if isinstance(known, str | int) else None
+                shown = known if isinstance(known, str) else _whole_text(known)
                 rejected.append((source.name, row, source.part, shown, str(error)))
         if len(items) == before:
-            first = (
-                f"row {rejected[faults][1]}: {rejected[faults][4]}" if len(rejected) > faults else "no rows"
-            )
+            first = _first(rejected[faults]) if len(rejected) > faults else "no rows"
             raise BenchFileError(f"{source.name}: no usable row ({first})")
     frame = pl.DataFrame(items, schema=dict(schema))
     return Items(frame, pl.DataFrame(rejected, schema=REJECTED_SCHEMA, orient="row"))
+
+
+def _first(rejection: tuple[str, int, str | None, str | None, str]) -> str:
+    _, row, _, key, reason = rejection
+    return f"row {row}: {reason}" if key is None else f"row {row} (id {short(key)}): {reason}"
 
 
 def _mapping(record: Any, columns: Sequence[str]) -> Mapping[str, Any]:
@@ -128,7 +135,7 @@ def text_of(record: Mapping[str, Any], name: str) -> str:
     """
     value = record[name]
     if not _is_text(value):
-        raise RowError(f"expected text in {name!r}, got {_short(value)}")
+        raise RowError(f"expected text in {name!r}, got {short(value)}")
     return value
 
 
@@ -140,23 +147,44 @@ def steps_of(record: Mapping[str, Any], name: str) -> list[str]:
     """
     value = record[name]
     if not isinstance(value, list) or not value:
-        raise RowError(f"expected a list of steps in {name!r}, got {_short(value)}")
+        raise RowError(f"expected a list of steps in {name!r}, got {short(value)}")
     for index, step in enumerate(value):
         if not _is_text(step):
-            raise RowError(f"expected text in step {index} of {name!r}, got {_short(step)}")
+            raise RowError(f"expected text in step {index} of {name!r}, got {short(step)}")
     return value
 
 
 def id_of(record: Mapping[str, Any], name: str) -> str:
-    """An id: a text or a whole number.
+    """An id: a text or a whole number, which may be written as 7.0.
 
     Raises:
         RowError: it is something else.
     """
     value = record[name]
-    if isinstance(value, bool) or not (isinstance(value, int) or _is_text(value)):
-        raise RowError(f"expected a text or a whole number in {name!r}, got {_short(value)}")
-    return str(value)
+    text = value if _is_text(value) else _whole_text(value)
+    if text is None:
+        raise RowError(f"expected a text or a whole number in {name!r}, got {short(value)}")
+    return str(text)
+
+
+def whole_number(value: object) -> int | None:
+    """A whole number, written as one, as a float (1.0) or as text ("1", "1.0"); None for anything else.
+
+    Examples:
+        >>> [whole_number(value) for value in (1, -1.0, "2", " 3.0 ", "one", 1.5, True, None)]
+        [1, -1, 2, 3, None, None, None, None]
+    """
+    if isinstance(value, str):
+        match = _WHOLE.fullmatch(value.strip())
+        return int(match[1]) if match else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if math.isfinite(value) and value == int(value) else None
+
+
+def _whole_text(value: object) -> str | None:
+    number = None if isinstance(value, str) else whole_number(value)
+    return None if number is None else str(number)
 
 
 def _is_text(value: object) -> bool:
@@ -170,6 +198,7 @@ def _is_text(value: object) -> bool:
     return True
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value out of a file as a message shows it: ASCII, at most 60 characters."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
