@@ -13,7 +13,7 @@ import polars as pl
 
 from eduprm.bench import CANDIDATE_SCHEMA, RULES, choose, rank_candidates
 from eduprm.bench.rules import DEFAULT_SHARE, aggregate_expr
-from eduprm.label import check_gold, extract_answer, get_grader, grade_frame, spell_alike
+from eduprm.label import canonical_answer, check_gold, extract_answer, get_grader, grade_frame, spell_alike
 from rerank_app.errors import Rejection, UsageError, first_line, quoted
 from rerank_app.rows import Problem
 from rerank_app.settings import Settings

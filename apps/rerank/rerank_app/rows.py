@@ -56,8 +56,8 @@ class Row:
 class Solution:
     """A usable solution: `row` (from 1) and, within a row's list, `index` (from 0; None: the row is the solution).
 
-    `stop_tokens` are the texts of stop tokens that were taken off the end of its text. `steps` join to the text; None: it
-    has yet to be cut.
+    `stop_tokens` are the texts of stop tokens that were taken off the end of its text. `steps` join to the text; None:
+    it has yet to be cut.
     """
 
     row: int

@@ -132,7 +132,9 @@ def judge(
             for name, other in (("drop", equal), ("keep", kept))
         },
         spent=spent,
-        headline=_headline(edu, samples, greedy, leaves, trained_greedy, tasks, seed=seed, bootstrap=bootstrap),
+        headline=_headline(
+            edu, samples, greedy, leaves, trained_greedy, tasks, seed=seed, bootstrap=bootstrap
+        ),
     )
 
 
@@ -147,7 +149,9 @@ def _headline(
     seed: int,
     bootstrap: int,
 ) -> pl.DataFrame:
-    before = edu.drop("step_scores").join(least_logprob_scores(leaves), on=_KEYS, how="left", maintain_order="left")
+    before = edu.drop("step_scores").join(
+        least_logprob_scores(leaves), on=_KEYS, how="left", maintain_order="left"
+    )
     rows = {
         "EDU, by the PRM": chosen_by(edu, HEADLINE_RULE),
         "EDU, by the policy's own likelihood": chosen_by(before.select(edu.columns), HEADLINE_RULE),

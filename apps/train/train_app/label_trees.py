@@ -75,7 +75,11 @@ def grader_of(settings: TrainSettings) -> Iterator[Any]:
 
 
 def _labelled(
-    settings: TrainSettings, forest: pl.DataFrame, problems: pl.DataFrame, grader: Any, tokenizer: PolicyTokenizer
+    settings: TrainSettings,
+    forest: pl.DataFrame,
+    problems: pl.DataFrame,
+    grader: Any,
+    tokenizer: PolicyTokenizer,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The leaves' grades, and the trees cut at the steps that carry labels; other nodes weigh nothing."""
     graded = grade_leaves(leaf_paths(forest), problems, grader)

@@ -66,7 +66,10 @@ def _generated(settings: TrainSettings) -> pl.DataFrame:
     """Problems of all tasks by their shares; a task with too few distinct questions gives those it has."""
     wanted, parts = settings.problem, []
     for task, share in parse_tasks(wanted.task).items():
-        counts = {"train": max(1, round(share * wanted.num_train)), "test": max(1, round(share * wanted.num_test))}
+        counts = {
+            "train": max(1, round(share * wanted.num_train)),
+            "test": max(1, round(share * wanted.num_test)),
+        }
         try:
             part = make_split(
                 task, **counts, seed=settings.seed, config=dict(wanted.task_config), take_what_there_is=True
@@ -76,7 +79,9 @@ def _generated(settings: TrainSettings) -> pl.DataFrame:
         for split, count in counts.items():
             found = part.filter(split=split).height
             if found < count:
-                say(f"problems: {task} has {found} distinct {split} questions, {count} were asked for: taking these")
+                say(
+                    f"problems: {task} has {found} distinct {split} questions, {count} were asked for: taking these"
+                )
         parts.append(part)
     return pl.concat(parts).sort(pl.col("split") == "test", maintain_order=True)
 

@@ -42,7 +42,9 @@ def parse_tasks(text: str) -> dict[str, float]:
         except ValueError:
             number = 0.0
         if not name or name in shares or not 0 < number < float("inf"):
-            raise ValueError(f"expected tasks like long_sum=2,mixed=1, each once, shares above 0; got {part.strip()!r}")
+            raise ValueError(
+                f"expected tasks like long_sum=2,mixed=1, each once, shares above 0; got {part.strip()!r}"
+            )
         shares[name] = number
     return {name: share / sum(shares.values()) for name, share in shares.items()}
 
@@ -112,7 +114,6 @@ class ProblemSettings(_Part):
         description="number, math, reasoning-gym or package.module:function; auto: reasoning-gym for a task, "
         "number for a file, math for a data set",
     )
-
 
     @field_validator("task")
     @classmethod

@@ -10,11 +10,19 @@ from typing import Any
 import polars as pl
 
 from eduprm.bench import messages_for
-from eduprm.core.command_line import UsageError
 from eduprm.bench.prompts import STEPS
+from eduprm.core.command_line import UsageError
 from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves
-from eduprm.prm import InputBuilder, InputFormat, ProcessRewardModel, StepCut, TrainResult, labelled_trees, train_prm
+from eduprm.prm import (
+    InputBuilder,
+    InputFormat,
+    ProcessRewardModel,
+    StepCut,
+    TrainResult,
+    labelled_trees,
+    train_prm,
+)
 from eduprm.prm.processes import num_processes
 from eduprm.search import PolicySettings, PolicyTokenizer, derive_seed, resolve_model
 from eduprm.search.grow import Growth, Job, collect, grow_trees
@@ -89,7 +97,13 @@ def _cut(settings: TrainSettings, folder: RunFolder) -> StepCut | None:
     style = folder.facts("problems").get("style")
     if style is None:
         return None
-    return StepCut(policy=settings.policy.model, threshold=settings.search.threshold, style=style)
+    return StepCut(
+        segmenters=settings.label.steps,
+        policy=settings.policy.model,
+        threshold=settings.search.threshold,
+        skip_symbols=settings.search.skip_symbols,
+        style=style,
+    )
 
 
 def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:

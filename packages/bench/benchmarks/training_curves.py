@@ -1,9 +1,9 @@
-"""How much training each kind of PRM needs: best-of-N on held-out trees against tokens trained on, one arm after another.
+"""How much training each kind of PRM needs: best-of-N on held-out trees against tokens trained on, arm by arm.
 
     uv run packages/bench/benchmarks/training_curves.py RUN OUT [--arms fork head ...] [--tokens 2400000] [--limit 256]
 
-RUN is a run folder of apps/train with labels/, grades/ and problems.parquet, cut and labelled at entropy and lines. The first `--limit` of the held-out
-problems are looked at while training (the curve); the figures of the last line of an arm are of the others, which no
+RUN is a run folder of apps/train with labels/, grades/ and problems.parquet, cut and labelled at entropy and lines. The
+first `--limit` of the held-out problems are looked at while training (the curve); the figures of the last line of an arm are of the others, which no
 choice was made on. Writes OUT/curves.jsonl, a line per point, and OUT/ARM, the PRM of each arm.
 """
 
@@ -284,10 +284,17 @@ def main() -> None:
             with (options.out / "final.jsonl").open("a") as file:
                 file.write(json.dumps(point) + "\n")
             edu, ht = final["edu"], final.get("samples", {})
-            print(
-                f"{name} END {point['tokens_per_s']} tokens/s; {len(held.kept)} unseen: edu min {edu['prm_min']} last {edu['prm_last']} product {edu['prm_product']} any {edu['oracle']} auc {edu['auc_min']}; samples min {ht.get('prm_min')} last {ht.get('prm_last')}; minus samples {final.get('edu minus samples')}, greedy {final.get('edu minus greedy')}",
-                flush=True,
-            )
+            shown = {
+                "unseen problems": len(held.kept),
+                **{
+                    f"edu {rule}": edu[rule]
+                    for rule in ("prm_min", "prm_last", "prm_product", "oracle", "auc_min")
+                },
+                **{f"samples {rule}": ht.get(rule) for rule in ("prm_min", "prm_last")},
+                **{key: value for key, value in final.items() if key.startswith("edu minus")},
+            }
+            line = "; ".join(f"{key} {value}" for key, value in shown.items())
+            print(f"{name} END {point['tokens_per_s']} tokens/s; {line}", flush=True)
         except Exception:
             traceback.print_exc()
 

@@ -20,8 +20,15 @@ STEPS = ["2*3 = 6\n", "6*4 = 24\n", "#### 24"]
 
 
 def config(**changes):
-    return TrainConfig(**{"losses": {"fork": 1.0, "language_model": 0.5}, "scoring": Scoring(kind="likelihood"),
-        "lora": LoraSettings(rank=4, alpha=8), "learning_rate": 5e-3, "epochs": 12, "batch_tokens": 256} | changes)  # fmt: skip
+    default = {
+        "losses": {"fork": 1.0, "language_model": 0.5},
+        "scoring": Scoring(kind="likelihood"),
+        "lora": LoraSettings(rank=4, alpha=8),
+        "learning_rate": 5e-3,
+        "epochs": 12,
+        "batch_tokens": 256,
+    }
+    return TrainConfig(**default | changes)
 
 
 def trees():

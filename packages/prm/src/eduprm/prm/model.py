@@ -360,7 +360,8 @@ def save_prm(
     """Write model (adapters merged), tokenizer, format, scoring and cut to `folder`, which appears whole or not at all.
 
     Adapters of a language model stand in `adapter/` too, as peft saves them, for servers that load them beside the
-    policy. A language model with a head beside it is saved as the kind that `scoring` reads. A folder that stands there is replaced; killed between the two renames, it is left as `.NAME.old` beside it.
+    policy. A language model with a head beside it is saved as the kind that `scoring` reads. A folder that stands there
+    is replaced; killed between the two renames, it is left as `.NAME.old` beside it.
     """
     scoring = Scoring() if scoring is None else scoring
     folder = Path(folder)

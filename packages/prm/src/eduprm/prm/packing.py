@@ -31,9 +31,9 @@ __all__ = [
 class NodeTable(NamedTuple):
     """The N nodes of a batch that hold a token of their own, trees one after the other, each in preorder.
 
-    Attributes: `rows`, `columns` int64 [N], where the node's last token lies; `lengths` int64 [N], its own tokens, which
-    end there; `targets`, `weights` float32 [N];
-    `parents` int64 [N], the place in this table of the nearest ancestor in it, -1 for none; `trees` int64 [N].
+    Attributes: `rows`, `columns` int64 [N], where the node's last token lies; `lengths` int64 [N], its own tokens,
+    which end there; `targets`, `weights` float32 [N]; `parents` int64 [N], the place in
+    this table of the nearest ancestor in it, -1 for none; `trees` int64 [N].
     """
 
     rows: np.ndarray

@@ -274,8 +274,8 @@ def truncate_tree(tree: TokenTree, max_length: int) -> TokenTree:
 def split_tree(tree: TokenTree, max_tokens: int) -> list[TokenTree]:
     """Cut a tree into pieces of at most `max_tokens` tokens, each with all ancestors of its nodes.
 
-    Every node, with the fork at its end, is owned (weighed, scored) by the first piece that holds it. A piece whose single path is longer than
-    `max_tokens` is kept whole.
+    Every node, with the fork at its end, is owned (weighed, scored) by the first piece that holds it. A piece whose
+    single path is longer than `max_tokens` is kept whole.
 
     Examples:
         >>> tree = build_tree([7], [[1, 2], [3], [4]], [-1, 0, 0])

@@ -95,9 +95,7 @@ class CutRule:
             branch.logprobs >= branch.runner_up_logprobs, branch.token_ids, branch.runner_up_ids
         )
         above = above_threshold(branch.entropies, self.threshold)
-        texts = judged_texts(
-            top_ids, lambda ids: token_text(ids[0], decoder), stop_ids=stop_ids, where=above
-        )
+        texts = judged_texts(top_ids, lambda ids: token_text(ids[0], decoder), stop_ids=stop_ids, where=above)
         found = entropy_anchors(
             branch.entropies, texts, threshold=self.threshold, skip_symbols=self.skip_symbols
         )

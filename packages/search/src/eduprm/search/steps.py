@@ -14,6 +14,7 @@ Knows tokens by their decoder, and no model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -134,7 +135,7 @@ def cut_at_steps(
     unknown = [name for name in segmenters if name not in rules]
     if unknown or not segmenters:
         raise ValueError(f"expected one or several of {', '.join(rules)}, got {list(segmenters)}")
-    marked = mark_steps(forest, decoder=decoder, threshold=threshold, low_logprob=-np.inf)
+    marked = mark_steps(forest, decoder=decoder, threshold=threshold, low_logprob=float("-inf"))
     ends = [step_ends(marked, rules[name]) for name in segmenters]
     anywhere = pl.DataFrame([end.alias(name) for name, end in zip(segmenters, ends, strict=True)])
     return marked.select(list(NODE_SCHEMA)), anywhere.select(ends=pl.any_horizontal(pl.all()))["ends"]

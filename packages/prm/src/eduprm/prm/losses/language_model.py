@@ -38,7 +38,7 @@ class Loss:
 
 
 def token_logprobs(places: torch.Tensor, output: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Return log p(token) in nats, float32 [n], after final hidden states `places` [n, D], over the whole vocabulary."""
+    """Return log p(token) over the vocabulary, nats, float32 [n], after final hidden states `places` [n, D]."""
     parts = []
     for start in range(0, len(tokens), CHUNK):
         chunk = places[start : start + CHUNK], tokens[start : start + CHUNK]

@@ -1,1 +1,1 @@
-"""How a model scores the nodes of packed trees, a module each with a class `Scorer`; see `_contract` for what one is."""
+"""How a model scores the nodes of packed trees, a module each with a class `Scorer` (see `_contract`)."""

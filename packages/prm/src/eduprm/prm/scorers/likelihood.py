@@ -1,8 +1,8 @@
 """The language model's own probability of each node: exp of the least, mean or sum of its tokens' log-probs.
 
-A model that was trained to prefer at the forks of trees (`eduprm.prm.losses.fork`) is a PRM by itself: a path is as good
-as the least probable of its tokens. Log-probs are at temperature 1 over the whole vocabulary, so that any server that
-returns the log-probs of its input gives the same scores.
+A model that was trained to prefer at the forks of trees (`eduprm.prm.losses.fork`) is a PRM by itself: a path is as
+good as the least probable of its tokens. Log-probs are at temperature 1 over the whole vocabulary, so that any server
+that returns the log-probs of its input gives the same scores.
 """
 
 from __future__ import annotations
