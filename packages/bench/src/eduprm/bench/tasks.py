@@ -148,12 +148,9 @@ def make_split(
         >>> make_split("chain_sum", train=2, test=1, seed=0)["split"].to_list()
         ['train', 'train', 'test']
     """
-    learn, held_out = (
-        make_problems(
-            task, count=count, seed=seed, split=split, config=config, take_what_there_is=take_what_there_is
-        )
-        for split, count in (("train", train), ("test", test))
-    )
+    given: dict[str, Any] = {"seed": seed, "config": config, "take_what_there_is": take_what_there_is}
+    learn = make_problems(task, count=train, split="train", **given)
+    held_out = make_problems(task, count=test, split="test", **given)
     problems = pl.concat([learn, held_out])
     assert problems["question"].n_unique() == problems.height, "train and held-out parts share a question"
     return problems

@@ -101,7 +101,7 @@ def load_language_model(
                 f"{path} changes its logits by {name}, which a PRM by likelihood does not; use a head for this backbone"
             )
     with quiet_transformers():
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=dtype,
             attn_implementation=attn_implementation,
@@ -109,6 +109,7 @@ def load_language_model(
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
+    model, info = loaded
     if info["missing_keys"]:
         raise ValueError(f"{path} is no language model: it lacks {sorted(info['missing_keys'])[:5]}")
     if add_head:

@@ -299,7 +299,8 @@ def split_tree(tree: TokenTree, max_tokens: int) -> list[TokenTree]:
             size, added = tree.num_prompt_tokens, sum(lengths[node] for node in path)
         groups[-1].update(path)
         size += added
-    pieces, seen = [], np.zeros(len(parents), dtype=bool)
+    pieces: list[TokenTree] = []
+    seen = np.zeros(len(parents), dtype=bool)
     for group in groups:
         members = np.asarray(sorted(group), dtype=np.int64)
         pieces.append(keep_nodes(tree, members, owned=~seen[members], prompt_owned=not pieces))

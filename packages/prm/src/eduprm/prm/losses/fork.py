@@ -41,9 +41,9 @@ class Loss:
         places = hidden[batch["fork_rows"][kept], batch["fork_columns"][kept]].float()
         tokens, groups = batch["fork_tokens"][kept], batch["fork_groups"][kept]
         # The output embedding's rows of the few tokens at forks, not the logits of the whole vocabulary.
-        logits = (places * output.weight[tokens].float()).sum(-1)  # type: ignore[union-attr, index]
+        logits = (places * output.weight[tokens].float()).sum(-1)  # type: ignore[index]
         if getattr(output, "bias", None) is not None:
-            logits = logits + output.bias[tokens].float()  # type: ignore[union-attr, index]
+            logits = logits + output.bias[tokens].float()  # type: ignore[index]
         count = int(batch["fork_groups"].max()) + 1 if len(batch["fork_groups"]) else 0
         highest = torch.full((count,), -torch.inf, device=logits.device)
         highest = highest.scatter_reduce(0, groups, logits.detach(), "amax")
