@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = sorted((ROOT / "apps/train/recipes").glob("*.toml"))
+RECIPES = [
+    *sorted((ROOT / "apps/train/recipes").glob("*.toml")),
+    ROOT / "packages/policy/src/eduprm/policy/smollm2-135m-steps-prm/recipe.toml",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,7 @@ def judge(
     *,
     ht_tree: str,
     search: EduSampling,
+    before: pl.DataFrame | None = None,
     trained_greedy: pl.DataFrame | None = None,
     tasks: Mapping[str, str] | None = None,
     seed: int,
@@ -79,6 +80,7 @@ def judge(
         ht_tree: name of the trees of independent samples.
         search: how the EDU trees were grown.
         search.budget.max_leaves: largest N.
+        before: the EDU trees with the scores of what the PRM was trained from; None if that is no PRM.
         trained_greedy: problem_id, correct of greedy decoding by the trained model; None if it is no language model.
         tasks: problem_id to task.
         seed: of the bootstrap.
@@ -133,7 +135,7 @@ def judge(
         },
         spent=spent,
         headline=_headline(
-            edu, samples, greedy, leaves, trained_greedy, tasks, seed=seed, bootstrap=bootstrap
+            edu, samples, greedy, leaves, before, trained_greedy, tasks, seed=seed, bootstrap=bootstrap
         ),
     )
 
@@ -143,18 +145,18 @@ def _headline(
     samples: pl.DataFrame,
     greedy: pl.DataFrame,
     leaves: pl.DataFrame,
+    before: pl.DataFrame | None,
     trained_greedy: pl.DataFrame | None,
     tasks: Mapping[str, str] | None,
     *,
     seed: int,
     bootstrap: int,
 ) -> pl.DataFrame:
-    before = edu.drop("step_scores").join(
-        least_logprob_scores(leaves), on=_KEYS, how="left", maintain_order="left"
-    )
-    rows = {
-        "EDU, by the PRM": chosen_by(edu, HEADLINE_RULE),
-        "EDU, by the policy's own likelihood": chosen_by(before.select(edu.columns), HEADLINE_RULE),
+    rows = {"EDU, by the PRM": chosen_by(edu, HEADLINE_RULE)}
+    if before is not None:
+        rows["EDU, by the PRM it began as"] = _by_scores(edu, _step_scores(leaves, before))
+    rows |= {
+        "EDU, by the policy's own likelihood": _by_scores(edu, least_logprob_scores(leaves)),
         "EDU, majority": chosen_by(edu, "majority"),
         "EDU, any right": chosen_by(edu, "oracle"),
         "samples, by the PRM": chosen_by(samples, HEADLINE_RULE),
@@ -167,6 +169,12 @@ def _headline(
         if known.height == rows[GREEDY].height:
             rows["greedy, by the trained model"] = known
     return headline(rows, greedy=GREEDY, groups=tasks, seed=seed, bootstrap=bootstrap)
+
+
+def _by_scores(candidates: pl.DataFrame, step_scores: pl.DataFrame) -> pl.DataFrame:
+    """What the headline's rule picks by other scores of the same candidates."""
+    other = candidates.drop("step_scores").join(step_scores, on=_KEYS, how="left", maintain_order="left")
+    return chosen_by(other.select(candidates.columns), HEADLINE_RULE)
 
 
 _DECODED = pl.Schema({"method": pl.String, "n": pl.Int32, "decoded": pl.Float64})

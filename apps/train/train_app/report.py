@@ -44,6 +44,7 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         grades,
         ht_tree=f"ht-{settings.samples.temperature}",
         search=settings.search,
+        before=_before(folder),
         trained_greedy=_trained_greedy(folder),
         tasks=_tasks(folder),
         seed=settings.seed,
@@ -56,6 +57,11 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     folder.write_json("metrics.json", metrics)
     write_run_page(settings, folder, judged, metrics)
     return {}
+
+
+def _before(folder: RunFolder) -> pl.DataFrame | None:
+    files = sorted(folder.path("before").glob("test-*.parquet"))
+    return pl.concat([pl.read_parquet(path) for path in files]) if files else None
 
 
 def _trained_greedy(folder: RunFolder) -> pl.DataFrame | None:

@@ -37,7 +37,7 @@ _FILES: dict[str, tuple[str, ...]] = {
     "search": ("forest", "costs", "rejected/search"),
     "label": ("labels", "grades"),
     "prm": ("prm", "training.json"),
-    "score": ("scores",),
+    "score": ("scores", "before"),
     "report": ("metrics.json", "figures", "report.html", "solutions.jsonl"),
 }
 
@@ -75,6 +75,7 @@ class RunFolder:
                 "labels",
                 "grades",
                 "scores",
+                "before",
             ):
                 if self.path(folder).is_dir():
                     sweep_temporaries(self.path(folder))

@@ -13,7 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
 from eduprm.prm import InputFormat, TrainConfig
-from eduprm.search import STEPS_MODEL, Budget, EduSampling, PolicySettings
+from eduprm.search import PRM_MODEL, STEPS_MODEL, Budget, EduSampling, PolicySettings
 from eduprm.search.sglang import EntropyKind, RetrySettings
 
 STAGES = ("problems", "search", "label", "prm", "score", "report")
@@ -101,7 +101,7 @@ class ProblemSettings(_Part):
     )
     num_train: int = Field(64, ge=1, description="generated problems to train on; unused with a file")
     num_test: int = Field(
-        32, ge=1, description="problems held out, generated or of test_split; unused with a file"
+        64, ge=1, description="problems held out, generated or of test_split; unused with a file"
     )
     style: str | None = Field(
         None,
@@ -153,7 +153,11 @@ class LabelSettings(_Part):
 class PrmSettings(_Part):
     """The process reward model and its training."""
 
-    backbone: str | None = Field(None, description="model to start from; none: the policy")
+    backbone: str | None = Field(
+        None,
+        description="model to start from; none: the PRM that ships for the policy (smollm2-135m-steps-prm), or the "
+        "policy",
+    )
     input: InputFormat | None = Field(
         None,
         description="how problem and steps become tokens; none: the prompt that a taught policy reads (style steps), "
@@ -210,6 +214,13 @@ class TrainSettings(CommandSettings):
     label: LabelSettings = Field(LabelSettings(), description="the labels")
     prm: PrmSettings = Field(PrmSettings(), description="the PRM")
     bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals")
+
+    @property
+    def backbone(self) -> str:
+        """The model that the PRM is trained from."""
+        if self.prm.backbone is not None:
+            return self.prm.backbone
+        return PRM_MODEL if self.policy.model == STEPS_MODEL else self.policy.model
 
     @property
     def folder(self) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import polars as pl
 
@@ -23,6 +24,7 @@ from eduprm.prm import (
     labelled_trees,
     train_prm,
 )
+from eduprm.prm.model import is_prm
 from eduprm.prm.processes import num_processes
 from eduprm.search import PolicySettings, PolicyTokenizer, derive_seed, resolve_model
 from eduprm.search.grow import Growth, Job, collect, grow_trees
@@ -31,6 +33,8 @@ from train_app.label_trees import grader_of
 from train_app.progress import Bar, bar, say
 from train_app.run_folder import RunFolder
 from train_app.settings import TrainSettings
+
+_PLAIN = InputFormat(kind="plain", append_eos=False)
 
 
 def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
@@ -55,9 +59,7 @@ def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
 
 def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     """Train with all processes there are; the first one writes prm/ and shows progress."""
-    backbone = resolve_model(settings.prm.backbone or settings.policy.model)
-    # Trees speak the policy's token ids; another backbone reads their texts.
-    same = settings.prm.backbone in (None, settings.policy.model)
+    backbone = resolve_model(settings.backbone)
     trust = settings.policy.trust_remote_code
     style = folder.facts("problems").get("style")
     builder = InputBuilder.from_pretrained(
@@ -66,7 +68,7 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     problems = pl.read_parquet(folder.path("problems.parquet"))
     labelled = pl.read_parquet(folder.path("labels", "train-*.parquet"))
     try:
-        data = labelled_trees(labelled, problems, builder, tokens="ids" if same else "text")
+        data = labelled_trees(labelled, problems, builder, tokens=_tokens(settings, builder.tokenizer))
         config = settings.prm.train
         if config.seed == 0:
             config = config.model_copy(update={"seed": derive_seed(settings.seed, "prm") % 2**31})
@@ -82,6 +84,19 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
         )
     except ValueError as error:
         raise UsageError(f"prm: {error}") from None
+
+
+def _tokens(settings: TrainSettings, tokenizer: Any) -> Literal["ids", "text"]:
+    """Trees speak the policy's token ids; a backbone with another vocabulary reads their texts."""
+    if settings.backbone == settings.policy.model:
+        return "ids"
+    policy = settings.policy
+    own = InputBuilder.from_pretrained(
+        resolve_model(policy.model),
+        _PLAIN,
+        trust_remote_code=policy.trust_remote_code,
+    )
+    return "ids" if own.tokenizer.get_vocab() == tokenizer.get_vocab() else "text"
 
 
 def _input_format(style: str | None) -> InputFormat:
@@ -116,18 +131,38 @@ def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         prm = ProcessRewardModel.from_pretrained(
             folder.path("prm"), settings.policy.device, trust_remote_code=settings.policy.trust_remote_code
         )
-        same = settings.prm.backbone in (None, settings.policy.model)
+        tokens = _tokens(settings, prm.builder.tokenizer)
         with bar("score", total=len(todo)) as shown:
             for path in todo:
                 labelled = pl.read_parquet(path)
-                scored = prm.score_forest(labelled, problems, tokens="ids" if same else "text")
+                scored = prm.score_forest(labelled, problems, tokens=tokens)
                 write_shard(scored, folder.path("scores"), path.stem)
                 nodes += scored.height
                 shown.advance(note=f"{nodes / max(shown.seconds, 1e-9):.0f} fragments/s")
+    _score_before(settings, folder, problems, files)
     _decode_by_prm(settings, folder, problems)
     seconds = time.monotonic() - began
     say(f"score: {nodes} fragments in {seconds:.0f} s")
     return {"nodes": nodes}
+
+
+def _score_before(
+    settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, files: list[Path]
+) -> None:
+    """Write before/*.parquet, the EDU trees scored by what the PRM was trained from, where that is a PRM itself."""
+    todo = [path for path in files if not folder.path("before", path.name).is_file()]
+    if not todo or not is_prm(resolve_model(settings.backbone)):
+        return
+    trust = settings.policy.trust_remote_code
+    prm = ProcessRewardModel.from_pretrained(
+        resolve_model(settings.backbone), settings.policy.device, trust_remote_code=trust
+    )
+    tokens = _tokens(settings, prm.builder.tokenizer)
+    with bar("score before", total=len(todo)) as shown:
+        for path in todo:
+            edu = pl.read_parquet(path).filter(tree="edu")
+            write_shard(prm.score_forest(edu, problems, tokens=tokens), folder.path("before"), path.stem)
+            shown.advance()
 
 
 def _decode_by_prm(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame) -> None:
@@ -136,13 +171,15 @@ def _decode_by_prm(settings: TrainSettings, folder: RunFolder, problems: pl.Data
     Columns problem_id, answer, correct, text. Nothing where the PRM is a classifier or reads other tokens.
     """
     target = folder.path("scores", "greedy-by-prm.parquet")
-    same = settings.prm.backbone in (None, settings.policy.model)
-    if settings.prm.train.scoring.kind != "likelihood" or not same or target.is_file():
+    if settings.prm.train.scoring.kind != "likelihood" or target.is_file():
+        return
+    if _tokens(settings, InputBuilder.from_pretrained(folder.path("prm"), _PLAIN).tokenizer) != "ids":
         return
     policy = settings.policy.model_copy(update={"model": str(folder.path("prm"))})
     held_out = problems.filter(split="test")
     greedy = Greedy(max_tokens_per_path=settings.search.budget.max_tokens_per_path)
-    jobs = [Job(*row, greedy) for row in held_out.select("problem_id", "prompt_token_ids").iter_rows()]
+    prompts = held_out.select("problem_id", "prompt_token_ids").iter_rows()
+    jobs = [Job(problem_id, tuple(ids), greedy) for problem_id, ids in prompts]
     with bar("decode by the PRM", total=len(jobs)) as shown:
         leaves = leaf_paths(asyncio.run(_grow(jobs, policy, shown)).forest)
     with grader_of(settings) as grader:

@@ -4,7 +4,8 @@
 
 RUN is a run folder of apps/train with labels/, grades/ and problems.parquet, cut and labelled at entropy and lines. The
 first `--limit` of the held-out problems are looked at while training (the curve); the figures of the last line of an
-arm are of the others, which no choice was made on. Writes OUT/curves.jsonl, a line per point, and OUT/ARM, the PRM of each arm.
+arm are of the others, which no choice was made on. Writes OUT/curves.jsonl, a line per point, and OUT/ARM, the PRM
+of each arm.
 """
 
 from __future__ import annotations

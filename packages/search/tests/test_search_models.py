@@ -134,3 +134,15 @@ def test_two_samples_are_not_taken_for_a_fork():
     ]
     forest = pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
     assert leaf_order(forest).sort("order")["leaf"].to_list() == [1, 2]
+
+
+@pytest.mark.slow
+def test_the_shipped_prm_is_a_folder_like_any_other():
+    from eduprm.search import PRM_MODEL
+
+    folder = resolve_model(PRM_MODEL)
+    with open(f"{folder}/config.json") as handle:
+        config = json.load(handle)
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    assert config["eduprm"]["scoring"] == {"kind": "likelihood", "fold": "min"}
+    assert resolve_model(PRM_MODEL) == folder != resolve_model(STEPS_MODEL)

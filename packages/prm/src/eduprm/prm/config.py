@@ -255,7 +255,7 @@ class TrainConfig(_Frozen):
         return cls(
             losses={"fork": 1.0, "language_model": 0.5},
             scoring=Scoring(kind="likelihood"),
-            learning_rate=2.5e-4,
+            learning_rate=1e-4,
             batch_tokens=2048,
             last_layers=15,
             lora=LoraSettings(rank=32, alpha=64.0),

@@ -342,6 +342,16 @@ def read_input_format(config: Any) -> InputFormat | None:
     return None if entry is None else InputFormat.model_validate(entry["input_format"])
 
 
+def is_prm(path_or_name: str | Path, *, trust_remote_code: bool = False) -> bool:
+    """Return whether a model says in its config that eduprm saved it as a PRM.
+
+    Raises:
+        ValueError: no such folder or hub name.
+    """
+    config = read_model_config(str(path_or_name), trust_remote_code=trust_remote_code)
+    return getattr(config, "eduprm", None) is not None
+
+
 def read_scoring(config: Any) -> Scoring:
     """Return the `Scoring` saved in a model's config; a head where there is none."""
     return Scoring.model_validate((getattr(config, "eduprm", None) or {}).get("scoring", {}))

