@@ -28,4 +28,5 @@ def test_a_page_without_a_table_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(script), str(docs)], capture_output=True, text=True, timeout=300
     )
-    assert done.returncode and "expected one block <!-- arms -->" in done.stderr
+    assert done.returncode
+    assert "expected one block <!-- arms -->" in done.stderr
