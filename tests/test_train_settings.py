@@ -122,3 +122,22 @@ def test_help_shows_every_default_and_the_command_answers_mistakes_without_a_tra
     assert wrong.returncode == 2
     assert "--seed" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize("written", ["cross_entropy=1", '{"cross_entropy": 1.0}'])
+def test_losses_that_are_given_stand_in_place_of_the_defaults(written, tmp_path):
+    recipe = tmp_path / "head.toml"
+    recipe.write_text("[prm.train]\nlosses = { fork = 2.0 }\nepochs = 3\n")
+    assert load("--config", str(recipe)).prm.train.losses == {"fork": 2.0}
+    train = load(
+        "--config", str(recipe), "--prm.train.losses", written, "--prm.train.scoring.kind", "head"
+    ).prm.train
+    assert (train.losses, train.scoring.kind, train.epochs) == ({"cross_entropy": 1.0}, "head", 3)
+    assert train.last_layers == load().prm.train.last_layers
+
+
+def test_losses_that_cannot_be_read_are_answered_in_a_line():
+    assert "--prm.train.losses: expected name=value,name=value or a JSON object, got 'fork'" in refusal(
+        "--prm.train.losses", "fork"
+    )
+    assert "--prm.train.losses" in refusal("--prm.train.losses", "fork=0")

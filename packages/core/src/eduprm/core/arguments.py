@@ -2,13 +2,15 @@
 
     --only problems search   --only problems,search   --only problems --only search      all the same
     --prm.train.lora none    --limit none                                                as "none" in a TOML recipe
+    --prm.train.losses fork=1,language_model=0.5   --prm.train.losses '{"fork": 1}'      a table replaces the default
 
-Stands before pydantic-settings, which knows lists by repetition alone and `None` by no flag of a part. Reads types,
-checks no values.
+Stands before pydantic-settings, which knows lists by repetition alone and `None` by no flag of a part, and adds a table
+that is given to the default's. Reads types, checks no values.
 """
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Sequence
 from itertools import takewhile
@@ -23,7 +25,7 @@ _NONE = ("none", "None")  # help shows the second
 
 
 def plain_arguments(settings: type[BaseModel], arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Split a command line into one that pydantic-settings reads, and the settings that it gives as None.
+    """Split a command line into one that pydantic-settings reads, and the settings that it gives as None or as a table.
 
     Lists come out by repetition. A list takes all that stands between its flag and the next one; `--` ends it.
 
@@ -32,7 +34,8 @@ def plain_arguments(settings: type[BaseModel], arguments: Sequence[str]) -> tupl
         arguments: the command line, without the program's name.
 
     Returns:
-        The rest of the command line, and a tree of settings whose leaves are None, as a TOML recipe would give it.
+        The rest of the command line, and a tree of settings whose leaves are None or a table, as a TOML recipe would
+        give it.
 
     Raises:
         UsageError: a part is given as none, and settings of it too.
@@ -41,7 +44,7 @@ def plain_arguments(settings: type[BaseModel], arguments: Sequence[str]) -> tupl
     words: list[
         tuple[str, list[str]]
     ] = []  # a flag with what was taken for it, or "" with what stands by itself
-    cleared: dict[str, None] = {}
+    cleared: dict[str, types.MappingProxyType[str, Any] | None] = {}
     while left:
         word = left.pop(0)
         if word == "--":
@@ -60,7 +63,10 @@ def plain_arguments(settings: type[BaseModel], arguments: Sequence[str]) -> tupl
             cleared[flag] = None
             words = [item for item in words if item[0] != flag]
             continue
-        cleared.pop(flag, None)
+        before = cleared.pop(flag, None)
+        if _is_table(kind) and given:
+            cleared[flag] = types.MappingProxyType({**(before or {}), **_table(flag, given[-1])})
+            continue
         words.append((flag, _elements(given) if _is_list(kind) else given))
     for flag in cleared:
         inner = next((other for other, _ in words if other.startswith(flag + ".")), None)
@@ -70,11 +76,16 @@ def plain_arguments(settings: type[BaseModel], arguments: Sequence[str]) -> tupl
 
 
 def without_none(settings: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Values of a TOML file, "none" read as None where the setting may be None and has no choice of that name."""
+    """Values of a TOML file, "none" read as None where the setting may be None and has no choice of that name.
+
+    A table that is one setting's value comes as a mapping that is no dict, so that nothing adds it to the default.
+    """
     read: dict[str, Any] = {}
     for name, value in values.items():
         kind = _field_type(settings, name)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and _is_table(kind):
+            read[name] = types.MappingProxyType(value)
+        elif isinstance(value, dict):
             read[name] = without_none(_part(kind), value)
         else:
             read[name] = None if value == "none" and _may_be_none(kind) else value
@@ -96,6 +107,34 @@ def _elements(given: list[str]) -> list[str]:
     return [part for value in given for part in value.split(",") if part]
 
 
+def _table(flag: str, text: str) -> dict[str, Any]:
+    """Read a table written as JSON or as name=value,name=value.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text.startswith("{"):
+        try:
+            return dict(json.loads(text))
+        except ValueError:
+            raise UsageError(
+                f"{flag}: expected name=value,name=value or a JSON object, got {text!r}"
+            ) from None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name and sign for name, sign, _ in pairs):
+        raise UsageError(f"{flag}: expected name=value,name=value or a JSON object, got {text!r}")
+    return {name.strip(): _plain(value) for name, _, value in pairs}
+
+
+def _plain(text: str) -> Any:
+    """A number, true or false as JSON writes them; any other text is itself."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, bool | int | float) else text
+
+
 def _joined(words: list[tuple[str, list[str]]]) -> list[str]:
     line: list[str] = []
     for flag, values in words:
@@ -109,14 +148,14 @@ def _joined(words: list[tuple[str, list[str]]]) -> list[str]:
     return line
 
 
-def _tree(flags: dict[str, None]) -> dict[str, Any]:
+def _tree(flags: dict[str, types.MappingProxyType[str, Any] | None]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for flag in flags:
+    for flag, value in flags.items():
         *parts, last = flag.removeprefix("--").replace("-", "_").split(".")
         place = tree
         for part in parts:
             place = place.setdefault(part, {})
-        place[last] = None
+        place[last] = value
     return tree
 
 
@@ -153,6 +192,11 @@ def _is_list(kind: Any) -> bool:
     """Whether it is a list of plain values, not of models."""
     lists = [one for one in _alternatives(kind) if get_origin(one) in _LISTS]
     return any(_part(element) is None for one in lists for element in get_args(one)[:1])
+
+
+def _is_table(kind: Any) -> bool:
+    """Whether its value is a dict of names, and no settings model."""
+    return any(get_origin(one) is dict for one in _alternatives(kind))
 
 
 def _may_be_none(kind: Any) -> bool:

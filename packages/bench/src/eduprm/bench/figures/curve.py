@@ -4,7 +4,7 @@ It draws what a table should show first and computes nothing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,22 @@ _CHAR_WIDTH_POINTS = 5.4
 
 
 def accuracy_against_tokens(
-    curves: pl.DataFrame, path: str | Path, *, title: str = "Accuracy against tokens decoded"
+    curves: pl.DataFrame,
+    path: str | Path,
+    *,
+    title: str = "Accuracy against tokens decoded",
+    names: Mapping[tuple[str, str], str] | None = None,
 ) -> Path:
-    """Draw one line per method and rule over mean decoded tokens per problem, with 95 % intervals.
+    """Draw one line per method and rule over mean decoded tokens per problem, its name beside its end.
+
+    The 95 % interval stands at a line's end alone: bands or whiskers of all points over each other cannot be read.
 
     Args:
         curves: columns method, rule, n, decoded (mean tokens per problem), accuracy, ci_low, ci_high. Rows of
             one (method, rule) form a line; the rule "oracle" is dashed. One row alone is a point.
         path: PNG file, written atomically.
         title: over the figure.
+        names: of (method, rule), in place of "method, rule".
 
     Returns:
         The path.
@@ -57,12 +64,8 @@ def accuracy_against_tokens(
         oracle = rule == "oracle"
         x, y = line["decoded"].to_numpy(), line["accuracy"].to_numpy()
         low, high = line["ci_low"].to_numpy(), line["ci_high"].to_numpy()
-        if oracle or len(x) == 1:  # whiskers: four bands over each other would be mud
-            axes.errorbar(
-                x, y, np.stack([y - low, high - y]), color=colour, fmt="none", elinewidth=0.8, capsize=2
-            )
-        else:
-            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        ends_at = np.stack([y - low, high - y])[:, -1:]
+        axes.errorbar(x[-1:], y[-1:], ends_at, color=colour, fmt="none", elinewidth=0.8, capsize=2)
         axes.plot(
             x,
             y,
@@ -73,7 +76,8 @@ def accuracy_against_tokens(
             linestyle="--" if oracle else "-",
             linewidth=1.2 if oracle else 2,
         )
-        ends.append((float(x[-1]), float(y[-1]), _name(str(method), str(rule)), colour))
+        name = (names or {}).get((str(method), str(rule))) or _name(str(method), str(rule))
+        ends.append((float(x[-1]), float(y[-1]), name, colour))
     axes.set_xscale("log")
     ticks = sorted({round(t) for t in curves["decoded"].to_list()})
     axes.set_xticks(_spread(ticks), minor=False)
@@ -97,7 +101,7 @@ def _spread(ticks: Sequence[float]) -> list[float]:
 
 
 def _name(method: str, rule: str) -> str:
-    short = "oracle" if rule == "oracle" else rule_label(rule)
+    short = "any right" if rule == "oracle" else rule_label(rule)
     return method if method == rule else f"{method}, {short}"
 
 
