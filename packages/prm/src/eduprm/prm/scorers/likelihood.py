@@ -30,9 +30,9 @@ def fold_logprobs(logprobs: torch.Tensor, nodes: torch.Tensor, *, count: int, fo
 
     Examples:
         >>> logprobs = torch.tensor([0.5, 0.25, 1.0]).log()
-        >>> fold_logprobs(logprobs, torch.tensor([0, 0, 1]), count=2, fold="min").tolist()
+        >>> fold_logprobs(logprobs, torch.tensor([0, 0, 1]), count=2, fold="min").round(decimals=6).tolist()
         [0.25, 1.0]
-        >>> fold_logprobs(logprobs, torch.tensor([0, 0, 1]), count=2, fold="sum").tolist()
+        >>> fold_logprobs(logprobs, torch.tensor([0, 0, 1]), count=2, fold="sum").round(decimals=6).tolist()
         [0.125, 1.0]
     """
     logprobs = logprobs.double()
