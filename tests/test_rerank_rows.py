@@ -192,7 +192,10 @@ def test_a_prm_that_is_not_there(tmp_path, monkeypatch, capsys):
     tiny_backbone(broken)
     (broken / "model.safetensors").write_bytes(b"torn")
     expected = {
-        (): "--prm: no PRM at runs/default/prm; train one with `uv run apps/train`",
+        (
+            "--prm",
+            "runs/default/prm",
+        ): "--prm: no PRM at runs/default/prm; train one with `uv run apps/train`",
         ("--prm", "a/b/c"): "--prm: no PRM at a/b/c; train one",
         ("--prm", "in.jsonl"): "--prm: in.jsonl is a file; name the folder",
         ("--prm", "empty"): "--prm: empty holds no config.json",

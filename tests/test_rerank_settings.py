@@ -18,7 +18,7 @@ from rerank_app.settings import load_settings  # noqa: E402
 def test_defaults_flags_and_column_names():
     settings = load_settings(["in.jsonl", "--columns.problem", "question", "--aggregate", "product"])
     assert settings.file == Path("in.jsonl")
-    assert settings.prm == "runs/default/prm"
+    assert settings.prm is None
     assert (settings.columns.problem, settings.columns.id) == ("question", "id")
     assert (settings.aggregate, settings.segment, settings.strict) == ("product", "auto", False)
     assert load_settings(["in.jsonl", "--strict"]).strict
@@ -97,7 +97,7 @@ def test_help_shows_defaults_and_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "(default: runs/default/prm)" in " ".join(done.stdout.split())
+    assert "else runs/default/prm, else the one that ships" in " ".join(done.stdout.split())
     assert "--columns.solutions" in done.stdout
     assert "no-such-file.jsonl: no such file" in done.stderr
     assert "Traceback" not in done.stderr

@@ -35,6 +35,7 @@ from eduprm.bench.steps import (
 from eduprm.core.command_line import UsageError, first_line
 from eduprm.forest import atomic_write_bytes, sweep_temporaries
 from eduprm.prm.prm_folder import find_prm, folder_digest
+from eduprm.search import resolve_model
 
 _COMPUTING = ("eduprm-prm", "torch", "transformers", "tokenizers")
 errors = Console(stderr=True, highlight=False)
@@ -114,7 +115,7 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     Raises:
         UsageError: there is no PRM, none of the rows fits it, or --train-problems cannot be read.
     """
-    prm = find_prm(settings.prm)
+    prm = find_prm(settings.prm, resolve=resolve_model)
     training = training_problems(settings.train_problems, prm)
     with busy(errors, f"reading {prm}"):
         key = {

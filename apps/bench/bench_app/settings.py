@@ -18,7 +18,11 @@ from eduprm.prm.published import FormatName, StepMarks
 class StepSettings(CommandSettings):
     """What the benchmarks of steps have in common."""
 
-    prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    prm: str = Field(
+        "runs/default/prm",
+        min_length=1,
+        description="folder or hub name of the PRM, or one that ships: smollm2-135m-steps-prm",
+    )
     format: FormatName | None = Field(
         None,
         description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from eduprm.prm.prm_folder import find_prm, folder_digest
+from eduprm.prm.prm_folder import folder_digest
+from rerank_app.default_prm import named_prm, unnamed_prm
 from rerank_app.errors import UsageError, first_line
 from rerank_app.settings import Settings
 
@@ -36,23 +38,27 @@ class PrmSource(Protocol):
 
 
 def find_source(settings: Settings) -> PrmSource:
-    """The PRM that the settings name.
+    """The PRM that the settings name; where they name none, a line on stderr says which is taken.
 
     Raises:
         UsageError: there is none.
     """
-    if settings.prm_url is None:
-        return LocalPrm(find_prm(settings.prm), settings)
-    from rerank_app.served import ServedPrm
+    if settings.prm_url is not None:
+        from rerank_app.served import ServedPrm
 
-    return ServedPrm(settings.prm_url, wait_s=settings.prm_wait_s)
+        return ServedPrm(settings.prm_url, wait_s=settings.prm_wait_s)
+    if settings.prm is not None:
+        return LocalPrm(named_prm(settings.prm), settings, name=settings.prm)
+    name, folder, line = unnamed_prm(settings.file)
+    print(f"rerank: {line}", file=sys.stderr)
+    return LocalPrm(folder, settings, name=name)
 
 
 class LocalPrm:
     """A PRM of a folder."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.name = str(folder)
+    def __init__(self, folder: Path, settings: Settings, *, name: str) -> None:
+        self.name = name
         self._folder = folder
         self._settings = settings
         self._prm: Any = None
@@ -90,7 +96,7 @@ class LocalPrm:
             Exception
         ) as error:  # transformers, safetensors and tokenizers raise many kinds; the cause is kept
             where = "" if settings.device is None else f" on --device {settings.device}"
-            message = f"--prm: {self._folder} cannot be loaded as a PRM{where}: {first_line(error)}"
+            message = f"--prm: {self.name} cannot be loaded as a PRM{where}: {first_line(error)}"
             raise UsageError(message) from error
         return self._score
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eduprm.bench.prm_folder import file_digest
 from eduprm.forest import PathError, column_of, value_at
+from eduprm.prm.prm_folder import file_digest
 from rerank_app.errors import RowError, UsageError, first_line, quoted
 from rerank_app.fields import number_text, read_answer, read_id, read_problem
 from rerank_app.files import SolutionsFile, open_solutions

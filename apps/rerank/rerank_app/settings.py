@@ -126,7 +126,12 @@ class Settings(CommandSettings):
     command: ClassVar[str] = "uv run apps/rerank"
 
     file: CliPositionalArg[Path] = Field(description="the solutions: JSONL (.gz, .zst too) or Parquet")
-    prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    prm: str | None = Field(
+        None,
+        min_length=1,
+        description="folder or hub name of the PRM, or the one that ships, smollm2-135m-steps-prm; none: prm/ beside "
+        "FILE, else runs/default/prm, else the one that ships",
+    )
     format: FormatName | None = Field(
         None,
         description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",

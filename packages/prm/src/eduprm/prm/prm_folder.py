@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from eduprm.core.errors import UsageError, first_line
@@ -15,8 +16,11 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
 
 
-def find_prm(name: str) -> Path:
+def find_prm(name: str, *, resolve: Callable[[str], str] | None = None) -> Path:
     """Give the folder of a PRM; a hub name is fetched into the hub's cache.
+
+    `resolve` turns the name of a model that ships into a folder, and gives back what it does not know; it raises
+    ValueError where the packages of such a model are missing (`eduprm.search.resolve_model`).
 
     Raises:
         UsageError: there is none, with what to do.
@@ -32,9 +36,16 @@ def find_prm(name: str) -> Path:
         raise UsageError(f"--prm: {name} is a file; name the folder of a trained PRM")
     if _HUB_NAME.fullmatch(name) and name.count("/") == 1:
         return _from_hub(name)
+    if resolve is not None and "/" not in name:
+        try:
+            shipped = Path(resolve(name))
+        except ValueError as error:
+            raise UsageError(f"--prm: {first_line(error)}") from None
+        if (shipped / "config.json").is_file():
+            return shipped
     raise UsageError(
         f"--prm: no PRM at {name}; train one with `uv run apps/train` (it writes runs/default/prm) "
-        "or name a folder or hub model"
+        "or name a folder, a hub model or a PRM that ships, such as smollm2-135m-steps-prm"
     )
 
 

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit status."""
     try:
         settings = load_settings(ServeSettings, arguments)
-        folder = find_prm(settings.prm)
+        folder = find_prm(settings.prm, resolve=_resolve)
         listener = _listen(settings)
     except UsageError as error:
         return _unusable(error)
@@ -36,6 +36,12 @@ def main(arguments: Sequence[str]) -> int:
             return _unusable(error)
         info = describe(scorer, folder, settings)
         return _serve(settings, scorer, info, listener)
+
+
+def _resolve(name: str) -> str:
+    from eduprm.search import resolve_model  # polars comes with it
+
+    return resolve_model(name)
 
 
 def _unusable(error: UsageError) -> int:

@@ -28,7 +28,11 @@ class ServeSettings(CommandSettings):
     model_config = SettingsConfigDict(cli_prog_name="python -m eduprm.serve")
     command: ClassVar[str] = "python -m eduprm.serve"
 
-    prm: str = Field("runs/default/prm", min_length=1, description="folder or hub name of the PRM")
+    prm: str = Field(
+        "runs/default/prm",
+        min_length=1,
+        description="folder or hub name of the PRM, or one that ships: smollm2-135m-steps-prm",
+    )
     format: FormatName | None = Field(
         None,
         description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",

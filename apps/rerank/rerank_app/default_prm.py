@@ -1,0 +1,84 @@
+"""Which PRM ranks where none is named, and the line that says so.
+
+For: the order in which a PRM is looked for, and what a PRM's config says of its training. Does not know: scoring. torch
+stays out, but for the first use of the PRM that ships.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from eduprm.prm import StepCut
+from eduprm.prm.config import Scoring
+from eduprm.prm.prm_folder import find_prm
+
+SHIPPED = "smollm2-135m-steps-prm"
+_SHIPPED_FOR = "sums, products, mixed arithmetic and equations of SmolLM2-135M taught to reason in steps"
+_DEFAULT_RUN = Path("runs/default/prm")
+
+
+def named_prm(name: str) -> Path:
+    """The folder of the PRM of `--prm`: a folder, a hub name, or one that ships.
+
+    Raises:
+        UsageError: there is none.
+    """
+    return find_prm(name, resolve=_resolve)
+
+
+def unnamed_prm(file: Path) -> tuple[str, Path, str]:
+    """The PRM of a run where there is one, else the one that ships.
+
+    `prm` in the folder of FILE comes first: runs/X/solutions.jsonl is ranked by the PRM of run X.
+
+    Returns:
+        Its name, its folder, and a line that says which it is and what it was trained for.
+
+    Raises:
+        UsageError: there is none; the one that ships cannot be had here.
+    """
+    for folder, whose in ((file.parent / "prm", f"beside {file.name}"), (_DEFAULT_RUN, "of the default run")):
+        if (folder / "config.json").is_file():
+            return str(folder), folder, f"no --prm: taking {folder}, {whose}; {trained_for(folder)}"
+    folder = named_prm(SHIPPED)
+    line = (
+        f"no --prm and no run's PRM: taking {SHIPPED}, which ships; for {_SHIPPED_FOR}; {trained_for(folder)}"
+    )
+    return SHIPPED, folder, line
+
+
+def trained_for(folder: Path) -> str:
+    """What the `eduprm` entry of a PRM's config says of its scores, its steps and its policy."""
+    try:
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("eduprm")
+        if not saved:
+            return "its config does not say what it was trained for"
+        return f"{_scores(Scoring.model_validate(saved.get('scoring', {})))}, {_steps(saved.get('steps'))}"
+    except (OSError, ValueError, AttributeError, ValidationError):
+        return "its config cannot be read"
+
+
+def _scores(scoring: Scoring) -> str:
+    if scoring.kind == "head":
+        return "scores by a head"
+    how = f" ({scoring.fold} over a step's tokens)" if scoring.kind == "likelihood" else ""
+    return f"scores by {scoring.kind}{how}"
+
+
+def _steps(saved: Any) -> str:
+    if saved is None:
+        return "its config does not say on which steps"
+    cut = StepCut.model_validate(saved)
+    said = {"entropy": f"where it is unsure (above {cut.threshold:g} nats)", "lines": "at line breaks"}
+    ends = " and ".join(said.get(name, name) for name in cut.segmenters)
+    return f"trained on steps of {cut.policy} (prompt {cut.style}) that end {ends}"
+
+
+def _resolve(name: str) -> str:
+    from eduprm.search import resolve_model
+
+    return resolve_model(name)
