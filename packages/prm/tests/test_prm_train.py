@@ -135,7 +135,9 @@ def test_folder_stands_alone_and_loads_in_plain_transformers(backbone, data, bui
     prompt = len(builder.prompt_ids("2*3"))
     prm = ProcessRewardModel.from_pretrained(folder)
     assert prm.builder.format == builder.format
-    assert tokenizer.decode(ids.tolist()) == "2*3=abc<eos>"
+    assert (
+        tokenizer.decode(ids.tolist()) == "2*3=a\nbc<eos>"
+    )  # a list of steps without breaks gets the joiner
     expected = [logits[prompt].item(), logits[prompt + 3].item()]  # after "a"; after "bc" and the end id
     assert prm.score("2*3", ["a", "bc"]) == pytest.approx(expected, abs=1e-5)
     notes = json.loads((folder / "config.json").read_text())["eduprm"]
