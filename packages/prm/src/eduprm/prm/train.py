@@ -163,6 +163,7 @@ def train_prm(
         ValueError: rows that cannot be trained on (unless skipped), a backbone that cannot take tree masks, or
             processes that the config cannot use.
         FileExistsError: `output` exists and `overwrite` is False.
+        FloatingPointError: a loss or a gradient norm that is NaN or infinite.
     """
     config = TrainConfig() if config is None else config
     output = Path(output)
