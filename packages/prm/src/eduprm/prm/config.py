@@ -149,9 +149,21 @@ class TrainConfig(_Frozen):
         description="fsdp: each of the processes of torchrun holds a share of weights, gradients and optimiser state "
         "(FSDP2); none: all of it",
     )
-    dtype: Literal["float32", "bfloat16"] = Field(
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
         default="float32",
-        description="compute dtype; bfloat16 is mixed precision with float32 master weights, saved as bfloat16",
+        description="compute dtype; bfloat16 is mixed precision with float32 master weights, saved as bfloat16; auto: "
+        "bfloat16 on a GPU or CPU that computes it fast (AMX, AVX-512 BF16), else float32",
+    )
+    cpu_layers: Literal["auto", "compiled", "eager", "transformers"] = Field(
+        default="auto",
+        description="what computes decoder layers on a CPU. compiled, eager: our own, with or without torch.compile, "
+        "frozen ones once per tree; transformers: the model's own; auto: ours where they agree with it, compiled if "
+        "the training is long enough",
+    )
+    kept_states_mb: int = Field(
+        default=2048,
+        ge=0,
+        description="memory, MB, for hidden states of trees below the lowest trained layer; the rest is recomputed",
     )
     attn_implementation: Literal["sdpa", "flex_attention", "eager"] = Field(
         default="sdpa", description="sdpa and eager take a dense mask; flex_attention (CUDA) a block mask"
@@ -178,4 +190,6 @@ class TrainConfig(_Frozen):
             >>> TrainConfig.for_small_model().last_layers
             15
         """
-        return cls(learning_rate=1e-3, epochs=2, batch_tokens=512, last_layers=15, save_steps=40)
+        return cls(
+            learning_rate=1e-3, epochs=2, batch_tokens=512, last_layers=15, save_steps=40, dtype="auto"
+        )

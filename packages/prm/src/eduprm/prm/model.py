@@ -18,6 +18,7 @@ from torch import nn
 
 from eduprm.prm.attention import tree_mask
 from eduprm.prm.config import InputFormat, LoraSettings, StepCut, TrainConfig
+from eduprm.prm.fast import fast_hidden
 from eduprm.prm.packing import PackedRows
 
 __all__ = [
@@ -179,7 +180,11 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
         trust_remote_code=trust_remote_code,
     )
     if config.lora is not None:
-        return add_lora(model, config.lora, last_layers=config.last_layers)
+        model = add_lora(model, config.lora, last_layers=config.last_layers)
+        for parameter in model.parameters():
+            if parameter.requires_grad:  # the head came in the backbone's dtype, in which small steps are lost
+                parameter.data = parameter.data.float()
+        return model
     if config.last_layers is not None:
         freeze_below(model, config.last_layers)
     return model
@@ -187,12 +192,16 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
 
 def to_tensors(packed: PackedRows) -> dict[str, torch.Tensor]:
     """Return the arrays of packed rows as tensors."""
-    names = ("input_ids", "position_ids", "stops", "targets", "weights")
+    names = ("input_ids", "position_ids", "stops", "targets", "weights", "used")
     return {name: torch.from_numpy(getattr(packed, name)) for name in names}
 
 
 def packed_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return logits [B, L, 2] of packed rows (`input_ids`, `position_ids`, `stops`, each [B, L])."""
+    hidden = fast_hidden(model, batch)
+    if hidden is not None:
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        return next(getattr(base, key) for key in HEADS if hasattr(base, key))(hidden.float())
     config = getattr(model, "module", model).config  # DistributedDataParallel hides it one level down
     mask = tree_mask(
         batch["stops"], implementation=config._attn_implementation, dtype=next(model.parameters()).dtype

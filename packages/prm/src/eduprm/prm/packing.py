@@ -21,7 +21,8 @@ __all__ = ["PackedRows", "choose_rows", "fill_up", "fit_rows", "group_by_length"
 class PackedRows:
     """B rows of L tokens: `input_ids`, `position_ids`, `stops` int64 [B, L]; `targets`, `weights` float32 [B, L].
 
-    Token q of a row sees token k exactly when k <= q < stops[k]. `slots` says where each tree lies: (row, offset).
+    Token q of a row sees token k exactly when k <= q < stops[k]. `slots` says where each tree lies: (row, offset);
+    `used` int64 [B] how many tokens of each row are no padding.
     """
 
     input_ids: np.ndarray
@@ -30,6 +31,7 @@ class PackedRows:
     targets: np.ndarray
     weights: np.ndarray
     slots: list[tuple[int, int]]
+    used: np.ndarray
 
 
 def fit_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -92,6 +94,7 @@ def pack_rows(trees: Sequence[TokenTree], rows: Sequence[Sequence[int]], *, pad_
         targets=np.zeros(shape, dtype=np.float32),
         weights=np.zeros(shape, dtype=np.float32),
         slots=[(-1, -1)] * len(trees),
+        used=np.zeros(len(rows), dtype=np.int64),
     )
     for row, items in enumerate(rows):
         offset = 0
@@ -99,6 +102,7 @@ def pack_rows(trees: Sequence[TokenTree], rows: Sequence[Sequence[int]], *, pad_
             packed.slots[item] = (row, offset)
             _write(packed, trees[item], row, offset)
             offset += trees[item].num_tokens
+        packed.used[row] = offset
         if offset == 0:
             continue
         # Padding goes on counting, so that a chain stays one run of positions, but never past real ones.

@@ -25,6 +25,7 @@ from eduprm.prm.attention import check_backbone
 from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
 from eduprm.prm.config import StepCut, TrainConfig
 from eduprm.prm.data import TrainingData, fit_to_length, settle_refusals
+from eduprm.prm.fast import prepare_fast, settle_dtype
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.model import prepare_model, quiet_transformers, save_prm
 from eduprm.prm.packing import fill_up, plan_batches
@@ -54,7 +55,7 @@ def fingerprint(
     backbone: str | Path, pieces: Sequence[TokenTree], config: TrainConfig, builder: InputBuilder
 ) -> str:
     """Return a hash of all that decides the trained weights."""
-    free = {"save_steps", "keep_checkpoints", "on_refused", "sharding"}
+    free = {"save_steps", "keep_checkpoints", "on_refused", "sharding", "kept_states_mb"}
     settings = [
         _backbone_mark(backbone),
         config.model_dump(mode="json", exclude=free),
@@ -153,7 +154,7 @@ def train_prm(
             processes that the config cannot use.
         FileExistsError: `output` exists and `overwrite` is False.
     """
-    config = TrainConfig() if config is None else config
+    config = settle_dtype(TrainConfig() if config is None else config)
     output = Path(output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"expected no folder at {output}, pass overwrite=True to replace it")
@@ -164,6 +165,8 @@ def train_prm(
     mark = fingerprint(backbone, pieces, config, builder)
     work = output.with_name(f".{output.name}.train-{mark}")
     pad_id = builder.tokenizer.pad_token_id or 0
+    tokens = sum(piece.num_tokens for piece in pieces) * config.epochs
+    layers = prepare_fast(model, config, tokens=tokens)
     with quiet_transformers(), warnings.catch_warnings():
         # FSDP warns of in-place work on the logits; there is none (packed_logits, weighted_loss_sum).
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
@@ -178,12 +181,12 @@ def train_prm(
                 "fingerprint": mark,
                 "config": config.model_dump(mode="json"),
                 "data": data.summary(),
+                "decoder_layers": layers,
             }
         }
         save_prm(trained, builder.tokenizer, builder.format, output, dtype=dtype, notes=notes, steps=steps)
         shutil.rmtree(work, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    tokens = sum(piece.num_tokens for piece in pieces) * config.epochs
     return TrainResult(output, losses, data.summary(), tokens, seconds, resumed)
 
 

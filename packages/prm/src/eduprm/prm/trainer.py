@@ -8,6 +8,7 @@ as in arXiv 2511.00413.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,24 @@ class PrmTrainer(Trainer):
         processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
         loss = loss_sum * processes / total
         return (loss, {"logits": logits}) if return_outputs else loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Compute a micro-batch's loss and gradients; refuse a loss that is no number."""
+        loss = super().training_step(*args, **kwargs)
+        self._refuse_non_finite("loss", loss)
+        return loss
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # called before each optimiser step
+        self._refuse_non_finite("gradient norm", norm)
+        return norm
+
+    def _refuse_non_finite(self, what: str, value: Any) -> None:
+        if not math.isfinite(float(value.full_tensor() if hasattr(value, "full_tensor") else value)):
+            raise FloatingPointError(
+                f"training step {self.state.global_step + 1}: expected a finite {what}, got {float(value)}; no weight "
+                "was changed by this step. Lower learning_rate, or set dtype to float32 or cpu_layers to transformers"
+            )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         # The plan of batches is already in its final, seeded order.
