@@ -8,7 +8,7 @@ import torch
 from eduprm.prm.config import LoraSettings, TrainConfig
 from eduprm.prm.fast.backbone import FastBackbone
 from eduprm.prm.fast.segments import find_segments
-from eduprm.prm.fast.weights import UnsupportedModel
+from eduprm.prm.fast.weights import UnsupportedModelError
 from eduprm.prm.model import packed_logits, prepare_model, to_tensors
 from eduprm.prm.packing import pack_rows
 from eduprm.prm.testing import tiny_backbone
@@ -101,16 +101,19 @@ def test_bfloat16_gradients_point_where_float32_ones_do(folder, make_tree):
 
 
 def test_a_tree_has_the_same_kept_states_in_any_company(folder, make_tree):
-    """Bit for bit: what is kept is what would be computed, in other rows, after a restart or with no room to keep it."""
+    """Bit for bit: what is kept is what would be computed, in other rows or with no room to keep it."""
     model = adapted(folder)
     trees = [make_tree(1), make_tree(2, num_nodes=5), make_tree(3, num_nodes=14)]
     kept, bare = (FastBackbone(model, dtype=torch.float32, kept_bytes=size) for size in (1 << 20, 0))
     first = rows_of(trees, [[0, 1], [2]])
     lower = kept._lower(first)
-    assert kept.kept.misses == 3 and kept.kept.hits == 0 and kept.kept.bytes > 0
+    assert kept.kept.misses == 3
+    assert kept.kept.hits == 0
+    assert kept.kept.bytes > 0
     again = rows_of(trees, [[2, 1, 0]])
     ours, anew = kept._lower(again), bare._lower(again)
-    assert kept.kept.misses == 3 and kept.kept.hits == 3
+    assert kept.kept.misses == 3
+    assert kept.kept.hits == 3
     assert bare.kept.bytes == bare.kept.hits == 0
     assert torch.equal(ours, anew)
     end = trees[2].num_tokens
@@ -133,5 +136,5 @@ def test_trees_are_told_apart_by_ids_and_by_shape(make_tree):
 
 def test_other_models_are_refused_with_the_reason(folder, make_tree):
     model = adapted(folder, lora=LoraSettings(rank=4, dropout=0.1))
-    with pytest.raises(UnsupportedModel, match="dropout"):
+    with pytest.raises(UnsupportedModelError, match="dropout"):
         FastBackbone(model, dtype=torch.float32)

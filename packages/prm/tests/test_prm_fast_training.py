@@ -18,7 +18,9 @@ from eduprm.prm.packing import pack_rows
 from eduprm.prm.testing import tiny_backbone
 from eduprm.prm.trainer import PrmTrainer
 
-ADAPTED = TrainConfig(lora=LoraSettings(rank=4), last_layers=1, learning_rate=1e-2, warmup=0.0, batch_tokens=64)
+ADAPTED = TrainConfig(
+    lora=LoraSettings(rank=4), last_layers=1, learning_rate=1e-2, warmup=0.0, batch_tokens=64
+)
 
 
 @pytest.fixture
@@ -36,7 +38,8 @@ def train(backbone, data, builder, folder, **settings):
 def test_training_ends_where_transformers_layers_end(backbone, data, builder, tmp_path):
     ours, chosen = train(backbone, data, builder, tmp_path / "a", epochs=4)
     theirs, other = train(backbone, data, builder, tmp_path / "b", epochs=4, cpu_layers="transformers")
-    assert chosen.startswith("eager") and other == "transformers (as set)"
+    assert chosen.startswith("eager")
+    assert other == "transformers (as set)"
     assert max((ours[name] - theirs[name]).abs().max() for name in theirs) < 1e-4
     start = load_file(backbone / "model.safetensors")
     name = "model.layers.1.mlp.up_proj.weight"
@@ -114,7 +117,8 @@ def test_no_compiler_means_uncompiled_layers_and_is_said(backbone, monkeypatch):
     model = prepare_model(backbone, ADAPTED, trust_remote_code=False)
     with pytest.warns(UserWarning, match=r"no C\+\+ compiler"):
         chosen = prepare_fast(model, ADAPTED.model_copy(update={"cpu_layers": "compiled"}))
-    assert chosen == "eager (no C++ compiler)" and hasattr(model, prepare.PLACE)
+    assert chosen == "eager (no C++ compiler)"
+    assert hasattr(model, prepare.PLACE)
 
 
 @pytest.mark.skipif(machine.cpp_compiler() is None, reason="torch.compile needs a C++ compiler")
@@ -138,7 +142,7 @@ def test_compiled_layers_compute_the_same(backbone, make_tree, dtype):
         assert torch.cosine_similarity(*found, dim=0) > 0.999
 
 
-@pytest.mark.parametrize("fast, expected", [(True, "bfloat16"), (False, "float32")])
+@pytest.mark.parametrize(("fast", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_takes_what_is_fast_here(monkeypatch, fast, expected):
     monkeypatch.setattr(machine, "has_fast_bfloat16", lambda: fast)
     assert settle_dtype(TrainConfig(dtype="auto")).dtype == expected

@@ -182,7 +182,7 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
     if config.lora is not None:
         model = add_lora(model, config.lora, last_layers=config.last_layers)
         for parameter in model.parameters():
-            if parameter.requires_grad:  # the head came in the backbone's dtype, in which small steps are lost
+            if parameter.requires_grad:  # small steps are lost in bfloat16, in which the head came
                 parameter.data = parameter.data.float()
         return model
     if config.last_layers is not None:

@@ -18,7 +18,7 @@ from eduprm.prm.fast.kept import KeptStates
 from eduprm.prm.fast.layer import Layer, decoder_layer, rms_norm
 from eduprm.prm.fast.segments import find_segments
 from eduprm.prm.fast.weights import (
-    UnsupportedModel,
+    UnsupportedModelError,
     activation_of,
     decoder_of,
     first_trained_layer,
@@ -38,12 +38,12 @@ class FastBackbone:
     masters get the gradients. `kept_bytes` bounds the memory of the hidden states below the lowest trained layer.
     """
 
-    def __init__(self, model: Any, *, dtype: torch.dtype, kept_bytes: int = 0, compiled: bool = False) -> None:
+    def __init__(
+        self, model: Any, *, dtype: torch.dtype, kept_bytes: int = 0, compiled: bool = False
+    ) -> None:
         self.decoder = decoder_of(model)
         self.shape, self.dtype = shape_of(self.decoder), dtype
         self.first = first_trained_layer(self.decoder)
-        if getattr(self.decoder, "has_sliding_layers", False) and self.decoder.config.sliding_window is None:
-            raise UnsupportedModel("sliding layers without a window")
         self.kept = KeptStates(kept_bytes)
         self._frozen = [self._weights(index) for index in range(self.first)]
         self._embedding = self.decoder.embed_tokens.weight.detach().to(dtype) if self.first else None
@@ -55,7 +55,9 @@ class FastBackbone:
         return layer_weights(self.decoder.layers[index], self.dtype)
 
     def hidden(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the final norm's output [B, L, C] in the compute dtype for `input_ids`, `position_ids`, `stops` [B, L].
+        """Return the final norm's output [B, L, C] in the compute dtype.
+
+        `batch`: `input_ids`, `position_ids`, `stops` [B, L] and `used` [B].
 
         Padding (see `used` in `find_segments`) has values without meaning.
         """
@@ -80,7 +82,7 @@ class FastBackbone:
         cos, sin = self.decoder.rotary_emb(x, positions)
         half = self.shape.width // 2
         if cos.shape[-1] != self.shape.width:
-            raise UnsupportedModel("a rotary embedding of part of a head")
+            raise UnsupportedModelError("a rotary embedding of part of a head")
         bias = torch.zeros(()).masked_fill(~dense_mask(stops), HIDDEN)[:, :, None]
         return cos[..., None, :half].contiguous(), sin[..., None, :half].contiguous(), bias
 
@@ -89,15 +91,23 @@ class FastBackbone:
         ids = batch["input_ids"]
         if self.first == 0:
             return self._embed(ids)
-        x = torch.zeros(*ids.shape, self.decoder.embed_tokens.embedding_dim, dtype=self.dtype, device=ids.device)
+        x = torch.zeros(
+            *ids.shape, self.decoder.embed_tokens.embedding_dim, dtype=self.dtype, device=ids.device
+        )
         for part in find_segments(batch):
             span = slice(part.start, part.end)
-            tree = [batch[name][part.row : part.row + 1, span] for name in ("input_ids", "position_ids", "stops")]
-            x[part.row, span] = self.kept.get(part.key, lambda tree=tree, at=part.start: self._one_tree(*tree, at))
+            tree = [
+                batch[name][part.row : part.row + 1, span] for name in ("input_ids", "position_ids", "stops")
+            ]
+            x[part.row, span] = self.kept.get(
+                part.key, lambda tree=tree, at=part.start: self._one_tree(*tree, at)
+            )
         return x
 
     @torch.no_grad()
-    def _one_tree(self, ids: torch.Tensor, positions: torch.Tensor, stops: torch.Tensor, start: int) -> torch.Tensor:
+    def _one_tree(
+        self, ids: torch.Tensor, positions: torch.Tensor, stops: torch.Tensor, start: int
+    ) -> torch.Tensor:
         """Return the frozen layers' output [T, C] of one tree on its own: the same bits whatever it is packed with."""
         x = self._embed(ids)
         inside = self._surroundings(x, positions, (stops - start).clamp(max=ids.shape[1]))

@@ -46,8 +46,8 @@ class KeptStates:
         elif self.most_bytes and not self._said:
             self._said = True
             warnings.warn(
-                f"hidden states of {len(self._states)} trees fill kept_states_mb ({self.most_bytes >> 20} MB); those of "
-                "further trees are computed anew at each use",
+                f"hidden states of {len(self._states)} trees fill kept_states_mb ({self.most_bytes >> 20} MB); "
+                "those of further trees are computed anew at each use",
                 stacklevel=2,
             )
         return state

@@ -1,7 +1,7 @@
 """Put our own decoder layers beside a model's, once they are seen to compute the same.
 
-For: the trainer. Does not know: losses, data. Nothing is replaced in the model: checkpoints, merging and saving see it as
-it was.
+For: the trainer. Does not know: losses, data. Nothing is replaced in the model: checkpoints, merging and saving see it
+as it was.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from eduprm.prm.attention import tree_mask
 from eduprm.prm.config import TrainConfig
 from eduprm.prm.fast.backbone import FastBackbone
 from eduprm.prm.fast.machine import cpp_compiler
-from eduprm.prm.fast.weights import UnsupportedModel
+from eduprm.prm.fast.weights import UnsupportedModelError
 from eduprm.prm.processes import num_processes
 
 __all__ = ["fast_hidden", "prepare_fast"]
@@ -50,7 +50,7 @@ def prepare_fast(model: Any, config: TrainConfig, *, tokens: int = 0) -> str:
     if reason is None:
         try:
             return _prepare(model, config, tokens)
-        except UnsupportedModel as error:
+        except UnsupportedModelError as error:
             reason = str(error)
             if config.cpu_layers != "auto":
                 warnings.warn(f"cpu_layers={config.cpu_layers!r} cannot be had: {reason}", stacklevel=2)
@@ -74,7 +74,7 @@ def _prepare(model: Any, config: TrainConfig, tokens: int) -> str:
     fast = FastBackbone(model, dtype=dtype, kept_bytes=kept_bytes)
     error = _difference(fast)
     if error is not None:
-        raise UnsupportedModel(f"{type(fast.decoder).__name__} computes otherwise than Llama: {error}")
+        raise UnsupportedModelError(f"{type(fast.decoder).__name__} computes otherwise than Llama: {error}")
     setattr(model, PLACE, fast)
     if config.cpu_layers == "eager":
         return "eager (as set)"
@@ -119,7 +119,10 @@ def _difference(fast: FastBackbone) -> str | None:
     mask = tree_mask(batch["stops"], implementation=decoder.config._attn_implementation, dtype=dtype)
     with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         own = decoder(
-            input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=mask, use_cache=False
+            input_ids=batch["input_ids"],
+            position_ids=batch["position_ids"],
+            attention_mask=mask,
+            use_cache=False,
         ).last_hidden_state[real]
         ours = fast.hidden(batch)[real]
         error = ((ours - own).norm() / own.norm()).item()
@@ -138,4 +141,6 @@ def _flat(states: torch.Tensor, direction: torch.Tensor, trained: list[torch.Ten
     if not trained:
         return torch.zeros(1)
     found = torch.autograd.grad((states.float() * direction).sum(), trained, allow_unused=True)
-    return torch.cat([torch.zeros(1), *(gradient.float().flatten() for gradient in found if gradient is not None)])
+    return torch.cat(
+        [torch.zeros(1), *(gradient.float().flatten() for gradient in found if gradient is not None)]
+    )

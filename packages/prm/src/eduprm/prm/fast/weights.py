@@ -15,14 +15,21 @@ from torch import nn
 
 from eduprm.prm.fast.layer import Layer, Linear, Shape
 
-__all__ = ["UnsupportedModel", "activation_of", "decoder_of", "first_trained_layer", "layer_weights", "shape_of"]
+__all__ = [
+    "UnsupportedModelError",
+    "activation_of",
+    "decoder_of",
+    "first_trained_layer",
+    "layer_weights",
+    "shape_of",
+]
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("gate_proj", "up_proj", "down_proj")
 NORMS = ("input_layernorm", "post_attention_layernorm")
 
 
-class UnsupportedModel(ValueError):
+class UnsupportedModelError(ValueError):
     """A model that these layers cannot compute; says why."""
 
 
@@ -30,7 +37,7 @@ def decoder_of(model: Any) -> Any:
     """Return the stack of decoder layers with its embedding, final norm and rotary embedding.
 
     Raises:
-        UnsupportedModel: parts that a Llama-like backbone has are missing, or there are others.
+        UnsupportedModelError: parts that a Llama-like backbone has are missing, or there are others.
     """
     whole = getattr(model, "module", model)
     whole = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
@@ -38,7 +45,7 @@ def decoder_of(model: Any) -> Any:
     parts = ("embed_tokens", "layers", "norm", "rotary_emb")
     missing = [name for name in parts if not hasattr(decoder, name)]
     if missing:
-        raise UnsupportedModel(f"{type(whole).__name__} has no {', '.join(missing)}")
+        raise UnsupportedModelError(f"{type(whole).__name__} has no {', '.join(missing)}")
     for index, layer in enumerate(decoder.layers):
         _check_layer(index, layer)
     return decoder
@@ -48,16 +55,19 @@ def _check_layer(index: int, layer: Any) -> None:
     name = f"layer {index} ({type(layer).__name__})"
     children = {key for key, _ in layer.named_children()}
     if children != {"self_attn", "mlp", *NORMS}:
-        raise UnsupportedModel(f"{name} is made of {', '.join(sorted(children))}")
+        raise UnsupportedModelError(f"{name} is made of {', '.join(sorted(children))}")
     own = {key for key, _ in layer.self_attn.named_children()}
     if own not in (set(ATTENTION), {*ATTENTION, "q_norm", "k_norm"}):
-        raise UnsupportedModel(f"the attention of {name} is made of {', '.join(sorted(own))}")
+        raise UnsupportedModelError(f"the attention of {name} is made of {', '.join(sorted(own))}")
     own = {key for key, _ in layer.mlp.named_children()}
     if own != {*MLP, "act_fn"}:
-        raise UnsupportedModel(f"the MLP of {name} is made of {', '.join(sorted(own))}")
+        raise UnsupportedModelError(f"the MLP of {name} is made of {', '.join(sorted(own))}")
     if getattr(layer.self_attn, "attention_dropout", 0.0):
-        raise UnsupportedModel(f"{name} has dropout on its attention")
-    for module in (*(getattr(layer.self_attn, key) for key in ATTENTION), *(getattr(layer.mlp, key) for key in MLP)):
+        raise UnsupportedModelError(f"{name} has dropout on its attention")
+    for module in (
+        *(getattr(layer.self_attn, key) for key in ATTENTION),
+        *(getattr(layer.mlp, key) for key in MLP),
+    ):
         _linear_parts(module)
 
 
@@ -67,14 +77,16 @@ def _linear_parts(module: Any) -> tuple[nn.Linear, nn.Linear | None, nn.Linear |
         return module, None, None, 0.0
     base, active = getattr(module, "base_layer", None), list(getattr(module, "active_adapters", ()))
     if type(base) is not nn.Linear or len(active) != 1 or not hasattr(module, "lora_A"):
-        raise UnsupportedModel(f"{type(module).__name__} is neither a linear layer nor one with one LoRA adapter")
+        raise UnsupportedModelError(
+            f"{type(module).__name__} is neither a linear layer nor one with one LoRA adapter"
+        )
     name = active[0]
     if getattr(module, "merged", False) or getattr(module, "disable_adapters", False):
-        raise UnsupportedModel("adapters are merged or switched off")
+        raise UnsupportedModelError("adapters are merged or switched off")
     if not isinstance(module.lora_dropout[name], nn.Identity) or name in (module.lora_magnitude_vector or ()):
-        raise UnsupportedModel("adapters have dropout, or are another kind than plain LoRA (DoRA)")
+        raise UnsupportedModelError("adapters have dropout, or are another kind than plain LoRA (DoRA)")
     if module.lora_B[name].bias is not None:
-        raise UnsupportedModel("adapters have a bias")
+        raise UnsupportedModelError("adapters have a bias")
     return base, module.lora_A[name], module.lora_B[name], float(module.scaling[name])
 
 
@@ -85,7 +97,7 @@ def shape_of(decoder: Any) -> Shape:
     query, key, *_ = (_linear_parts(getattr(attention, name))[0].out_features for name in ATTENTION)
     epsilon = getattr(norm, "variance_epsilon", None)
     if epsilon is None or query % width or key % width or (query // width) % (key // width):
-        raise UnsupportedModel(f"{type(attention).__name__} has heads that cannot be folded")
+        raise UnsupportedModelError(f"{type(attention).__name__} has heads that cannot be folded")
     return Shape(query // width, key // width, width, float(attention.scaling), float(epsilon))
 
 
