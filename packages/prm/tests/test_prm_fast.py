@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from eduprm.prm.attention import dense_mask
 from eduprm.prm.config import LoraSettings, TrainConfig
 from eduprm.prm.fast.backbone import FastBackbone
 from eduprm.prm.fast.segments import find_segments
@@ -71,6 +72,22 @@ def test_loss_and_gradients_are_those_of_transformers(folder, make_tree, last_la
     ours, theirs = fast_loss(model, fast, batch), own_loss(model, batch)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     assert_same(gradient(model, ours), gradient(model, theirs))
+
+
+def test_hidden_states_of_a_language_model(folder, make_tree):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder).requires_grad_(False)
+    batch = rows_of([make_tree(1), make_tree(2)], [[0, 1]])
+    own = model.model(
+        input_ids=batch["input_ids"],
+        position_ids=batch["position_ids"],
+        attention_mask=dense_mask(batch["stops"]),
+        use_cache=False,
+    ).last_hidden_state
+    ours = FastBackbone(model, dtype=torch.float32).hidden(batch)
+    assert (ours - own).abs().max() < 1e-4
+    assert own.abs().max() > 0.1
 
 
 def test_full_weights_train_too(folder, make_tree):

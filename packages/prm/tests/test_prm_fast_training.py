@@ -62,7 +62,8 @@ def test_room_for_kept_states_and_a_restart_change_no_bit(backbone, data, builde
         train(backbone, data, builder, tmp_path / "c", epochs=3, save_steps=2)
     resumed, _ = train(backbone, data, builder, tmp_path / "c", epochs=3, save_steps=2)
     for name, value in whole.items():
-        assert torch.equal(bare[name], value) and torch.equal(resumed[name], value), name
+        assert torch.equal(bare[name], value), name
+        assert torch.equal(resumed[name], value), name
 
 
 def test_states_that_do_not_fit_are_said(backbone, make_tree):

@@ -50,6 +50,7 @@ class FastBackbone:
         call = partial(decoder_layer, shape=self.shape, activation=activation_of(self.decoder))
         self._plain = call
         self._layer = torch.compile(call) if compiled else call
+        self._compiled = compiled
 
     def _weights(self, index: int) -> Layer:
         return layer_weights(self.decoder.layers[index], self.dtype)
@@ -58,14 +59,16 @@ class FastBackbone:
         """Return the final norm's output [B, L, C] in the compute dtype.
 
         `batch`: `input_ids`, `position_ids`, `stops` [B, L] and `used` [B].
-
         Padding (see `used` in `find_segments`) has values without meaning.
         """
         with torch.autocast(batch["input_ids"].device.type, enabled=False):
             x = self._lower(batch)
             inside = self._surroundings(x, batch["position_ids"], batch["stops"])
-            call = self._layer if torch.is_grad_enabled() else self._plain
+            compiled = self._compiled and torch.is_grad_enabled()
+            call = self._layer if compiled else self._plain
             for index in range(self.first, len(self.decoder.layers)):
+                if compiled:
+                    _let_lengths_vary(x, *inside)
                 x = call(x, *inside, self._weights(index))
             norm = self.decoder.norm
             return rms_norm(x, norm.weight.to(self.dtype), norm.variance_epsilon)
@@ -114,3 +117,9 @@ class FastBackbone:
         for weights in self._frozen:
             x = self._plain(x, *inside, weights)
         return x[0]
+
+
+def _let_lengths_vary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, bias: torch.Tensor) -> None:
+    """Have rows and their length compiled as variables: one compilation, not one for each shape of a batch."""
+    for tensor, dimensions in ((x, (0, 1)), (cos, (0, 1)), (sin, (0, 1)), (bias, (0, 3, 4))):
+        torch._dynamo.maybe_mark_dynamic(tensor, dimensions)
