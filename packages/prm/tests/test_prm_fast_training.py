@@ -78,7 +78,9 @@ def test_states_that_do_not_fit_are_said(backbone, make_tree):
 @pytest.mark.parametrize("layers", ["eager", "transformers"])
 def test_a_training_that_diverges_stops_and_names_the_step(backbone, data, builder, tmp_path, layers):
     settings = {"learning_rate": 1e30, "scheduler": "constant", "trainer_arguments": {"optim": "sgd"}}
-    with pytest.raises(FloatingPointError, match=r"training step 2: expected a finite loss, got nan"):
+    with pytest.raises(
+        FloatingPointError, match=r"training step 2: expected a finite (loss|gradient norm), got (nan|inf)"
+    ):
         train(backbone, data, builder, tmp_path / "a", epochs=4, cpu_layers=layers, **settings)
     assert not (tmp_path / "a").exists()
 

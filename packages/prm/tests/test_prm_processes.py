@@ -21,9 +21,11 @@ from eduprm.prm.train import train_prm
 
 HERE = Path(__file__).parent
 LORA = {"rank": 4}
-ADAMW = {"learning_rate": 1e-2, "warmup": 0.0, "batch_trees": 1, "accumulation": 2, "save_steps": 1}
+# One process would compute by layers of its own, and round otherwise.
+ALIKE = {"cpu_layers": "transformers"}
+ADAMW = {**ALIKE, "learning_rate": 1e-2, "warmup": 0.0, "batch_trees": 1, "accumulation": 2, "save_steps": 1}
 SGD = {"lora": None, "max_grad_norm": 0.0, "scheduler": "constant", "trainer_arguments": {"optim": "sgd"}}
-FOUR = {"learning_rate": 1e-1, "warmup": 0.0, "batch_trees": 1, "accumulation": 4, **SGD}
+FOUR = {"learning_rate": 1e-1, "warmup": 0.0, "batch_trees": 1, "accumulation": 4, **SGD, **ALIKE}
 LOSS, WEIGHT = 1e-5, 1e-4  # float32 rounding in another order; AdamW divides by small second moments
 
 JOBS = {
