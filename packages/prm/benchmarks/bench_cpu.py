@@ -44,7 +44,7 @@ def steps(model: Any, optimizer: torch.optim.Optimizer, batches: Batches, dtype:
         assert torch.isfinite(loss)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return float(loss)
+    return loss.item()
 
 
 def contestant(

@@ -124,6 +124,7 @@ def test_no_compiler_means_uncompiled_layers_and_is_said(backbone, monkeypatch):
     assert hasattr(model, prepare.PLACE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(machine.cpp_compiler() is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_compiled_layers_compute_the_same(backbone, make_tree, dtype):
