@@ -143,7 +143,7 @@ class PrmTrainer(Trainer):
             if not math.isfinite(number):
                 raise FloatingPointError(
                     f"training step {self.state.global_step + 1}: expected a finite {what}, got {number}; this step "
-                    "changed no weight. Lower learning_rate, or set dtype to float32"
+                    "changed no weight. Lower learning_rate, or set dtype to float32 or cpu_layers to transformers"
                 )
         return norm
 
