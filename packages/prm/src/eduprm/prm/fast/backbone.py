@@ -99,12 +99,11 @@ class FastBackbone:
         )
         for part in find_segments(batch):
             span = slice(part.start, part.end)
-            tree = [
+            tokens, positions, stops = (
                 batch[name][part.row : part.row + 1, span] for name in ("input_ids", "position_ids", "stops")
-            ]
-            x[part.row, span] = self.kept.get(
-                part.key, lambda tree=tree, at=part.start: self._one_tree(*tree, at)
             )
+            compute = partial(self._one_tree, tokens, positions, stops, part.start)
+            x[part.row, span] = self.kept.get(part.key, compute)
         return x
 
     @torch.no_grad()

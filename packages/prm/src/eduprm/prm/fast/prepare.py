@@ -131,11 +131,11 @@ def _difference(fast: FastBackbone) -> str | None:
         ours = fast.hidden(batch)[real]
         error = ((ours - own).norm() / own.norm()).item()
         direction = torch.linspace(-1, 1, own.numel()).view_as(own).sin()
-        gradients = [_flat(states, direction, trained) for states in (ours, own)]
+        our_gradient, own_gradient = (_flat(states, direction, trained) for states in (ours, own))
     least_cosine, most_error = TOLERANCE[dtype]
     if not error <= most_error:
         return f"hidden states differ by {error:.1e} of their norm, expected at most {most_error:.0e}"
-    cosine = torch.cosine_similarity(*gradients, dim=0).item() if trained else 1.0
+    cosine = torch.cosine_similarity(our_gradient, own_gradient, dim=0).item() if trained else 1.0
     if not cosine >= least_cosine:
         return f"gradients have cosine {cosine:.5f}, expected at least {least_cosine}"
     return None
