@@ -216,9 +216,22 @@ class TrainConfig(_Frozen):
         description="fsdp: each of the processes of torchrun holds a share of weights, gradients and optimiser state "
         "(FSDP2); none: all of it",
     )
-    dtype: Literal["float32", "bfloat16"] = Field(
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
         default="float32",
-        description="compute dtype; bfloat16 is mixed precision with float32 master weights, saved as bfloat16",
+        description="compute dtype; bfloat16 is mixed precision with float32 master weights, saved as bfloat16; auto: "
+        "bfloat16 on a GPU or CPU that computes it fast (AMX, AVX-512 BF16), else float32",
+    )
+    cpu_layers: Literal["auto", "compiled", "eager", "transformers"] = Field(
+        default="transformers",
+        description="what computes decoder layers on a CPU. transformers: the model's own; eager, compiled: ours, "
+        "without or with torch.compile, frozen ones once per tree; auto: ours where they agree with the model's own, "
+        "compiled if the training is long enough",
+    )
+    kept_states_mb: int = Field(
+        default=2048,
+        ge=0,
+        description="memory, MB, for hidden states of trees below the lowest trained layer, which our own layers keep; "
+        "the rest is recomputed",
     )
     attn_implementation: Literal["auto", "sdpa", "varlen", "flex_attention", "eager"] = Field(
         default="auto",

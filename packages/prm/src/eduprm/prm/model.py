@@ -20,6 +20,7 @@ from torch import nn
 from eduprm.prm.attention import attention_inputs, implementation_of
 from eduprm.prm.choices import choose
 from eduprm.prm.config import InputFormat, LoraSettings, Scoring, StepCut, TrainConfig
+from eduprm.prm.fast import fast_hidden
 from eduprm.prm.packing import PackedRows
 
 __all__ = [
@@ -281,9 +282,8 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
 
 def to_tensors(packed: PackedRows) -> dict[str, torch.Tensor]:
     """Return the arrays of packed rows as tensors, named as in `eduprm.prm.losses._contract.Batch`."""
-    arrays = {
-        name: getattr(packed, name) for name in ("input_ids", "position_ids", "stops", "parents", "values")
-    }
+    names = ("input_ids", "position_ids", "stops", "parents", "values", "used")
+    arrays = {name: getattr(packed, name) for name in names}
     arrays |= {f"node_{name}": part for name, part in packed.nodes._asdict().items()}
     arrays |= {f"fork_{name}": part for name, part in packed.forks._asdict().items()}
     return {name: torch.from_numpy(part) for name, part in arrays.items()}
@@ -326,14 +326,17 @@ def packed_logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
 def packed_hidden(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     """Return the final hidden states [B, L, D], behind the last norm, of packed rows.
 
-    By the whole model's forward, which DistributedDataParallel and FSDP hook into; a language model computes the
-    logits of one position on the way.
+    By our own layers where `prepare_fast` put them. Otherwise by the whole model's forward, which
+    DistributedDataParallel and FSDP hook into; a language model computes the logits of one position on the way.
     """
+    hidden = fast_hidden(model, batch)
+    if hidden is not None:
+        return hidden
     options: dict[str, Any] = {"output_hidden_states": True}
     if unwrap(model).get_output_embeddings() is not None:
         options["logits_to_keep"] = 1
-    hidden: torch.Tensor = _outputs(model, batch, **options).hidden_states[-1]
-    return hidden
+    states: torch.Tensor = _outputs(model, batch, **options).hidden_states[-1]
+    return states
 
 
 def read_input_format(config: Any) -> InputFormat | None:

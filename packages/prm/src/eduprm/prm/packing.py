@@ -65,7 +65,8 @@ class PackedRows:
 
     Token q of a row sees token k exactly when k <= q < stops[k]. `parents` is the column of the token before it on its
     path, -1 for the first of a prompt and for padding; `values` is the target at the token (`TokenTree.token_values`).
-    `nodes` and `forks` say what is learned where. `slots` says where each tree lies: (row, offset).
+    `nodes` and `forks` say what is learned where. `slots` says where each tree lies: (row, offset);
+    `used` int64 [B] how many tokens of each row are no padding.
     """
 
     input_ids: np.ndarray
@@ -76,6 +77,7 @@ class PackedRows:
     nodes: NodeTable
     forks: ForkTable
     slots: list[tuple[int, int]]
+    used: np.ndarray
 
 
 def fit_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -145,12 +147,14 @@ def pack_rows(
         nodes=_node_table(trees, slots),
         forks=_fork_table(trees, slots),
         slots=slots,
+        used=np.zeros(len(rows), dtype=np.int64),
     )
     for row, items in enumerate(rows):
         offset = 0
         for item in items:
             _write(packed, trees[item], row, offset)
             offset += trees[item].num_tokens
+        packed.used[row] = offset
         if offset == 0:
             continue
         # Padding goes on counting, so that a chain stays one run of positions, but never past real ones.

@@ -26,6 +26,7 @@ from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
 from eduprm.prm.compiled import compile_layers, row_unit
 from eduprm.prm.config import StepCut, TrainConfig
 from eduprm.prm.data import TrainingData, fit_to_length, settle_refusals
+from eduprm.prm.fast import prepare_fast, settle_dtype
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.model import prepare_model, quiet_transformers, save_prm, unwrap
 from eduprm.prm.packing import fill_up, plan_batches
@@ -55,7 +56,7 @@ def fingerprint(
     backbone: str | Path, pieces: Sequence[TokenTree], config: TrainConfig, builder: InputBuilder
 ) -> str:
     """Return a hash of all that decides the trained weights."""
-    free = {"save_steps", "keep_checkpoints", "on_refused", "sharding"}
+    free = {"save_steps", "keep_checkpoints", "on_refused", "sharding", "kept_states_mb"}
     settings = [
         _backbone_mark(backbone),
         config.model_dump(mode="json", exclude=free),
@@ -163,8 +164,9 @@ def train_prm(
         ValueError: rows that cannot be trained on (unless skipped), a backbone that cannot take tree masks, or
             processes that the config cannot use.
         FileExistsError: `output` exists and `overwrite` is False.
+        FloatingPointError: a loss or a gradient norm that is NaN or infinite.
     """
-    config = TrainConfig() if config is None else config
+    config = settle_dtype(TrainConfig() if config is None else config)
     output = Path(output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"expected no folder at {output}, pass overwrite=True to replace it")
@@ -175,6 +177,8 @@ def train_prm(
     mark = fingerprint(backbone, pieces, config, builder)
     work = output.with_name(f".{output.name}.train-{mark}")
     pad_id = builder.tokenizer.pad_token_id or 0
+    tokens = sum(piece.num_tokens for piece in pieces) * config.epochs
+    layers = prepare_fast(model, config, tokens=tokens)
     with quiet_transformers(), warnings.catch_warnings():
         # FSDP warns of in-place work on the logits; there is none (packed_hidden, the losses).
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
@@ -191,6 +195,7 @@ def train_prm(
                 "fingerprint": mark,
                 "config": config.model_dump(mode="json"),
                 "data": data.summary(),
+                "decoder_layers": layers,
             }
         }
         save_prm(
@@ -205,7 +210,6 @@ def train_prm(
         )
         shutil.rmtree(work, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    tokens = sum(piece.num_tokens for piece in pieces) * config.epochs
     return TrainResult(output, losses, data.summary(), tokens, seconds, resumed)
 
 

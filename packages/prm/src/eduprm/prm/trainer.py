@@ -8,6 +8,7 @@ as in arXiv 2511.00413.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class PrmTrainer(Trainer):
 
     def __init__(self, *args: Any, shares: Mapping[str, float], **options: Any) -> None:
         self.losses = [(choose("eduprm.prm.losses", name, "Loss")(), share) for name, share in shares.items()]
+        self._step_loss: torch.Tensor | float = 0.0
         super().__init__(*args, **options)
 
     loss_is_scaled_for_ga = True
@@ -118,6 +120,32 @@ class PrmTrainer(Trainer):
                 # A step without any place of this loss (no fork, say) has nothing to divide by.
                 loss = loss + share * processes * part / total.clamp_min(torch.finfo(torch.float32).tiny)
         return (loss, {"hidden_states": hidden}) if return_outputs else loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Compute a micro-batch's loss and gradients.
+
+        The loss is only added up here, and looked at once a step: each look waits for the GPU.
+        """
+        loss = super().training_step(*args, **kwargs)
+        self._step_loss = loss.detach() + self._step_loss
+        return loss
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        """Return the norm, just before the optimiser's step.
+
+        Raises:
+            FloatingPointError: it, or the step's loss in this process, is NaN or infinite.
+        """
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        loss, self._step_loss = self._step_loss, 0.0
+        for what, value in (("loss", loss), ("gradient norm", norm)):
+            number = float(value.full_tensor() if hasattr(value, "full_tensor") else value)
+            if not math.isfinite(number):
+                raise FloatingPointError(
+                    f"training step {self.state.global_step + 1}: expected a finite {what}, got {number}; this step "
+                    "changed no weight. Lower learning_rate, or set dtype to float32 or cpu_layers to transformers"
+                )
+        return norm
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         # The plan of batches is already in its final, seeded order.

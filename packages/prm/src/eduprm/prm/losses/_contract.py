@@ -15,6 +15,7 @@ __all__ = ["Batch", "LossFunction"]
 
 Batch = Mapping[str, torch.Tensor]
 """Tensors of `eduprm.prm.packing.PackedRows` by name: `input_ids`, `position_ids`, `stops`, `parents`, `values` [B, L];
+`used` [B];
 `node_rows`, `node_columns`, `node_lengths`, `node_targets`, `node_weights`, `node_parents`, `node_trees` [N];
 `fork_rows`, `fork_columns`, `fork_tokens`, `fork_values`, `fork_groups` [C]."""
 
