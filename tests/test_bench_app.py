@@ -226,7 +226,10 @@ def test_prmbench(bench, tmp_path):
     [
         (["prosessbench"], "expected a command (processbench, prmbench, sampling), got 'prosessbench'"),
         (["processbench", "no.json"], "DATA: no.json: expected a file or the name of a data set"),
-        (["processbench", "wrong.json"], "no usable row (row 1: expected columns id, problem, steps, label"),
+        (
+            ["processbench", "wrong.json"],
+            "expected columns id, problem, steps, label, got id: no problem, steps, label",
+        ),
         (["processbench", "b.jsonl"], "--choose-on: no subset 'gsm8k' in the data, which hold math"),
         (["processbench", "a.json", "--prm", "nowhere"], "--prm: no PRM at nowhere"),
         (["processbench", "a.json", "--threshold", "2"], "--threshold: expected less than or equal to 1"),

@@ -143,8 +143,8 @@ def _joined(words: list[tuple[str, list[str]]]) -> list[str]:
         elif not values:
             line.append(flag)
         for value in values if flag else []:
-            # With a sign, so that a value such as -1 is no flag.
-            line.append(f"{flag}={value}")
+            # With a sign, a value such as -1 is no flag; without, white space such as a line break stays.
+            line += [f"{flag}={value}"] if value.startswith("-") or flag == "--config" else [flag, value]
     return line
 
 
