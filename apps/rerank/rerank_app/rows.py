@@ -174,7 +174,8 @@ def build_problem(
             rejected.append(Rejection(row=row_number, id=row.id, solution=None, reason=fault))
             continue
         for index, text in enumerate(row.solutions):
-            fault, stop_tokens, steps = text_fault(text), (), row.steps
+            fault, steps = text_fault(text), row.steps
+            stop_tokens: tuple[str, ...] = ()
             if fault is None:
                 text, stop_tokens = strip_stop_tokens(text)
                 fault = text_fault(text)

@@ -65,7 +65,7 @@ def plain_arguments(settings: type[BaseModel], arguments: Sequence[str]) -> tupl
             continue
         before = cleared.pop(flag, None)
         if _is_table(kind) and given:
-            cleared[flag] = types.MappingProxyType({**(before or {}), **_table(flag, given[-1])})
+            cleared[flag] = types.MappingProxyType(dict(before or {}) | _table(flag, given[-1]))
             continue
         words.append((flag, _elements(given) if _is_list(kind) else given))
     for flag in cleared:
