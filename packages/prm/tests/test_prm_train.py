@@ -130,7 +130,7 @@ def test_folder_stands_alone_and_loads_in_plain_transformers(backbone, data, bui
     assert not info["unexpected_keys"]
     assert model.config.id2label == {0: "wrong", 1: "right"}
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    ids = builder.solution_tree("2*3", ["a", "bc"]).token_ids
+    ids = builder.solution_tree("2*3", ["a\n", "bc"]).token_ids
     logits = model.eval()(input_ids=torch.tensor(ids[None].astype("int64"))).logits[0].softmax(-1)[:, 1]
     prompt = len(builder.prompt_ids("2*3"))
     prm = ProcessRewardModel.from_pretrained(folder)
@@ -138,8 +138,8 @@ def test_folder_stands_alone_and_loads_in_plain_transformers(backbone, data, bui
     assert (
         tokenizer.decode(ids.tolist()) == "2*3=a\nbc<eos>"
     )  # a list of steps without breaks gets the joiner
-    expected = [logits[prompt].item(), logits[prompt + 3].item()]  # after "a"; after "bc" and the end id
-    assert prm.score("2*3", ["a", "bc"]) == pytest.approx(expected, abs=1e-5)
+    expected = [logits[prompt + 1].item(), logits[prompt + 4].item()]  # after "a\n"; after "bc" and the end id
+    assert prm.score("2*3", ["a\n", "bc"]) == pytest.approx(expected, abs=1e-5)
     notes = json.loads((folder / "config.json").read_text())["eduprm"]
     assert notes["training"]["data"]["trees"] == 4
 
