@@ -143,13 +143,12 @@ def test_the_closing_table_and_command(finished):
 
 
 def test_the_prm_is_an_ordinary_checkpoint(finished):
-    from transformers import AutoModelForTokenClassification
+    from transformers import AutoModelForCausalLM
 
-    model, info = AutoModelForTokenClassification.from_pretrained(
-        finished[0] / "prm", output_loading_info=True
-    )
-    assert model.config.num_labels == 2
+    model, info = AutoModelForCausalLM.from_pretrained(finished[0] / "prm", output_loading_info=True)
+    assert model.config.eduprm["scoring"] == {"kind": "likelihood", "fold": "min"}
     assert not info["missing_keys"]
+    assert (finished[0] / "prm" / "adapter" / "adapter_model.safetensors").is_file()
     assert list((finished[0] / "prm").glob("*.safetensors"))
     assert not list((finished[0] / "prm").rglob("*.bin"))
 
