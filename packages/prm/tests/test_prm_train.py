@@ -135,10 +135,9 @@ def test_folder_stands_alone_and_loads_in_plain_transformers(backbone, data, bui
     prompt = len(builder.prompt_ids("2*3"))
     prm = ProcessRewardModel.from_pretrained(folder)
     assert prm.builder.format == builder.format
-    assert (
-        tokenizer.decode(ids.tolist()) == "2*3=a\nbc<eos>"
-    )  # a list of steps without breaks gets the joiner
-    expected = [logits[prompt + 1].item(), logits[prompt + 4].item()]  # after "a\n"; after "bc" and the end id
+    assert tokenizer.decode(ids.tolist()) == "2*3=a\nbc<eos>"
+    # After "a\n"; after "bc" and the end id.
+    expected = [logits[prompt + 1].item(), logits[prompt + 4].item()]
     assert prm.score("2*3", ["a\n", "bc"]) == pytest.approx(expected, abs=1e-5)
     notes = json.loads((folder / "config.json").read_text())["eduprm"]
     assert notes["training"]["data"]["trees"] == 4
