@@ -255,8 +255,8 @@ def _scored_by(settings: TrainSettings) -> str:
     if scoring.kind != "likelihood":
         return f"This PRM scores by {scoring.kind}."
     return (
-        f"This PRM scores by likelihood: exp of the {scoring.fold} log-prob of a step's tokens, after training at the "
-        "forks. That training teaches the policy too: see its own greedy decoding above."
+        f"This PRM scores by likelihood: exp of the {scoring.fold} log-prob of a step's tokens, after training by "
+        f"{' and '.join(settings.prm.train.losses)}. That teaches the policy too: see its own greedy decoding above."
     )
 
 
