@@ -55,7 +55,16 @@ def test_a_package_with_a_sibling_is_installed_from_the_repository(tmp_path):
 def test_the_service_takes_no_library_for_figures(tmp_path):
     locked = add(tmp_path, "eduprm-serve[server]", "packages/serve", "--no-sync")
     ours = {name for name in locked if name.startswith("eduprm-")}
-    assert ours == {"eduprm-core", "eduprm-forest", "eduprm-prm", "eduprm-serve"}
+    # The policy and its search come along: the service opens the PRM that ships by its name.
+    assert not ours & {"eduprm-bench", "eduprm-label", "eduprm-report"}
+    assert {
+        "eduprm-core",
+        "eduprm-forest",
+        "eduprm-policy",
+        "eduprm-prm",
+        "eduprm-search",
+        "eduprm-serve",
+    } <= ours
     assert {locked[name] for name in ours} == {"git"}
     assert {"fastapi", "pydantic-settings", "torch"} <= set(locked)
     assert "matplotlib" not in locked
