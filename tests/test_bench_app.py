@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "apps" / "bench"))
+from eduprm_bench.cli import main
 
-from bench_app.cli import main  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
+
 
 CONTEXT = 160
 

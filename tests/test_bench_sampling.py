@@ -11,13 +11,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from eduprm.core.command_line import UsageError, load_settings
+from eduprm.pipeline.sampling.settings import SamplingSettings
+from eduprm.pipeline.sampling.store import Store
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "apps" / "bench"))
 
-from bench_app.sampling.settings import SamplingSettings  # noqa: E402
-from bench_app.sampling.store import Store  # noqa: E402
-
-from eduprm.core.command_line import UsageError, load_settings  # noqa: E402
 
 SMALL = ROOT / "apps" / "bench" / "recipes" / "sampling-small.toml"
 

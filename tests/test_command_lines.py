@@ -12,12 +12,12 @@ from eduprm.core.command_line import CommandSettings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
-    "train": ("train_app.settings:TrainSettings", []),
-    "rerank": ("rerank_app.settings:Settings", ["solutions.jsonl"]),
-    "bench processbench": ("bench_app.settings:ProcessBenchSettings", ["steps.jsonl"]),
-    "bench prmbench": ("bench_app.settings:PrmBenchSettings", ["steps.jsonl"]),
-    "bench sampling": ("bench_app.sampling.settings:SamplingSettings", []),
-    "warmup": ("warmup_app.settings:WarmupSettings", []),
+    "train": ("eduprm.pipeline.settings:TrainSettings", []),
+    "rerank": ("eduprm.rank.settings:Settings", ["solutions.jsonl"]),
+    "bench processbench": ("eduprm.pipeline.steps.settings:ProcessBenchSettings", ["steps.jsonl"]),
+    "bench prmbench": ("eduprm.pipeline.steps.settings:PrmBenchSettings", ["steps.jsonl"]),
+    "bench sampling": ("eduprm.pipeline.sampling.settings:SamplingSettings", []),
+    "warmup": ("eduprm.teach.settings:WarmupSettings", []),
     "serve": ("eduprm.serve.server.settings:ServeSettings", []),
 }
 LISTS = [
@@ -30,12 +30,6 @@ LISTS = [
     ("bench sampling", "training.kinds", ["edu", "lines"]),
     ("warmup", "test-tasks", ["long_sum", "products"]),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _apps_on_path(monkeypatch):
-    for app in ("bench", "rerank", "train", "warmup"):
-        monkeypatch.syspath_prepend(str(ROOT / "apps" / app))
 
 
 def load(command: str, *arguments: str) -> CommandSettings:

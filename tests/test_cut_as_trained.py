@@ -1,21 +1,15 @@
 """A text is cut where its tree was: EDU trees of a tiny policy, each leaf's text cut as apps/rerank cuts it."""
 
-import sys
-from pathlib import Path
-
 import polars as pl
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "apps" / "rerank"))
-
-from rerank_app.anchors import EntropyCutter
-from rerank_app.settings import Settings
-from rerank_app.trained_cut import as_trained
-
-from eduprm.bench import messages_for
 from eduprm.forest import leaf_paths
 from eduprm.prm import StepCut
+from eduprm.problems import messages_for
+from eduprm.rank.anchors import EntropyCutter
+from eduprm.rank.settings import Settings
+from eduprm.rank.trained_cut import as_trained
 from eduprm.search import (
     Budget,
     EduSampling,

@@ -21,6 +21,7 @@ FOLDERS = {
     "eduprm." + path.parent.name.removesuffix("-plugin"): path.parent
     for path in sorted((ROOT / "packages").glob("*/pyproject.toml"))
 }
+APPS = sorted(path.parent.name for path in (ROOT / "apps").glob("*/pyproject.toml"))
 BIN = Path(sys.executable).parent
 OURS = "--package-module-name-map=" + ",".join(f"{name.replace('.', '-')}=eduprm" for name in FOLDERS)
 
@@ -49,12 +50,21 @@ def test_a_package_declares_what_it_imports_and_nothing_else(module):
     assert code == 0, said
 
 
-def test_the_workspace_declares_what_the_apps_import():
-    apps = sorted(str(path.parent.relative_to(ROOT)) for path in (ROOT / "apps").glob("*/__main__.py"))
-    # testing.py of an app serves tests alone.
-    arguments = ["--known-first-party=eduprm", "--extend-exclude=.*/testing\\.py", "--no-ansi", OURS]
-    code, said = tool("deptry", *apps, *arguments, cwd=ROOT)
-    assert code == 0, said
+@pytest.mark.parametrize("app", APPS)
+def test_an_app_is_thin_and_imports_what_it_declares(app):
+    folder = ROOT / "apps" / app
+    lines = sum(len(path.read_text().splitlines()) for path in folder.rglob("*.py"))
+    assert lines <= 200, f"apps/{app}: {lines} lines; what another project could want belongs into a package"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    declared = {
+        "eduprm." + found[1] for line in project["dependencies"] if (found := re.match(r"eduprm-(\w+)", line))
+    }
+    imported = {
+        ".".join(name.split(".")[:2])
+        for path in folder.rglob("*.py")
+        for name in re.findall(r"(?:from|import) (eduprm\.[\w.]+)", path.read_text())
+    }
+    assert imported == declared
 
 
 def test_an_undeclared_import_would_be_found(tmp_path):

@@ -3,19 +3,16 @@
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from eduprm.rank.testing import read_jsonl, rejected, write_jsonl
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "apps" / "rerank"))
 
-from rerank_app.testing import prm, read_jsonl, rejected, rerank, write_jsonl  # noqa: E402
-
-__all__ = ["prm", "rerank"]  # fixtures
 
 GOOD, BAD = "3*4=12\n#### 12", "3*4=9\n#### 9"
 COMMANDS = {

@@ -1,19 +1,17 @@
 """apps/rerank and apps/bench with published PRMs: the scores are the adapter's, and the form is in the keys."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
+from eduprm.prm.published import StepMarks
+from eduprm.rank.settings import load_settings
+from eduprm_bench.cli import main as bench_main
+from eduprm_rerank.cli import main as rerank_main
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "apps" / "rerank"), str(ROOT / "apps" / "bench")]
 
-from bench_app.cli import main as bench_main  # noqa: E402
-from rerank_app.cli import main as rerank_main  # noqa: E402
-from rerank_app.settings import load_settings  # noqa: E402
-
-from eduprm.prm.published import StepMarks  # noqa: E402
 
 SOLUTIONS = ["First, 2 * 3 = 6.\nThen 6 * 4 = 24.\n#### 24", "2 * 3 = 5\n#### 20"]
 ROWS = [

@@ -2,24 +2,17 @@
 
 import json
 import shutil
-import sys
 from itertools import accumulate
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "apps" / "rerank"))
-
-from rerank_app.cli import main
-from rerank_app.testing import prm, read_jsonl, rejected, rerank, write_jsonl
-
-from eduprm.bench import messages_for
 from eduprm.prm import StepCut
+from eduprm.problems import messages_for
+from eduprm.rank.testing import read_jsonl, rejected, write_jsonl
 from eduprm.search import BUNDLED_MODEL, resolve_model
 from eduprm.segment import is_symbol
-
-__all__ = ["prm", "rerank"]  # fixtures
+from eduprm_rerank.cli import main
 
 pytestmark = pytest.mark.slow
 

@@ -1,16 +1,10 @@
 """apps/rerank on solutions as programs write them: stop tokens' texts, equal formulas in votes."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "apps" / "rerank"))
-
-from rerank_app.testing import prm, read_jsonl, rejected, rerank, write_jsonl
-
-__all__ = ["prm", "rerank"]  # fixtures
+from eduprm.rank.testing import read_jsonl, rejected, write_jsonl
 
 
 def test_stop_tokens_are_no_part_of_a_solution_and_reported_once(rerank, tmp_path):

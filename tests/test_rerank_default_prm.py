@@ -2,22 +2,16 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "apps" / "rerank"))
-
-from rerank_app.cli import main
-from rerank_app.default_prm import SHIPPED, trained_for
-from rerank_app.testing import prm, problems, write_jsonl
-
 from eduprm.core.command_line import UsageError
 from eduprm.prm.prm_folder import find_prm, folder_digest
+from eduprm.rank.default_prm import SHIPPED, trained_for
+from eduprm.rank.testing import problems, write_jsonl
 from eduprm.search import resolve_model
-
-__all__ = ["prm"]  # a fixture
+from eduprm_rerank.cli import main
 
 CUT = {
     "segmenters": ["lines"],

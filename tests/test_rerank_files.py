@@ -3,25 +3,19 @@
 # ruff: noqa: E501
 import gzip
 import json
-import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "apps" / "rerank"))
-
-from rerank_app.errors import UsageError
-from rerank_app.files import open_solutions
-from rerank_app.index import Index
-from rerank_app.ranking import same_gold
-from rerank_app.reading import Reader
-from rerank_app.rows import build_problem
-from rerank_app.settings import load_settings
-from rerank_app.testing import flat, prm, problems, read_jsonl, rerank, write_jsonl
-
-__all__ = ["prm", "rerank"]  # fixtures
+from eduprm.core.errors import UsageError
+from eduprm.rank.files import open_solutions
+from eduprm.rank.index import Index
+from eduprm.rank.ranking import same_gold
+from eduprm.rank.reading import Reader
+from eduprm.rank.rows import build_problem
+from eduprm.rank.settings import load_settings
+from eduprm.rank.testing import flat, problems, read_jsonl, write_jsonl
 
 
 def read(path, *flags):
@@ -299,7 +293,7 @@ def test_texts_of_other_arrow_types(rerank, tmp_path, make):
 
 def test_an_output_that_cannot_be_written_is_found_before_scoring(tmp_path, monkeypatch):
     """No Arrow type that can be read fails today, so one is made to: as string_view did."""
-    from rerank_app import parquet
+    from eduprm.rank import parquet
 
     arrow_file(tmp_path / "in.parquet", lambda array: array.cast(pa.string_view()))
     monkeypatch.setattr(parquet, "writable_schema", lambda schema: schema)

@@ -3,25 +3,12 @@
 import json
 import math
 import os
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "apps" / "rerank"))
-
-from rerank_app.testing import (
-    flat,
-    prm,
-    problems,
-    read_jsonl,
-    rejected,
-    rerank,
-    write_jsonl,
-)
-
-__all__ = ["prm", "rerank"]  # fixtures
+from eduprm.rank.testing import flat, problems, read_jsonl, rejected, write_jsonl
 
 
 def test_rows_come_back_ranked_by_the_prm_itself(rerank, prm, tmp_path):
@@ -296,9 +283,9 @@ def test_the_table_shows_every_rule_with_the_shares_given(rerank, tmp_path):
 
 def test_intervals_are_those_of_drawing_problems_again():
     import numpy as np
-    from rerank_app.report import Accuracies
 
-    from eduprm.bench.bootstrap import mean_intervals
+    from eduprm.rank.bootstrap import mean_intervals
+    from eduprm.rank.report import Accuracies
 
     rng = np.random.default_rng(0)
     names = ["prm_min", "majority", "wrf_prm_min@0.3", "first", "random", "oracle"]

@@ -2,28 +2,15 @@
 
 # ruff: noqa: E501
 import json
-import sys
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "apps" / "rerank"))
+from eduprm.rank.testing import flat, problems, read_jsonl, rejected, write_jsonl
+from eduprm_rerank.cli import main
 
-from rerank_app.cli import main
-from rerank_app.testing import (
-    CONTEXT,
-    flat,
-    prm,
-    problems,
-    read_jsonl,
-    rejected,
-    rerank,
-    write_jsonl,
-)
-
-__all__ = ["prm", "rerank"]  # fixtures
-
+CONTEXT = 256
+"""Tokens (bytes) that the tiny PRM of the fixtures can read."""
 
 BAD_ROWS = [
     ('{"id": "a", "problem": \n', None, None, "not valid JSON"),

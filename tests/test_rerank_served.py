@@ -1,20 +1,13 @@
 """apps/rerank with --prm-url: the same scores from a service, also when it goes away in the middle."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "apps" / "rerank"))
-
-from rerank_app.cli import main
-from rerank_app.testing import prm, problems, read_jsonl, rejected, rerank, write_jsonl
-
 from eduprm.prm import ProcessRewardModel
+from eduprm.rank.testing import problems, read_jsonl, rejected, write_jsonl
 from eduprm.serve.server.testing import Serving
-
-__all__ = ["prm", "rerank"]  # fixtures
+from eduprm_rerank.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +101,7 @@ def test_scores_of_another_prm_are_not_taken_up(served, model, tmp_path):
 def test_a_service_that_becomes_another_prm_stops_the_run(served, model, tmp_path):
     write_jsonl(tmp_path / "in.jsonl", problems(6))
     with Serving(model, identity="a" * 64) as serving:
-        from rerank_app import served as module
+        from eduprm.rank import served as module
 
         first = module.score_served
         calls = []

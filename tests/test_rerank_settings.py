@@ -1,18 +1,13 @@
 """Settings of apps/rerank: flags, TOML, help, and the one line that each mistake gets."""
 
-import doctest
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-APP = Path(__file__).resolve().parents[1] / "apps" / "rerank"
-sys.path.insert(0, str(APP))
-
-from rerank_app.errors import UsageError  # noqa: E402
-from rerank_app.settings import load_settings  # noqa: E402
+from eduprm.core.errors import UsageError
+from eduprm.rank.settings import load_settings
 
 
 def test_defaults_flags_and_column_names():
@@ -87,8 +82,8 @@ def test_settings_are_frozen():
 
 def test_help_shows_defaults_and_loads_nothing_heavy():
     code = (
-        f"import sys; sys.path.insert(0, {str(APP)!r})\n"
-        "from rerank_app.cli import main\n"
+        "import sys\n"
+        "from eduprm_rerank.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
         "assert main(['x', '--limit', '0']) == 2\n"
         "assert main(['no-such-file.jsonl']) == 2\n"
@@ -101,10 +96,3 @@ def test_help_shows_defaults_and_loads_nothing_heavy():
     assert "--columns.solutions" in done.stdout
     assert "no-such-file.jsonl: no such file" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("name", ["fields", "layouts", "ranking", "rows", "steps"])
-def test_examples_in_docstrings(name):
-    results = doctest.testmod(import_module(f"rerank_app.{name}"))
-    assert results.attempted
-    assert not results.failed

@@ -12,21 +12,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from eduprm.rank.testing import problems, read_jsonl, write_jsonl
+from eduprm_rerank.cli import main
+
 APP = Path(__file__).resolve().parents[1] / "apps" / "rerank"
-sys.path.insert(0, str(APP))
 
-from rerank_app.cli import main  # noqa: E402
-from rerank_app.testing import prm, problems, read_jsonl, write_jsonl  # noqa: E402
-
-__all__ = ["prm"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
 # Runs the app in a fresh process and prints the most memory it ever held, in KiB. Not ru_maxrss: across fork and exec
 # that one begins at the parent's peak.
 MEASURE = (
-    "import re, sys; sys.path.insert(0, sys.argv[1])\n"
-    "from rerank_app.cli import main\n"
+    "import re, sys\n"
+    "from eduprm_rerank.cli import main\n"
     "status = main(sys.argv[2:])\n"
     "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1], file=sys.stderr)\n"
     "sys.exit(status)\n"

@@ -51,12 +51,12 @@ def prepared(tmp_path_factory) -> tuple[Path, list[str]]:
     flags = ["--policy.model", str(backbone), *SETTINGS]
     forest, problems = labelled_forest()
     code = (
-        "import sys; sys.path.insert(0, 'apps/train')\n"
+        "import sys\n"
         "from pathlib import Path\n"
         "from eduprm.core.command_line import load_settings\n"
-        "from train_app.run_folder import RunFolder, stage_settings\n"
-        "from train_app.versions import stage_versions\n"
-        "from train_app.settings import TrainSettings\n"
+        "from eduprm.pipeline.run_folder import RunFolder, stage_settings\n"
+        "from eduprm.pipeline.versions import stage_versions\n"
+        "from eduprm.pipeline.settings import TrainSettings\n"
         "settings = load_settings(TrainSettings, sys.argv[2:])\n"
         "chosen = stage_settings(settings)\n"
         "run = RunFolder(Path(sys.argv[1]))\n"

@@ -52,9 +52,8 @@ def scripted() -> ScriptedServer:
 @pytest.fixture
 def train(monkeypatch, capfd) -> Callable[..., str]:
     """Run the command in this process, and give what it says."""
-    monkeypatch.syspath_prepend(str(ROOT / "apps/train"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    from train_app.cli import main
+    from eduprm_train.cli import main
 
     def run(folder: Path, *arguments: str, expect: int = 0) -> str:
         capfd.readouterr()

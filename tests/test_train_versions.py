@@ -14,12 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def begun(tmp_path, monkeypatch):
     """A run whose stages `problems` and `label` are done, and whose search was begun."""
-    monkeypatch.syspath_prepend(str(ROOT / "apps/train"))
-    from train_app.run_folder import RunFolder, stage_settings
-    from train_app.settings import TrainSettings
-    from train_app.versions import stage_versions
-
     from eduprm.core.command_line import load_settings
+    from eduprm.pipeline.run_folder import RunFolder, stage_settings
+    from eduprm.pipeline.settings import TrainSettings
+    from eduprm.pipeline.versions import stage_versions
 
     folder = RunFolder(tmp_path / "run")
     settings = load_settings(TrainSettings, ["--run", str(folder.root)])
@@ -32,7 +30,7 @@ def begun(tmp_path, monkeypatch):
 
 
 def start(folder, capsys, *arguments: str) -> tuple[int, str]:
-    from train_app.cli import main
+    from eduprm_train.cli import main
 
     capsys.readouterr()
     code = main(["--run", str(folder.root), *arguments])
@@ -66,8 +64,8 @@ def test_other_versions_are_refused_with_both_and_the_way_out(begun, capsys, sta
 
 
 def test_a_server_decodes_by_its_own_versions(begun, capsys):
-    from train_app.settings import TrainSettings
-    from train_app.versions import stage_versions
+    from eduprm.pipeline.settings import TrainSettings
+    from eduprm.pipeline.versions import stage_versions
 
     served = TrainSettings(engine="sglang", url="http://127.0.0.1:1")
     assert "torch" not in stage_versions(served)["search"]

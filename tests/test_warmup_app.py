@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
+from eduprm.core.command_line import load_settings
+from eduprm.policy import adapter_folder
+from eduprm.teach.examples import cut_batches, make_examples
+from eduprm.teach.settings import WarmupSettings
+from eduprm.teach.training import usable_checkpoint
+from eduprm_warmup.cli import main
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "apps" / "warmup"))
-
-from warmup_app.cli import main  # noqa: E402
-from warmup_app.examples import cut_batches, make_examples  # noqa: E402
-from warmup_app.settings import WarmupSettings  # noqa: E402
-from warmup_app.training import usable_checkpoint  # noqa: E402
-
-from eduprm.core.command_line import load_settings  # noqa: E402
-from eduprm.policy import adapter_folder  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import sys
 
-from bench_app.cli import main
+from eduprm_bench.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.bench.figures import accuracy_against_tokens
+from eduprm.report.figures import accuracy_against_tokens
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 TASKS = ("all", "long_sum", "equations", "mixed", "long_product")

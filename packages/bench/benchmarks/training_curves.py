@@ -21,13 +21,13 @@ import polars as pl
 import torch
 from transformers import TrainerCallback
 
-from eduprm.bench import candidates_from_leaves, choose, paired_difference
-from eduprm.bench.evaluate import summarise_choices
 from eduprm.bench.metrics import auc_within
 from eduprm.forest import leaf_paths
 from eduprm.prm import InputBuilder, ProcessRewardModel, TrainConfig, labelled_trees, train_prm
 from eduprm.prm.config import InputFormat, LoraSettings, Scoring
 from eduprm.prm.data import TrainingData, forest_trees
+from eduprm.rank import candidates_from_leaves, choose, paired_difference
+from eduprm.rank.evaluate import summarise_choices
 from eduprm.search import EduSampling, leaf_order, resolve_model
 
 KEYS = ["problem_id", "tree", "leaf"]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eduprm.bench import CANDIDATE_SCHEMA, equal_tokens, summarise_cost, token_cost
+from eduprm.bench import equal_tokens, summarise_cost, token_cost
+from eduprm.rank import CANDIDATE_SCHEMA
 
 Node = tuple[int | None, list[int]]
 

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from eduprm.bench import choose, equal_tokens, paired_difference
-from eduprm.bench.bootstrap import mean_intervals
+from eduprm.bench import equal_tokens
 from eduprm.bench.grid import GRID_SCHEMA, OUTCOME_SCHEMA, equal_token_candidates, grid_outcomes
 from eduprm.bench.repeats import crossed_intervals, summarise_repeats
+from eduprm.rank import choose, paired_difference
+from eduprm.rank.bootstrap import mean_intervals
 
 RULES = ["oracle", "majority", "weighted_majority_probability", "mean_logprob", "prm_min", "prm_product"]
 PROBLEMS = ["p1", "p2", "p3"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eduprm.bench import auc, auc_within, brier, expected_calibration_error, reliability, score_metrics
-from eduprm.bench.bootstrap import percentile_interval, resample_counts
+from eduprm.rank.bootstrap import percentile_interval, resample_counts
 
 PAIRS = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=25

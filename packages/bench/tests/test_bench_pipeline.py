@@ -3,17 +3,10 @@
 import polars as pl
 import pytest
 
-from eduprm.bench import (
-    CandidateError,
-    candidates_from_leaves,
-    choose,
-    equal_tokens,
-    evaluate_rules,
-    paired_difference,
-    token_cost,
-)
+from eduprm.bench import equal_tokens, token_cost
 from eduprm.forest import NODE_SCHEMA, PROBLEM_SCHEMA, leaf_paths, token_counts, validate_forest
 from eduprm.label import NumberGrader, grade_frame
+from eduprm.rank import CandidateError, candidates_from_leaves, choose, evaluate_rules, paired_difference
 
 # One problem, 3 * 4 * 5. The tree: greedy goes wrong (61), its fork is right (60), a later fork has no answer.
 EDU = [

@@ -10,16 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from eduprm.forest import (
-    ForestError,
-    atomic_write,
-    atomic_write_bytes,
-    read_forest,
-    scan_forest,
-    sweep_temporaries,
-    write_shard,
-    write_table,
-)
+from eduprm.core.files import atomic_write, atomic_write_bytes, sweep_temporaries
+from eduprm.forest import ForestError, read_forest, scan_forest, write_shard, write_table
 
 # writes shard after shard of the same frame until it is killed; argv: folder, frame file
 ENDLESS_WRITER = """
@@ -86,7 +78,7 @@ def test_a_writer_killed_in_mid_write_leaves_no_half_shard(grow, tmp_path: Path)
 def test_a_shard_that_is_rewritten_is_old_or_new(tmp_path: Path) -> None:
     target = atomic_write_bytes(tmp_path / "a.bin", b"old")
     code = (
-        "import sys, time\nfrom eduprm.forest import atomic_write\n"
+        "import sys, time\nfrom eduprm.core.files import atomic_write\n"
         "with atomic_write(sys.argv[1]) as temporary:\n"
         "    temporary.write_bytes(b'ne'); print('half', flush=True); time.sleep(60)\n"
     )

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from bench_packed import batches_of, edu_tree
 
+from eduprm.core.registry import load
 from eduprm.prm.attention import TreeAttention
-from eduprm.prm.choices import choose
 from eduprm.prm.config import LoraSettings, TrainConfig
 from eduprm.prm.fast import has_fast_bfloat16, prepare_fast, settle_dtype
 from eduprm.prm.fast.prepare import PLACE
@@ -35,7 +35,7 @@ Batches = list[dict[str, Any]]
 def steps(model: Any, optimizer: torch.optim.Optimizer, batches: Batches, config: TrainConfig) -> float:
     """Train one step a batch; return the last loss."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    losses = [(choose("eduprm.prm.losses", name, "Loss")(), share) for name, share in config.losses.items()]
+    losses = [(load("eduprm.prm.losses", name, "Loss")(), share) for name, share in config.losses.items()]
     loss = torch.zeros(())
     for batch in batches:
         loss = torch.zeros(())

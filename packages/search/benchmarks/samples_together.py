@@ -14,8 +14,9 @@ import dataclasses
 import statistics
 import time
 
-from eduprm.bench import make_split, messages_for
-from eduprm.search import Continuation, PolicyTokenizer, Request, TransformersEngine, derive_seed
+from eduprm.core.seeds import derive_seed
+from eduprm.problems import make_split, messages_for
+from eduprm.search import Continuation, PolicyTokenizer, Request, TransformersEngine
 
 
 def drawn(engine: TransformersEngine, requests: list[Request]) -> tuple[list[Continuation], float, int]:

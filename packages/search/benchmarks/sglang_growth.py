@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import polars as pl
 
-from eduprm.bench import make_split, messages_for
+from eduprm.problems import make_split, messages_for
 from eduprm.search import Budget, Continuation, EduSampling, PolicyTokenizer, Request
 from eduprm.search.grow import Job, collect, grow_trees, trees_at_once
 from eduprm.search.sglang import SglangServer

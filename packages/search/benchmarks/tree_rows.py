@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from eduprm.bench import make_split
 from eduprm.forest import NODE_SCHEMA
+from eduprm.problems import make_split
 from eduprm.search import Branch, Budget, Continuation, EduSampling, PolicyTokenizer, Request
 from eduprm.search.branches import _pieces, tree_rows
 from eduprm.search.cost import Meter

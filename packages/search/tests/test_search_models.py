@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eduprm.core.seeds import derive_seed
 from eduprm.forest import NODE_SCHEMA
-from eduprm.search import BUNDLED_MODEL, STEPS_MODEL, PolicyTokenizer, derive_seed, leaf_order, resolve_model
+from eduprm.search import BUNDLED_MODEL, STEPS_MODEL, PolicyTokenizer, leaf_order, resolve_model
 
 
 def test_a_hub_name_stays_and_a_missing_folder_is_named(tmp_path):

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -231,8 +230,7 @@ def test_the_engine_in_a_process_of_its_own_grows_the_same_trees(
 
 def test_the_main_job_grows_its_trees_through_the_router(sglang_cluster, tmp_path, monkeypatch):
     router, _ = sglang_cluster
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[4] / "apps" / "train"))
-    from train_app.cli import main
+    from eduprm_train.cli import main
 
     arguments = [
         "--engine", "sglang", "--url", router.url, "--policy.model", MODEL, "--problem.task", "products",

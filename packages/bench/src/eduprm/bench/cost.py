@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from eduprm.bench.bootstrap import mean_intervals
+from eduprm.rank.bootstrap import mean_intervals
 
 COST_SCHEMA: dict[str, pl.DataType] = {
     "problem_id": pl.String(),

@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from eduprm.bench.candidates import first_n, validate_candidates, with_order
+from eduprm.rank.candidates import first_n, validate_candidates, with_order
 
 
 def equal_tokens(
@@ -40,7 +40,7 @@ def equal_tokens(
         ValueError: problems without a budget or without a greedy solution; broken candidates.
 
     Examples:
-        >>> from eduprm.bench import CANDIDATE_SCHEMA
+        >>> from eduprm.rank import CANDIDATE_SCHEMA
         >>> rows = [["p", "ht", k, "4", True, -1.5, 6, None] for k in (1, 2, 3)]
         >>> frame = pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row")
         >>> kept, spent = equal_tokens(frame, pl.DataFrame({"problem_id": ["p"], "decoded": [13]}))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from eduprm.bench.candidates import CANDIDATE_SCHEMA, ORDER_DTYPE
 from eduprm.bench.equal import equal_tokens
-from eduprm.bench.selection import choose
+from eduprm.rank.candidates import CANDIDATE_SCHEMA, ORDER_DTYPE
+from eduprm.rank.selection import choose
 
 GRID_SCHEMA: dict[str, pl.DataType] = {
     "setting": pl.String(),

@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.bench.bootstrap import mean_intervals
-from eduprm.bench.candidates import require_gold, validate_candidates
-from eduprm.bench.selection import choose
+from eduprm.rank.bootstrap import mean_intervals
+from eduprm.rank.candidates import require_gold, validate_candidates
+from eduprm.rank.selection import choose
 
 HEADLINE_SCHEMA = pl.Schema(
     {

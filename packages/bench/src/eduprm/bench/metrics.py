@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from eduprm.bench.bootstrap import percentile_interval, resample_counts
+from eduprm.rank.bootstrap import percentile_interval, resample_counts
 
 NUM_BINS = 10
 _CHUNK_CELLS = 4_000_000  # row weights held at once: 32 MB of float64

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from eduprm.bench.bootstrap import hashed_rng, percentile_interval, resample_counts
+from eduprm.rank.bootstrap import hashed_rng, percentile_interval, resample_counts
 
 _COLUMNS_AT_ONCE = 500
 REPEAT_COLUMNS = ("mean", "ci_low", "ci_high", "problems", "seeds", "wins", "losses")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tomllib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -19,9 +20,31 @@ from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, 
 from pydantic_settings.exceptions import SettingsError
 
 from eduprm.core.arguments import plain_arguments, without_none
+from eduprm.core.errors import UnfinishedError
 from eduprm.core.errors import UsageError as UsageError
 from eduprm.core.errors import first_line as first_line
 from eduprm.core.errors import quoted as quoted
+
+EXIT_FINE, EXIT_UNUSABLE, EXIT_UNFINISHED, EXIT_STOPPED = 0, 2, 3, 130
+"""Exit statuses: done; the command could not be carried out; done but for rows that the report names; Ctrl-C."""
+
+
+def exit_status(name: str, run: Callable[[], int | None]) -> int:
+    """Run a command and say on standard error what stopped it, a line for each fault.
+
+    Args:
+        name: stands before every line.
+        run: does it; None is 0.
+    """
+    try:
+        return run() or EXIT_FINE
+    except (UsageError, UnfinishedError) as error:
+        for line in str(error).splitlines():
+            print(f"{name}: {line}", file=sys.stderr)
+        return EXIT_UNUSABLE if isinstance(error, UsageError) else EXIT_UNFINISHED
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
+        return EXIT_STOPPED
 
 
 def quiet_libraries() -> None:

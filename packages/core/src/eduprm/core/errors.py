@@ -9,6 +9,10 @@ class UsageError(Exception):
     """The command cannot be carried out as it was given; the text is what the user should read."""
 
 
+class UnfinishedError(Exception):
+    """Something lacks rows that another start may fetch; the text says how many and why."""
+
+
 def quoted(value: object) -> str:
     r"""A value out of a file, made safe and short: `repr`, cut in the middle.
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from .atomic import atomic_write
+from eduprm.core.files import atomic_write
+
 from .errors import ForestError, place_of
 from .validate import validate_forest
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from eduprm.core.registry import load
 from eduprm.prm.attention import attention_inputs, implementation_of
-from eduprm.prm.choices import choose
 from eduprm.prm.config import InputFormat, LoraSettings, Scoring, StepCut, TrainConfig
 from eduprm.prm.fast import fast_hidden
 from eduprm.prm.packing import PackedRows
@@ -252,8 +252,8 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
     Raises:
         ValueError: no such loss or scorer, or a scorer that reads an output which no loss trains.
     """
-    needs = {choose("eduprm.prm.losses", name, "Loss").needs for name in config.losses}
-    wanted = choose("eduprm.prm.scorers", config.scoring.kind, "Scorer").needs
+    needs = {load("eduprm.prm.losses", name, "Loss").needs for name in config.losses}
+    wanted = load("eduprm.prm.scorers", config.scoring.kind, "Scorer").needs
     if wanted not in needs:
         raise ValueError(
             f"scoring by {config.scoring.kind!r} reads the {wanted.replace('_', ' ')}, which no loss of "
@@ -383,7 +383,7 @@ def save_prm(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    by_head = choose("eduprm.prm.scorers", scoring.kind, "Scorer").needs == "head"
+    by_head = load("eduprm.prm.scorers", scoring.kind, "Scorer").needs == "head"
     if hasattr(model, "merge_and_unload"):
         if not by_head:
             _save_adapter(model, partial / "adapter")

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from eduprm.core.registry import load
 from eduprm.prm.attention import (
     TreeAttention,
     check_backbone,
@@ -23,7 +24,6 @@ from eduprm.prm.attention import (
     context_tokens,
     implementation_of,
 )
-from eduprm.prm.choices import choose
 from eduprm.prm.config import InputFormat, Scoring
 from eduprm.prm.data import TokenSource, forest_trees
 from eduprm.prm.inputs import InputBuilder, StepBuilder, checked_problem
@@ -56,7 +56,7 @@ class ProcessRewardModel:
         self, model: Any, builder: StepBuilder, *, scoring: Scoring | None = None, batch_tokens: int = 8192
     ) -> None:
         scoring = Scoring() if scoring is None else scoring
-        self.scorer = choose("eduprm.prm.scorers", scoring.kind, "Scorer")(scoring)
+        self.scorer = load("eduprm.prm.scorers", scoring.kind, "Scorer")(scoring)
         self.model = model.eval()
         self.builder = builder
         self.batch_tokens = batch_tokens
@@ -103,7 +103,7 @@ class ProcessRewardModel:
         }
         if scoring is None:
             scoring = read_scoring(read_model_config(str(path_or_name), trust_remote_code=trust_remote_code))
-        if choose("eduprm.prm.scorers", scoring.kind, "Scorer").needs == "head":
+        if load("eduprm.prm.scorers", scoring.kind, "Scorer").needs == "head":
             model: Any = load_classifier(path_or_name, need_head=True, **options)
         else:
             model = load_language_model(path_or_name, **options)

@@ -20,9 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
+from eduprm.core.registry import load
 from eduprm.prm.attention import TreeAttention
 from eduprm.prm.checkpoints import load_optimizer, load_weights, save_state
-from eduprm.prm.choices import choose
 from eduprm.prm.model import head_output, language_model_output, packed_hidden, to_tensors
 from eduprm.prm.tree import TokenTree
 
@@ -74,7 +74,7 @@ class PrmTrainer(Trainer):
     """
 
     def __init__(self, *args: Any, shares: Mapping[str, float], **options: Any) -> None:
-        self.losses = [(choose("eduprm.prm.losses", name, "Loss")(), share) for name, share in shares.items()]
+        self.losses = [(load("eduprm.prm.losses", name, "Loss")(), share) for name, share in shares.items()]
         self._step_loss: torch.Tensor | float = 0.0
         super().__init__(*args, **options)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from eduprm.forest import atomic_write_bytes
+from eduprm.core.files import atomic_write_bytes
 
 from .charts import Figure
 from .records import Explorer

@@ -27,7 +27,6 @@ from eduprm.search.models import BUNDLED_MODEL, PRM_MODEL, STEPS_MODEL, resolve_
 from eduprm.search.order import leaf_order, leaves_at_threshold
 from eduprm.search.policy import PolicySettings
 from eduprm.search.pruned import PrefixScorer, PrunedEdu
-from eduprm.search.seeds import derive_seed
 from eduprm.search.strategies import Greedy, HighTemperature, Strategy
 from eduprm.search.tokenizer import PolicyTokenizer
 
@@ -70,7 +69,6 @@ __all__ = [
     "TokenScorer",
     "TransformersEngine",
     "TransientError",
-    "derive_seed",
     "grow_forest",
     "grow_forest_async",
     "grow_trees",

@@ -56,7 +56,7 @@ class Request:
         prefix_ids: prompt and what has been generated so far, as token ids; at least one.
         max_new_tokens: most tokens to add, at least 1; a path that reaches it finishes with "length".
         temperature: 0 decodes greedily; above 0, tokens are drawn from softmax(logits / temperature).
-        seed: of the draws; unused when greedy. Derive it with `eduprm.search.seeds.derive_seed`.
+        seed: of the draws; unused when greedy. Derive it with `eduprm.core.seeds.derive_seed`.
         group: requests of one group share prefixes (the trees of one problem); a router may keep them on one
             worker, and an engine may be told to hold them (`PrefixHolder`). "" for none.
     """

@@ -10,9 +10,9 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from eduprm.core.seeds import derive_seed
 from eduprm.search.branches import Branch, CutRule
 from eduprm.search.contract import Continuation, Engine, Request, TokenDecoder
-from eduprm.search.seeds import derive_seed
 
 
 class Strategy(Protocol):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from eduprm.forest import CompressionError, open_plain, plain_name
+from eduprm.core.compressed import CompressionError, open_plain, plain_name
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

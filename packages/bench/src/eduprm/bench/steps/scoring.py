@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import polars as pl
 
 from eduprm.bench.steps.rows import drawing_order
-from eduprm.forest import atomic_write_bytes
+from eduprm.core.files import atomic_write_bytes
 
 _FORMAT = 2  # raise when what a chunk holds changes, so that older ones are not taken up
 

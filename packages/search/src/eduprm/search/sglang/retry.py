@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eduprm.search.seeds import derive_seed
+from eduprm.core.seeds import derive_seed
 
 
 class RetryableError(Exception):

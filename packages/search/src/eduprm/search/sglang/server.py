@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 
+from eduprm.core.seeds import derive_seed
 from eduprm.search.contract import (
     Continuation,
     EngineMismatchError,
@@ -24,7 +25,6 @@ from eduprm.search.contract import (
     RequestError,
     TransientError,
 )
-from eduprm.search.seeds import derive_seed
 from eduprm.search.sglang.identity import check_served, model_facts, served_context
 from eduprm.search.sglang.posting import Posting
 from eduprm.search.sglang.retry import RetryableError, RetrySettings

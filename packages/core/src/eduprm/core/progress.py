@@ -1,0 +1,114 @@
+"""Progress of long work on standard error: a bar with rate and time left, a line of text. Needs the extra `cli`.
+
+On a terminal the bar is live; elsewhere it is one line at the end, or nothing (`lasting=False`). Of several processes
+under torchrun only the first one shows anything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def stderr_console() -> Console:
+    """The console of standard error as it is now."""
+    return Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
+
+
+def say(text: str) -> None:
+    """A line for whoever watches."""
+    stderr_console().print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def busy(what: str, *, spinner: bool = True) -> Iterator[None]:
+    """Show some words while the block runs, on a terminal only; no spinner beside something else that is live."""
+    console = stderr_console()
+    if not console.is_terminal:
+        yield
+    elif spinner:
+        with console.status(escape(what)):
+            yield
+    else:
+        console.print(escape(what), style="dim")
+        yield
+
+
+class Bar:
+    """A running bar."""
+
+    def __init__(self, progress: Progress, total: int, label: str, unit: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(label, total=total, note="")
+        self._unit = unit
+        self._began = self._last = time.monotonic()
+        self._work, self._working_s = 0.0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since the bar began."""
+        return time.monotonic() - self._began
+
+    @property
+    def rate(self) -> float:
+        """Work done per second by this run; 0 if none was."""
+        return self._work / self._working_s if self._working_s else 0.0
+
+    def advance(self, count: int = 1, *, work: float | None = None, note: str | None = None) -> None:
+        """Count finished items.
+
+        Args:
+            count: how many.
+            work: what they took, in the bar's unit; 0 for items taken up from an earlier run, which do not count in
+                the rate.
+            note: shown behind the bar; without it the rate is, where `work` is given.
+        """
+        now = time.monotonic()
+        if work:
+            self._work += work
+            self._working_s += now - self._last
+        self._last = now
+        if note is None and work is not None and self.rate:
+            digits = 0 if self.rate >= 100 else 1
+            note = f"{self.rate:,.{digits}f}{self._unit}"
+        if note is None:
+            self._progress.update(self._task, advance=count)
+        else:
+            self._progress.update(self._task, advance=count, note=note)
+
+
+@contextmanager
+def bar(label: str, *, total: int, unit: str = "/s", lasting: bool = True) -> Iterator[Bar]:
+    """Show a bar while the block runs.
+
+    Args:
+        label: what is done.
+        total: items.
+        unit: of the rate, as in " tokens/s".
+        lasting: where there is no terminal, print the bar once at its end.
+    """
+    console = stderr_console()
+    columns = (
+        TextColumn("{task.description:<8}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not (lasting or console.is_terminal)) as progress:
+        yield Bar(progress, total, label, unit)

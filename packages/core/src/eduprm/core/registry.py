@@ -1,0 +1,101 @@
+"""Choices by name: a module in a folder, or `package.module:Name` of anybody's own.
+
+A file in the folder is its registration: names are listed without importing anything, so that --help stays fast. What
+the module's attribute takes as keyword arguments (a pydantic model's fields, a function's or class's signature) are
+the choice's options.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+__all__ = ["load", "make", "names"]
+
+
+def names(package: str) -> list[str]:
+    """Return the names of the modules in a package's folder; those that begin with an underscore are no choices.
+
+    Examples:
+        >>> "errors" in names("eduprm.core")
+        True
+    """
+    folder = import_module(package).__path__
+    return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.name.startswith("_"))
+
+
+def load(package: str, name: str, attribute: str) -> Any:
+    """Return `attribute` of the module `name` in `package`, or what `package.module:Name` names.
+
+    Raises:
+        ValueError: there is no such choice, with those there are.
+
+    Examples:
+        >>> load("eduprm.core", "seeds", "derive_seed").__name__
+        'derive_seed'
+        >>> load("eduprm.core", "seed", "derive_seed")
+        Traceback (most recent call last):
+        ValueError: core: expected one of ... or package.module:derive_seed, got 'seed'
+    """
+    kind = package.rpartition(".")[2]
+    module, colon, own = name.partition(":")
+    if not colon:
+        if name not in names(package):
+            known = ", ".join(names(package))
+            raise ValueError(f"{kind}: expected one of {known} or package.module:{attribute}, got {name!r}")
+        return getattr(import_module(f"{package}.{name}"), attribute)
+    try:
+        return getattr(import_module(module), own)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{kind}: {name!r} cannot be imported: {error}") from error
+
+
+def make(package: str, name: str, attribute: str, options: Mapping[str, Any] | None = None) -> Any:
+    """Return the choice called with its options.
+
+    Raises:
+        ValueError: there is no such choice, or it takes no such option, or not that value; one line.
+
+    Examples:
+        >>> make("eduprm.core", "errors", "UsageError").args
+        ()
+        >>> make("eduprm.core", "registry", "names", {"pakage": "x"})
+        Traceback (most recent call last):
+        ValueError: registry: expected the options package, got 'pakage'
+    """
+    choice = load(package, name, attribute)
+    given = dict(options or {})
+    taken = _options(choice)
+    if taken is not None and (unknown := [option for option in given if option not in taken]):
+        raise ValueError(f"{name}: expected {_listed(taken)}, got {unknown[0]!r}")
+    try:
+        return choice(**given)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}; it takes {_listed(taken or [])}") from error
+    except ValueError as error:
+        faults = error.errors() if hasattr(error, "errors") else None
+        if not faults:  # no pydantic model's
+            raise ValueError(f"{name}: {error}") from error
+        place = ".".join(map(str, faults[0]["loc"]))
+        raise ValueError(f"{name}: {place}: {faults[0]['msg']}, got {faults[0]['input']!r}") from error
+
+
+def _options(choice: Any) -> list[str] | None:
+    """Names of the keyword arguments; None if it takes any."""
+    fields = getattr(choice, "model_fields", None)
+    if fields is not None:
+        return list(fields)
+    try:
+        parameters = inspect.signature(choice).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+
+
+def _listed(options: list[str]) -> str:
+    return f"the options {', '.join(options)}" if options else "no options"

@@ -1,0 +1,125 @@
+"""Stage `label`: grade the leaves, value the nodes; one file in, one out, shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import polars as pl
+
+from eduprm.core.command_line import UsageError
+from eduprm.core.progress import bar, say
+from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
+from eduprm.label import check_gold, get_grader, grade_leaves, label_forest
+from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.settings import TrainSettings
+from eduprm.search import PolicyTokenizer
+from eduprm.search.steps import cut_at_steps
+
+_GRADE_COLUMNS = ("problem_id", "tree", "leaf", "answer", "correct")
+
+
+def grader_name(settings: TrainSettings) -> str:
+    """The grader that "auto" stands for."""
+    if settings.problem.grader != "auto":
+        return settings.problem.grader
+    if settings.problems is not None:
+        return "number"
+    return "reasoning-gym" if settings.problem.dataset is None else "math"
+
+
+def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
+    """Write grades/*.parquet and labels/*.parquet.
+
+    Raises:
+        UsageError: no such grader, or it rejects the gold answers themselves.
+    """
+    problems = pl.read_parquet(folder.path("problems.parquet"))
+    files = sorted(folder.path("forest").glob("*.parquet"))
+    todo = [path for path in files if not folder.path("labels", path.name).is_file()]
+    if todo:
+        _label(settings, folder, problems, todo)
+    return _summary(folder)
+
+
+def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, todo: list[Any]) -> None:
+    policy = settings.policy
+    tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
+    with grader_of(settings) as grader:
+        _check_gold(problems, grader, grader_name(settings))
+        with bar("label", total=len(todo)) as shown:
+            for path in todo:
+                graded, labelled = _labelled(settings, read_forest(path), problems, grader, tokenizer)
+                write_table(graded.select(_GRADE_COLUMNS), folder.path("grades", path.name))
+                write_shard(labelled, folder.path("labels"), path.stem)
+                shown.advance()
+
+
+@contextmanager
+def grader_of(settings: TrainSettings) -> Iterator[Any]:
+    """The run's grader, its worker ended behind it.
+
+    Raises:
+        UsageError: no such grader.
+    """
+    try:
+        grader = get_grader(grader_name(settings))
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"--problem.grader: {error}") from None
+    try:
+        yield grader
+    finally:
+        if hasattr(grader, "close"):
+            grader.close()
+
+
+def _labelled(
+    settings: TrainSettings,
+    forest: pl.DataFrame,
+    problems: pl.DataFrame,
+    grader: Any,
+    tokenizer: PolicyTokenizer,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The leaves' grades, and the trees cut at the steps that carry labels; other nodes weigh nothing."""
+    graded = grade_leaves(leaf_paths(forest), problems, grader)
+    steps, ends = cut_at_steps(
+        forest, settings.label.steps, decoder=tokenizer, threshold=settings.search.threshold
+    )
+    leaf = leaf_paths(steps)["leaf"]  # the same leaves in the same order, numbered anew
+    graded = graded.with_columns(leaf, leaf.alias("node_id"))
+    labelled = label_forest(steps, graded, **settings.label.model_dump(exclude={"steps"}))
+    return graded, labelled.with_columns(pl.when(ends).then("weight").otherwise(0.0).alias("weight"))
+
+
+def _check_gold(problems: pl.DataFrame, grader: Any, name: str) -> None:
+    wrong = check_gold(problems, grader)
+    if wrong.height == problems.height:
+        row = wrong.row(0, named=True)
+        raise UsageError(
+            f"--problem.grader: {name} grades every gold answer wrong, the first is {row['gold']!r} of "
+            f"{row['problem_id']}; choose another grader"
+        )
+    if wrong.height:
+        say(
+            f"label: {name} grades {wrong.height} of {problems.height} gold answers wrong, e.g. {wrong.row(0)}"
+        )
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    labelled = pl.scan_parquet(folder.path("labels", "train-*.parquet"))
+    counts = labelled.select(
+        nodes=pl.len(),
+        hard=((pl.col("value") == 0) | (pl.col("value") == 1)).mean(),
+        roots_right=pl.col("value").filter(pl.col("parent_id").is_null()).mean(),
+    ).collect()
+    facts = counts.row(0, named=True)
+    say(
+        f"label: {facts['nodes']} fragments to train on, {facts['hard']:.0%} of them with value 0 or 1; "
+        f"mean value of the roots {facts['roots_right']:.2f}"
+    )
+    return {
+        "train_nodes": facts["nodes"],
+        "hard_share": facts["hard"],
+        "mean_root_value": facts["roots_right"],
+    }

@@ -1,0 +1,139 @@
+"""Stage `problems`: questions with gold answers, in two parts that share none, and the prompts for the policy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from eduprm.core.command_line import UsageError
+from eduprm.core.files import atomic_write_bytes
+from eduprm.core.progress import say
+from eduprm.forest import PROBLEM_SCHEMA, ForestError, validate_problems, write_table
+from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.settings import TrainSettings, parse_tasks
+from eduprm.problems import make_split, messages_for, read_problems, style_for
+from eduprm.problems.tasks import part_of
+from eduprm.search import PolicyTokenizer
+
+
+def make_problems_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
+    """Write problems.parquet.
+
+    Raises:
+        UsageError: the source gives no problems, or none for one of the two parts.
+    """
+    if settings.problems is not None:
+        problems, style = _split(_read(settings.problems, settings, folder), str(settings.problems)), "gsm8k"
+    elif settings.problem.dataset is not None:
+        problems, style = _from_dataset(settings, folder), "zero_shot"
+    else:
+        problems = _generated(settings)
+        style = settings.problem.style or _style(settings)
+    style = settings.problem.style or style
+    tokenizer = PolicyTokenizer(settings.policy.model, trust_remote_code=settings.policy.trust_remote_code)
+    try:
+        prompts = [tokenizer.encode_chat(messages_for(question, style)) for question in problems["question"]]
+    except ValueError as error:
+        raise UsageError(f"--problem.style: {error}") from None
+    problems = problems.with_columns(pl.Series("prompt_token_ids", prompts, dtype=pl.List(pl.Int32)))
+    write_table(validate_problems(problems.select(list(PROBLEM_SCHEMA))), folder.path("problems.parquet"))
+    counts = dict(problems.group_by("split").len().sort("split").iter_rows())
+    say(f"problems: {counts['train']} to train on, {counts['test']} held out; prompt style {style}")
+    return {"problems": counts, "style": style}
+
+
+def _style(settings: TrainSettings) -> str:
+    """A taught policy answers the bare question; any other wants worked examples of the task."""
+    styles = {style_for(task, policy=settings.policy.model) for task in parse_tasks(settings.problem.task)}
+    if len(styles) > 1:
+        raise UsageError(
+            f"--problem.task: these tasks have worked examples of their own ({', '.join(sorted(styles))}), and a PRM "
+            "remembers one prompt style: give --problem.style, or one task"
+        )
+    return styles.pop()
+
+
+def _generated(settings: TrainSettings) -> pl.DataFrame:
+    """Problems of all tasks by their shares; a task with too few distinct questions gives those it has."""
+    wanted, parts = settings.problem, []
+    for task, share in parse_tasks(wanted.task).items():
+        counts = {
+            "train": max(1, round(share * wanted.num_train)),
+            "test": max(1, round(share * wanted.num_test)),
+        }
+        try:
+            part = make_split(
+                task, **counts, seed=settings.seed, config=dict(wanted.task_config), take_what_there_is=True
+            )
+        except ValueError as error:
+            raise UsageError(f"--problem: {error}") from None
+        for split, count in counts.items():
+            found = part.filter(split=split).height
+            if found < count:
+                say(
+                    f"problems: {task} has {found} distinct {split} questions, {count} were asked for: taking these"
+                )
+        parts.append(part)
+    return pl.concat(parts).sort(pl.col("split") == "test", maintain_order=True)
+
+
+def _read(
+    path: Path, settings: TrainSettings, folder: RunFolder, *, limit: int | None = None
+) -> pl.DataFrame:
+    """Problems of a file, each question once; rows that cannot be used are listed in the run folder."""
+    try:
+        read = read_problems(path, limit=limit or settings.limit, require_answer=True)
+    except (ForestError, ValueError) as error:
+        raise UsageError(f"--problems: {error}") from None
+    if read.rejected.height:
+        target = folder.path("rejected", "problems.jsonl")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lines = "".join(
+            json.dumps(row, ensure_ascii=False) + "\n" for row in read.rejected.iter_rows(named=True)
+        )
+        atomic_write_bytes(target, lines.encode())
+        say(f"problems: {read.rejected.height} rows of {path} set aside, listed in {target}")
+    return read.problems.unique("question", keep="first", maintain_order=True)
+
+
+def _split(problems: pl.DataFrame, source: str) -> pl.DataFrame:
+    """A quarter held out, by a hash of the question's text: the same question can never be on both sides."""
+    problems = problems.with_columns(split=pl.col("question").map_elements(part_of, return_dtype=pl.String))
+    for split in ("train", "test"):
+        if not problems.filter(split=split).height:
+            raise UsageError(
+                f"--problems: {source} gives {problems.height} usable problems and none of them falls into the "
+                f"{split} part (3 to 1 by a hash of the question); give more problems"
+            )
+    return problems
+
+
+def _from_dataset(settings: TrainSettings, folder: RunFolder) -> pl.DataFrame:
+    """Problems of a data set of the hub, by way of a Parquet file in the run folder."""
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    wanted = settings.problem
+    assert wanted.dataset is not None
+    parts = []
+    for split in filter(None, (wanted.dataset_split, wanted.test_split)):
+        target = folder.path(f".source-{split}.parquet")
+        try:
+            load_dataset(wanted.dataset, wanted.dataset_config, split=split).to_parquet(target)
+        except Exception as error:  # the library raises many kinds: no network, no such name, no such split
+            raise UsageError(f"--problem.dataset: {wanted.dataset!r}, split {split!r}: {error}") from None
+        held_out = split == wanted.test_split
+        parts.append(_read(target, settings, folder, limit=wanted.num_test if held_out else None))
+        target.unlink()
+    if wanted.test_split is None:
+        return _split(parts[0], wanted.dataset)
+    learn, test = (
+        part.with_columns(split=pl.lit(name)) for part, name in zip(parts, ("train", "test"), strict=True)
+    )
+    both = pl.col("question").is_in(test["question"].to_list()) | pl.col("problem_id").is_in(
+        test["problem_id"].to_list()
+    )
+    return pl.concat([learn.filter(~both), test])

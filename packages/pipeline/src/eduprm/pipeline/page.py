@@ -1,0 +1,162 @@
+"""report.html of a run: the closing table, the figures that can be read in both themes, and every tree to look into.
+
+For: turning a judgement and the run's files into a page of `eduprm.report`. Computes nothing that metrics.json lacks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from eduprm.pipeline.judge import EDU, EQUAL, HEADLINE_RULE, Judgement
+from eduprm.pipeline.page_figures import run_figures, three
+from eduprm.pipeline.page_trees import run_trees
+from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.settings import TrainSettings
+from eduprm.rank.names import rule_label
+from eduprm.report import Fact, Page, Table, write_page
+
+
+def write_run_page(
+    settings: TrainSettings, folder: RunFolder, judged: Judgement, metrics: dict[str, Any]
+) -> None:
+    """Write report.html."""
+    policy = settings.policy.model
+    page = Page(
+        title=f"EDU-PRM run: {folder.root.resolve().name}",
+        subtitle=f"policy {policy} · {_counts(folder)} · threshold {settings.search.threshold:g} nats · "
+        f"{settings.search.budget.max_leaves} leaves a tree",
+        facts=_facts(metrics),
+        tables=[_rules_table(metrics), *_metric_tables(metrics)],
+        figures=run_figures(settings, folder, judged, metrics),
+        explorer=run_trees(settings, folder, judged),
+        settings=_settings(folder),
+    )
+    write_page(folder.path("report.html"), page)
+
+
+def _counts(folder: RunFolder) -> str:
+    problems = pl.read_parquet(folder.path("problems.parquet"), columns=["split"])["split"]
+    return f"{(problems == 'train').sum():,} training and {(problems == 'test').sum():,} held-out problems"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _facts(metrics: dict[str, Any]) -> list[Fact]:
+    largest = max(row["n"] for row in metrics["rules"])
+    rows = {(row["method"], row["rule"]): row for row in metrics["rules"] if row["n"] == largest}
+    found = []
+    for method, rule, label in (
+        (EDU, HEADLINE_RULE, f"{EDU}, {rule_label(HEADLINE_RULE)}"),
+        (EQUAL, HEADLINE_RULE, f"Samples for as many tokens, {rule_label(HEADLINE_RULE)}"),
+        (EDU, "oracle", f"{EDU}, any of {largest} right"),
+    ):
+        if row := rows.get((method, rule)):
+            span = f"95 %: {100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
+            found.append(
+                Fact(
+                    label=label, value=_percent(row["accuracy"]), hint=f"{span} · {row['problems']} problems"
+                )
+            )
+    for key, name in (("last_score_against_grade", "answers"), ("steps_against_checker", "checked steps")):
+        values = {row["metric"]: row["value"] for row in metrics[key] or ()}
+        if values:
+            hint = f"Brier {three(values['brier'])} · ECE {three(values['ece'])}"
+            found.append(Fact(label=f"PRM on {name}, AUC", value=three(values["auc"]), hint=hint))
+    tokens = {row["method"]: row["decoded"] for row in rows.values()}
+    if EDU in tokens:
+        spent = metrics["equal_tokens"]["spent_per_problem"]
+        found.append(
+            Fact(
+                label="Tokens decoded a tree",
+                value=f"{tokens[EDU]:,.0f}",
+                hint=f"{spent:,.0f} by the samples beside it",
+            )
+        )
+    return found
+
+
+def _rules_table(metrics: dict[str, Any]) -> Table:
+    rows = metrics["rules"]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    largest = {m: max(row["n"] for row in rows if row["method"] == m) for m in methods}
+    cells = {(r["rule"], r["method"]): r for r in rows if r["n"] == largest[r["method"]]}
+    names = [
+        name
+        for name in dict.fromkeys(row["rule"] for row in rows)
+        if any((name, m) in cells for m in methods)
+    ]
+    heads = []
+    for method in methods:
+        one = next(row for (_, m), row in cells.items() if m == method)
+        heads.append(f"{method}\nmean {one['candidates']:.1f} candidates\n{one['decoded']:,.0f} tokens each")
+    strong = []
+    for column, method in enumerate(methods, start=1):
+        blind = [
+            (cells[name, method]["accuracy"], -at)
+            for at, name in enumerate(names)
+            if name != "oracle" and (name, method) in cells
+        ]
+        strong += [(-max(blind)[1], column)] if blind else []
+    body = [[rule_label(name), *(_cell(cells.get((name, m))) for m in methods)] for name in names]
+    return Table(
+        title="Best-of-N on held-out problems",
+        columns=["rule", *heads],
+        rows=body,
+        strong=strong,
+        note="Per cent right with 95 % bootstrap intervals over problems; ~k counts problems where only the order of "
+        "candidates decided. Bold: the best rule that sees no gold answer.",
+    )
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    ties = f" ~{row['ties']}" if row["ties"] else ""
+    return f"{100 * row['accuracy']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]{ties}"
+
+
+def _metric_tables(metrics: dict[str, Any]) -> list[Table]:
+    names = {
+        "auc": "AUC",
+        "auc_within": "AUC within a problem",
+        "brier": "Brier score",
+        "ece": "calibration error (ECE)",
+    }
+    columns = (
+        ("steps_against_checker", "steps against the checker"),
+        ("last_score_against_grade", "last score against the grade"),
+    )
+    there = [(key, title) for key, title in columns if metrics[key]]
+    if not there:
+        return []
+    values = {(key, row["metric"]): row for key, _ in there for row in metrics[key]}
+    body = [[label, *(_interval(values[key, metric]) for key, _ in there)] for metric, label in names.items()]
+    note = "On held-out EDU trees. AUC within a problem is the one that matters for choosing among its solutions."
+    return [
+        Table(
+            title="What the PRM's scores are worth",
+            columns=["", *(t for _, t in there)],
+            rows=body,
+            note=note,
+        )
+    ]
+
+
+def _interval(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return "–"
+    return f"{row['value']:.3f} [{three(row['ci_low'])}, {three(row['ci_high'])}]"
+
+
+def _settings(folder: RunFolder) -> list[tuple[str, str]]:
+    pairs = [
+        pair
+        for stage in ("problems", "search", "label", "prm", "report")
+        for pair in folder.facts(stage).get("settings", {}).items()
+    ]
+    pairs += folder.read_json("config.json")["versions"].items()
+    return [(name, str(value)) for name, value in pairs]

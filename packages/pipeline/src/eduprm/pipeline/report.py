@@ -1,0 +1,270 @@
+"""Stage `report`: metrics.json, figures, report.html, solutions.jsonl for rerank, and the closing table."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+
+from eduprm.core.files import atomic_write_bytes
+from eduprm.label import check_derivation
+from eduprm.pipeline.judge import EDU, EQUAL, HEADLINE_RULE, Judgement, judge
+from eduprm.pipeline.page import write_run_page
+from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.settings import TrainSettings
+from eduprm.rank import RULES
+from eduprm.rank.names import rule_label
+from eduprm.rank.table import headline_table, metrics_table, results_table
+from eduprm.report.figures import (
+    accuracy_against_tokens,
+    entropy_distribution,
+    label_distribution,
+    reliability_diagram,
+    training_curve,
+)
+
+
+def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
+    """Judge the run and write what it says."""
+    scored = pl.concat(
+        [pl.read_parquet(path) for path in sorted(folder.path("scores").glob("test-*.parquet"))]
+    )
+    grades = pl.concat(
+        [pl.read_parquet(path) for path in sorted(folder.path("grades").glob("test-*.parquet"))]
+    )
+    judged = judge(
+        scored,
+        grades,
+        ht_tree=f"ht-{settings.samples.temperature}",
+        search=settings.search,
+        before=_before(folder),
+        trained_greedy=_trained_greedy(folder),
+        tasks=_tasks(folder),
+        seed=settings.seed,
+        bootstrap=settings.bootstrap,
+    )
+    folder.path("figures").mkdir(exist_ok=True)
+    _figures(settings, folder, judged)
+    _solutions(folder, judged)
+    metrics = _metrics(folder, judged)
+    folder.write_json("metrics.json", metrics)
+    write_run_page(settings, folder, judged, metrics)
+    return {}
+
+
+def _before(folder: RunFolder) -> pl.DataFrame | None:
+    files = sorted(folder.path("before").glob("test-*.parquet"))
+    return pl.concat([pl.read_parquet(path) for path in files]) if files else None
+
+
+def _trained_greedy(folder: RunFolder) -> pl.DataFrame | None:
+    path = folder.path("scores", "greedy-by-prm.parquet")
+    return pl.read_parquet(path, columns=["problem_id", "correct"]) if path.is_file() else None
+
+
+def _tasks(folder: RunFolder) -> dict[str, str]:
+    """The task of each generated problem."""
+    problems = pl.read_parquet(folder.path("problems.parquet"), columns=["problem_id", "metadata"])
+    named = problems.filter(pl.col("metadata").is_not_null()).select(
+        "problem_id", task=pl.col("metadata").str.json_path_match("$.task")
+    )
+    return dict(named.drop_nulls().iter_rows())
+
+
+def _metrics(folder: RunFolder, judged: Judgement) -> dict[str, Any]:
+    return _plain(
+        {
+            "headline": judged.headline.to_dicts(),
+            "rules": judged.curves.to_dicts(),
+            "tokens": judged.costs.to_dicts(),
+            "equal_tokens": {
+                "budget_per_problem": judged.spent["budget"].mean(),
+                "spent_per_problem": judged.spent["spent"].mean(),
+                "samples_per_problem": judged.spent["samples"].mean(),
+                "problems_out_of_samples": int(judged.spent["exhausted"].sum()),
+            },
+            "edu_minus_equal_tokens": judged.differences,
+            "steps_against_checker": _rows(judged.step_metrics),
+            "last_score_against_grade": _rows(judged.leaf_metrics),
+            "leaves": leaf_facts(
+                judged, operands_by_problem(pl.read_parquet(folder.path("problems.parquet")))
+            ),
+            "stages": {stage: folder.facts(stage) for stage in ("search", "label", "prm", "score")},
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: null says that a figure is not defined."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _rows(frame: pl.DataFrame | None) -> list[dict[str, Any]] | None:
+    return None if frame is None else frame.to_dicts()
+
+
+_OPERAND_SOURCES = ("reasoning_gym:products", "reasoning_gym:chain_sum")
+
+
+def operands_by_problem(problems: pl.DataFrame) -> dict[str, list[str]]:
+    """The numbers to be reduced, for the tasks whose questions hold just these."""
+    own = problems.filter(pl.col("source").is_in(_OPERAND_SOURCES))
+    return {
+        problem_id: re.findall(r"\d+", question)
+        for problem_id, question in own.select("problem_id", "question").iter_rows()
+    }
+
+
+def leaf_facts(judged: Judgement, operands: dict[str, list[str]]) -> dict[str, dict[str, float | int | None]]:
+    """Per kind of tree: share right and unfinished, and of the right ones how many do not rest on true steps.
+
+    "A wrong equation" is the step checker's verdict. "Unsound" also counts skipped steps and equations about other
+    numbers than the problem's; null where the task does not say its operands.
+    """
+    facts: dict[str, dict[str, float | int | None]] = {}
+    for (tree,), rows in judged.leaves.group_by(["tree"], maintain_order=True):
+        right = rows.filter("correct")
+        wrong = right.filter(pl.col("steps_valid").is_not_null() & ~pl.col("steps_valid")).height
+        texts = list(right.select("problem_id", "text").iter_rows())
+        unsound = sum(
+            not check_derivation(text, operands[key]).sound for key, text in texts if key in operands
+        )
+        answers = rows.group_by("problem_id").agg(pl.col("answer").n_unique())["answer"]
+        facts[str(tree)] = {
+            "leaves": rows.height,
+            "right": right.height / rows.height,
+            "unfinished": rows.filter(finish="length").height / rows.height,
+            "distinct_answers_per_problem": sum(answers) / len(answers),
+            "right_with_a_wrong_equation": wrong / right.height if right.height else None,
+            "right_and_unsound": unsound / len(texts) if texts and operands else None,
+        }
+    return facts
+
+
+def _figures(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> None:
+    figures = folder.path("figures")
+    # Four lines: what equal tokens give stands in the table.
+    shown = judged.curves.filter(pl.col("rule").is_in(["oracle", HEADLINE_RULE]), pl.col("method") != EQUAL)
+    accuracy_against_tokens(
+        shown, figures / "accuracy_tokens.png", title="Held-out accuracy against tokens decoded"
+    )
+    steps = judged.steps.filter(tree="edu")
+    if steps.height:
+        reliability_diagram(
+            steps["score"].to_numpy(),
+            steps["gold"].to_numpy(),
+            figures / "reliability_steps.png",
+            title="PRM score against checked steps",
+        )
+    labels = pl.read_parquet(folder.path("labels", "train-*.parquet"))
+    entropies = labels["entropies"].explode(empty_as_null=False).to_numpy() if labels.height else np.empty(0)
+    entropy_distribution(entropies, figures / "entropy.png", threshold_nats=settings.search.threshold)
+    label_distribution({"training nodes": labels["label"].to_numpy()}, figures / "labels.png")
+    training = folder.read_json("training.json")
+    training_curve(training["losses"], figures / "training.png")
+
+
+def _solutions(folder: RunFolder, judged: Judgement) -> None:
+    """The held-out EDU solutions as a file for apps/rerank."""
+    problems = pl.read_parquet(folder.path("problems.parquet")).select("problem_id", "question", "answer")
+    edu = judged.leaves.filter(tree="edu").sort("problem_id", "order")
+    rows = edu.group_by("problem_id", maintain_order=True).agg(solutions=pl.col("text"))
+    joined = rows.join(problems, on="problem_id", maintain_order="left").select(
+        id="problem_id", problem="question", answer="answer", solutions="solutions"
+    )
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in joined.iter_rows(named=True))
+    atomic_write_bytes(folder.path("solutions.jsonl"), lines.encode())
+
+
+def _left_to_the_page() -> list[str]:
+    """Votes weighted by anything but the headline's score: too many rows for a terminal."""
+    return [
+        rule.name
+        for rule in RULES.values()
+        if rule.kind == "vote" and rule.needs_step_scores and not rule.name.endswith(HEADLINE_RULE)
+    ]
+
+
+def show(settings: TrainSettings, folder: RunFolder) -> None:
+    """Print the closing table and where everything is, on standard output."""
+    metrics = folder.read_json("metrics.json")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100
+    curves = pl.DataFrame(metrics["rules"], infer_schema_length=None)
+    largest = curves.filter(pl.col("n") == curves["n"].max())
+    tokens = dict(largest.select("method", "decoded").unique().iter_rows())
+    console.print()
+    console.print(headline_table(pl.DataFrame(metrics["headline"])))
+    console.print(_scored_by(settings), markup=False)
+    console.print()
+    shown = largest.filter(~pl.col("rule").is_in(_left_to_the_page()))
+    console.print(results_table(shown, tokens=tokens, title="Best-of-N on held-out problems, % right [95 %]"))
+    left = largest["rule"].n_unique() - shown["rule"].n_unique()
+    console.print(
+        f"{left} more rules, votes by other scores of a solution, are in report.html.", markup=False
+    )
+    for rule in ("oracle", HEADLINE_RULE):
+        drop, keep = (metrics["edu_minus_equal_tokens"][way][rule] for way in ("drop", "keep"))
+        console.print(
+            f"{EDU} minus {EQUAL}, {rule_label(rule)}: {_points(drop)} points; {_points(keep)} if the sample that "
+            "crosses the budget is kept",
+            markup=False,
+        )
+    for key, title in (
+        ("steps_against_checker", "PRM score against the step checker (lines with an equation, EDU trees)"),
+        ("last_score_against_grade", "PRM score of the last step against the answer's grade (EDU leaves)"),
+    ):
+        if metrics[key]:
+            console.print()
+            rows = pl.DataFrame(metrics[key], infer_schema_length=None).with_columns(
+                pl.col("value", "ci_low", "ci_high").cast(pl.Float64).fill_null(float("nan"))
+            )
+            console.print(metrics_table(rows, title=title))
+    for tree, facts in metrics["leaves"].items():
+        wrong, unsound = facts["right_with_a_wrong_equation"], facts["right_and_unsound"]
+        extra = "" if wrong is None else f"; of the right ones {wrong:.0%} hold a wrong equation"
+        extra += (
+            ""
+            if unsound is None
+            else f", {unsound:.0%} are no sound derivation (a step wrong, skipped or made up)"
+        )
+        console.print(f"leaves of {tree}: {facts['leaves']}, {facts['right']:.0%} right{extra}")
+    console.print()
+    console.print(
+        f"[bold]Everything is in {escape(str(folder.root))}[/]: report.html (open it in a browser), "
+        "metrics.json, figures/, prm/, forest/, labels/"
+    )
+    console.print("Rank solutions with this PRM:")
+    console.print(f"  {rerank_command(folder.root)}", markup=False, soft_wrap=True)
+
+
+def _scored_by(settings: TrainSettings) -> str:
+    scoring = settings.prm.train.scoring
+    if scoring.kind != "likelihood":
+        return f"This PRM scores by {scoring.kind}."
+    return (
+        f"This PRM scores by likelihood: exp of the {scoring.fold} log-prob of a step's tokens, after training by "
+        f"{' and '.join(settings.prm.train.losses)}. That teaches the policy too: see its own greedy decoding above."
+    )
+
+
+def _points(gap: dict[str, Any]) -> str:
+    """A difference of shares in points, with its interval."""
+    return f"{100 * gap['difference']:+.1f} [{100 * gap['ci_low']:+.1f}, {100 * gap['ci_high']:+.1f}]"
+
+
+def rerank_command(root: Path) -> str:
+    """The command that ranks the run's held-out solutions with its PRM."""
+    return f"uv run apps/rerank {root / 'solutions.jsonl'} --prm {root / 'prm'}"

@@ -1,0 +1,124 @@
+"""The stages of a run in their order, each done once: what `uv run apps/train` does.
+
+Under torchrun the first process does as ever and the others help it to train: they wait until it comes to the stage
+`prm`, read the same files, and write and say nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from eduprm.core.command_line import UsageError, quiet_libraries
+from eduprm.core.progress import say
+from eduprm.pipeline.run_folder import RunFolder, stage_settings
+from eduprm.pipeline.settings import STAGES, TrainSettings
+from eduprm.prm.processes import is_first_process, num_processes, share
+
+_StageFunction = Callable[[TrainSettings, RunFolder], dict[str, Any]]
+
+
+def run_stages(settings: TrainSettings) -> None:
+    """Do all stages that the run folder lacks; of several processes each calls this.
+
+    Raises:
+        UsageError: what makes a stage impossible, in one line.
+        UnfinishedError: trees are missing that the same call may fetch.
+    """
+    folder = RunFolder(settings.folder)
+    _check_processes(settings, folder)
+    if not is_first_process():
+        _help(settings, folder)
+        return
+    with folder.lock():
+        _run(settings, folder)
+
+
+def _run(settings: TrainSettings, folder: RunFolder) -> None:
+    from eduprm.pipeline.versions import stage_versions
+
+    chosen, versions = stage_settings(settings), stage_versions(settings)
+    _forget(settings, folder)
+    wanted = settings.only or STAGES
+    for stage in STAGES:
+        folder.check(stage, chosen[stage], versions[stage])
+    quiet_libraries()
+    began = time.monotonic()
+    _write_config(settings, folder)
+    for number, stage in enumerate(STAGES):
+        if stage not in wanted:
+            continue
+        missing = [earlier for earlier in STAGES[:number] if not folder.is_done(earlier)]
+        if missing:
+            raise UsageError(f"--only: stage {stage!r} needs {', '.join(missing)} first; leave --only out")
+        if folder.is_done(stage):
+            unknown = "" if "versions" in folder.facts(stage) else ", by versions that were not recorded"
+            say(f"{stage}: done before{unknown}")
+            share(False)
+            continue
+        started = time.monotonic()
+        folder.begin(stage, chosen[stage], versions[stage])
+        share(True)
+        facts = _function(stage)(settings, folder)
+        folder.finish(stage, {**facts, "seconds": round(time.monotonic() - started, 1)})
+    say(f"all stages done in {time.monotonic() - began:.0f} s")
+    if num_processes() == 1 and folder.is_done("report"):
+        from eduprm.pipeline.report import show
+
+        show(settings, folder)
+
+
+def _check_processes(settings: TrainSettings, folder: RunFolder) -> None:
+    """Refuse before hours of search what stage prm could not do after them."""
+    count, wanted = num_processes(), settings.only or STAGES
+    if count > 1 and settings.only != ["prm"]:
+        raise UsageError(
+            f"{count} processes can share stage prm only: give --only prm, and run the other stages without torchrun"
+        )
+    todo = "prm" in wanted and ("prm" in settings.rerun or not folder.is_done("prm"))
+    if count == 1 and todo and settings.prm.train.sharding == "fsdp":
+        raise UsageError(
+            "--prm.train.sharding: fsdp shares the PRM out to several processes, got one: give --only problems search "
+            "label first, then stage prm under torchrun (docs/scale.md); or --prm.train.sharding none"
+        )
+
+
+def _help(settings: TrainSettings, folder: RunFolder) -> None:
+    """Take part in the first process's training, if it comes to that; it has checked folder and settings."""
+    quiet_libraries()
+    if share(None):
+        from eduprm.pipeline.train_prm import train
+
+        train(settings, folder)
+
+
+def _forget(settings: TrainSettings, folder: RunFolder) -> None:
+    """Clear the stages to be done again and all that follow from them, the last one first."""
+    if not settings.rerun:
+        return
+    first = min(STAGES.index(stage) for stage in settings.rerun)
+    for stage in reversed(STAGES[first:]):
+        folder.clear(stage)
+
+
+def _function(stage: str) -> _StageFunction:
+    # Imported when needed: torch is not loaded to say that a flag is wrong.
+    from eduprm.pipeline import label_trees, make_problems, report, search_trees, train_prm
+
+    functions: dict[str, _StageFunction] = {
+        "problems": make_problems.make_problems_stage,
+        "search": search_trees.search_stage,
+        "label": label_trees.label_stage,
+        "prm": train_prm.prm_stage,
+        "score": train_prm.score_stage,
+        "report": report.report_stage,
+    }
+    return functions[stage]
+
+
+def _write_config(settings: TrainSettings, folder: RunFolder) -> None:
+    from eduprm.core.provenance import surroundings
+    from eduprm.pipeline.versions import append_provenance
+
+    append_provenance(folder, {"settings": settings.model_dump(mode="json"), **surroundings()})

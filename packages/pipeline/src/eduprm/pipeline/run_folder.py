@@ -1,0 +1,200 @@
+"""The run folder: where each stage's files are, which stages are done, and with which settings.
+
+    config.json            resolved settings, versions, commit, hardware of the last start, and of all earlier ones
+    problems.parquet       problems with the prompts that the policy was given
+    rejected/              problems and rows that were set aside, with the reason
+    forest/SPLIT-N.parquet trees, a shard of problems each
+    costs/SPLIT-N.parquet  what each tree cost its engine
+    grades/, labels/       graded leaves and labelled trees, shard by shard
+    prm/                   the trained PRM, a Hugging Face folder
+    scores/                held-out trees with the PRM's scores
+    metrics.json, figures/ the result
+    report.html            the same to look at, with every tree
+    solutions.jsonl        the held-out EDU solutions, as a file for apps/rerank
+    stages/                one record a stage: settings, versions, and what it took once it is done
+
+A stage's record is written before its first file (with settings and versions) and again when all its files are there.
+Files are written atomically, so a killed run leaves whole shards and nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eduprm.core.command_line import UsageError, quoted
+from eduprm.core.files import atomic_write_bytes, sweep_temporaries
+from eduprm.pipeline.settings import STAGES, TrainSettings
+
+_FILES: dict[str, tuple[str, ...]] = {
+    "problems": ("problems.parquet", "rejected/problems.jsonl"),
+    "search": ("forest", "costs", "rejected/search"),
+    "label": ("labels", "grades"),
+    "prm": ("prm", "training.json"),
+    "score": ("scores", "before"),
+    "report": ("metrics.json", "figures", "report.html", "solutions.jsonl"),
+}
+
+
+class RunFolder:
+    """One run on disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the folder."""
+        return self.root.joinpath(*parts)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second process out.
+
+        Raises:
+            UsageError: another process is working in this folder.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self.path(".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UsageError(f"--run: another process is working in {self.root}; wait for it") from None
+            for folder in (
+                ".",
+                "stages",
+                "rejected",
+                "rejected/search",
+                "forest",
+                "costs",
+                "labels",
+                "grades",
+                "scores",
+                "before",
+            ):
+                if self.path(folder).is_dir():
+                    sweep_temporaries(self.path(folder))
+            yield
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file atomically."""
+        target = self.path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_bytes(target, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file, None if it is not there."""
+        path = self.path(name)
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    # ---- stages ----------------------------------------------------------------------------------------
+
+    def is_done(self, stage: str) -> bool:
+        """Whether the stage has all its files."""
+        record = self._record(stage)
+        return bool(record and record["done"])
+
+    def check(self, stage: str, settings: dict[str, Any], versions: dict[str, str]) -> None:
+        """Refuse to mix: files of a stage that was begun with other settings, or by other versions of what computes it.
+
+        A finished stage whose record names no versions is older than such records, and taken as it is.
+
+        Raises:
+            UsageError: names the setting or package, its two values and the way out.
+        """
+        record = self._record(stage)
+        if record is None:
+            return
+        if changed := _changes(record["settings"], settings, show=quoted):
+            raise UsageError(
+                f"--run: {self.root} holds stage {stage!r} made with other settings: {changed}. "
+                f"Give --rerun {stage} to do it again, or another --run"
+            )
+        old = record.get("versions")
+        if old is None and record["done"]:
+            return
+        if changed := _changes(old or {}, versions, show=lambda value: str(value or "not recorded")):
+            raise UsageError(
+                f"--run: {self.root} holds stage {stage!r} made by other versions: {changed}. Install those, "
+                f"give --rerun {stage} to do it and what follows again, or another --run"
+            )
+
+    def begin(self, stage: str, settings: dict[str, Any], versions: dict[str, str]) -> None:
+        """Note settings and versions before the stage's first file."""
+        if self._record(stage) is None:
+            record = {"done": False, "settings": settings, "versions": versions}
+            self.write_json(f"stages/{stage}.json", record)
+
+    def finish(self, stage: str, facts: dict[str, Any]) -> None:
+        """Note that the stage has all its files; it was begun before."""
+        self.write_json(f"stages/{stage}.json", {**self.facts(stage), **facts, "done": True})
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """A stage's record, with what `finish` was given; empty if it was not begun."""
+        return self._record(stage) or {}
+
+    def clear(self, stage: str) -> None:
+        """Remove a stage's files, its record last."""
+        for name in _FILES[stage]:
+            path = self.path(name)
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.unlink(missing_ok=True)
+        self.path(f"stages/{stage}.json").unlink(missing_ok=True)
+
+    def _record(self, stage: str) -> dict[str, Any] | None:
+        return self.read_json(f"stages/{stage}.json")
+
+
+def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
+    """Per stage, the settings that decide what it writes, flat: what `RunFolder.check` compares.
+
+    A stage's own settings only; a change of an earlier stage's is caught there.
+    """
+    dumped = settings.model_dump(mode="json")
+    # How processes share the training decides nothing but its speed: a run may go on with another number of them.
+    dumped["prm"]["train"].pop("sharding")
+    source: dict[str, Any] = {"problems": None, "limit": settings.limit}
+    if settings.problems is not None:
+        # The content, not the path: a moved file is the same file.
+        source["problems"] = hashlib.sha256(settings.problems.read_bytes()).hexdigest()[:16]
+    # Trees of another engine differ by rounding, bounds by more; where the server is makes no difference.
+    served = {"engine": settings.engine, "server": {"entropy": settings.server.entropy}}
+    chosen: dict[str, dict[str, Any]] = {
+        "problems": {**source, "problem": dumped["problem"], "policy": {"model": settings.policy.model}},
+        "search": {
+            "search": dumped["search"],
+            "samples": dumped["samples"],
+            "policy": {"model": settings.policy.model, "dtype": settings.policy.dtype},
+            "shard_problems": settings.shard_problems,
+            **(served if settings.engine != "transformers" else {}),
+        },
+        "label": {"label": dumped["label"], "problem": {"grader": settings.problem.grader}},
+        "prm": {"prm": dumped["prm"]},
+        "score": {},
+        "report": {"bootstrap": settings.bootstrap},
+    }
+    for stage in ("problems", "search", "prm", "report"):
+        chosen[stage]["seed"] = settings.seed
+    return {stage: _flat(chosen[stage]) for stage in STAGES}
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], *, show: Callable[[Any], str]) -> str:
+    return "; ".join(
+        f"{key} was {show(old.get(key))}, is now {show(new.get(key))}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    )
+
+
+def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{before}{key}"
+        flat.update(_flat(value, f"{name}.") if isinstance(value, dict) else {name: value})
+    return flat

@@ -1,0 +1,169 @@
+"""Settings of the experiment: one frozen model, from which flags, help and TOML recipes come. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from eduprm.core.command_line import CommandSettings
+from eduprm.prm import InputFormat, TrainConfig
+from eduprm.search import STEPS_MODEL, PolicySettings
+
+Kind = Literal["edu", "lines", "shepherd", "adaptive"]
+Order = Literal["chronological", "best_first"]
+STAGES = ("problems", "train", "prms", "grow", "score", "report")
+Stage = Literal["problems", "train", "prms", "grow", "score", "report"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProblemSettings(_Part):
+    """Generated problems with a gold answer and a scorer; the two parts share no question."""
+
+    task: str = Field(
+        "long_sum", description="a task of eduprm.problems.tasks, or rg:<reasoning-gym dataset>"
+    )
+    task_config: dict[str, int | float | bool | str] = Field(
+        default_factory=dict, description="settings of the reasoning-gym dataset"
+    )
+    style: str | None = Field(
+        None,
+        description="worked examples before the question; none: what the policy was taught, else the task's own",
+    )
+    num_train: int = Field(96, ge=1, description="problems that PRMs are trained on")
+    num_test: int = Field(96, ge=2, description="held-out problems on which everything is judged")
+
+
+class GridSettings(_Part):
+    """The ways of sampling that are compared."""
+
+    thresholds: tuple[float, ...] = Field(
+        (0.1, 0.5, 1.0, 1.5, 2.0), min_length=1, description="nats, of EDU sampling"
+    )
+    calibrated_anchors: tuple[float, ...] = Field(
+        (4.0,), description="further thresholds: those that give a greedy solution so many anchors"
+    )
+    orders: tuple[Order, ...] = Field(
+        ("best_first", "chronological"), min_length=1, description="which waiting fork is taken next"
+    )
+    pruned_thresholds: tuple[float, ...] = Field((0.1, 0.5), description="nats, of P-EDU (best-first)")
+    stop_below: float = Field(
+        0.2, ge=0, le=1, description="P-EDU stops a branch at a step with a lower score"
+    )
+    piece_tokens: int = Field(8, ge=1, description="tokens that P-EDU decodes between two looks at the PRM")
+    temperatures: tuple[float, ...] = Field(
+        (0.4, 0.7, 1.0, 1.3), min_length=1, description="of independent samples"
+    )
+    ns: tuple[int, ...] = Field((2, 4, 8, 16), min_length=1, description="numbers of solutions per problem")
+    seeds: int = Field(5, ge=1, description="times that samples are drawn and judged")
+    max_tokens_per_path: int = Field(128, ge=2, description="most tokens of one solution")
+
+    @property
+    def max_leaves(self) -> int:
+        """Solutions that are really grown; smaller numbers are the first of them."""
+        return max(self.ns)
+
+    @field_validator("ns")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 1:
+            raise ValueError(f"numbers of solutions must be at least 1, got {min(value)}")
+        return tuple(sorted(set(value)))
+
+
+class TrainingSetSettings(_Part):
+    """The PRMs' training sets. All hold as many solution tokens as the EDU trees."""
+
+    kinds: tuple[Kind, ...] = Field(
+        ("edu", "lines", "shepherd", "adaptive"),
+        description="edu: EDU trees cut at anchors; lines: the same trees cut at line breaks; shepherd: chains cut at "
+        "line breaks, labels from rollouts; adaptive: chains cut at low confidence (AdaptiveStep), likewise",
+    )
+    threshold: float = Field(0.1, ge=0, description="nats, at which EDU trees fork and the steps of edu end")
+    leaves: int = Field(8, ge=1, description="solutions of one EDU tree")
+    chains: int = Field(
+        16, ge=1, description="chains drawn per problem, of which as many are used as tokens ask"
+    )
+    temperature: float = Field(0.7, gt=0, description="of chains and rollouts")
+    rollouts: int = Field(8, ge=1, description="completions from each step of a chain")
+    target: Literal["hard", "soft"] = Field(
+        "hard", description="label of a chain's step: whether any rollout is right, or the share that is"
+    )
+    low_confidence: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="share of all chains' tokens, the least probable, that begin a step of adaptive",
+    )
+
+    @field_validator("kinds")
+    @classmethod
+    def _with_edu(cls, value: tuple[Kind, ...]) -> tuple[Kind, ...]:
+        if "edu" not in value:
+            raise ValueError("expected edu among them: P-EDU and the headline use its PRM")
+        return tuple(dict.fromkeys(value))
+
+
+class PrmSettings(_Part):
+    """The PRMs: the policy's backbone, one way of training for all."""
+
+    input: InputFormat = Field(
+        InputFormat(kind="plain", template="{problem}\n"), description="how problem and steps become tokens"
+    )
+    train: TrainConfig = Field(TrainConfig.for_small_model(), description="training")
+    seeds: int = Field(
+        1, ge=1, description="times that each PRM is trained; draw k is judged by number k mod this"
+    )
+    temperatures: tuple[float, ...] = Field(
+        (0.7,), description="samples that all PRMs score; those of other temperatures, the PRM edu alone"
+    )
+
+    @field_validator("input")
+    @classmethod
+    def _no_separator(cls, value: InputFormat) -> InputFormat:
+        if value.separator:
+            raise ValueError(
+                "expected no separator: one pass over a solution scores the steps of every kind of cut, and a "
+                "separator would stand between them"
+            )
+        return value
+
+
+class SamplingSettings(CommandSettings):
+    """
+    Does the method work? EDU sampling against samples at several temperatures and P-EDU.
+
+    PRMs trained on EDU trees are held against PRMs trained on chains, on as many tokens.
+    A killed run goes on when the same command is given again; a widened grid computes
+    only what is new. Exit status: 0 done, 2 unusable.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="uv run apps/bench sampling")
+    command: ClassVar[str] = "uv run apps/bench sampling"
+
+    output: Path = Field(Path("runs/sampling"), description="folder of the run")
+    config: Path | None = Field(None, description="TOML recipe with any of these settings; flags win over it")
+    until: Stage = Field("report", description="stop after this stage: " + ", ".join(STAGES))
+    seed: int = Field(0, ge=0, description="of problems, draws, training and bootstrap")
+    shard_problems: int = Field(8, ge=1, description="problems grown between two writes")
+    bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals")
+    policy: PolicySettings = Field(PolicySettings(model=STEPS_MODEL), description="the model that solves")
+    problem: ProblemSettings = Field(ProblemSettings(), description="the problems")
+    grid: GridSettings = Field(GridSettings(), description="the ways of sampling")
+    training: TrainingSetSettings = Field(TrainingSetSettings(), description="the PRMs' training sets")
+    prm: PrmSettings = Field(PrmSettings(), description="the PRMs")
+
+    @model_validator(mode="after")
+    def _temperatures_that_are_drawn(self) -> SamplingSettings:
+        wrong = [t for t in self.prm.temperatures if t not in self.grid.temperatures]
+        if wrong:
+            raise ValueError(
+                f"--prm.temperatures: expected some of --grid.temperatures {list(self.grid.temperatures)}, "
+                f"got {wrong[0]}"
+            )
+        return self

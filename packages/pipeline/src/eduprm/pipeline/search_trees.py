@@ -1,0 +1,158 @@
+"""Stage `search`: grow the trees, shard by shard, with a model in this process or through an SGLang server.
+
+In this process, every shard starts from an engine without held prefixes and depends on its own problems alone: a shard
+written before the run was killed is kept as it is, and one computed again gives the same bytes. Through a server, trees
+of several shards grow at once, so that the server's batch stays full from one shard to the next; a shard is written
+when its last tree has ended. Which trees are there and which are missing, `shards` knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+from eduprm.core.command_line import UsageError
+from eduprm.core.errors import UnfinishedError
+from eduprm.core.progress import Bar, bar, say
+from eduprm.forest import token_counts
+from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.shards import Shard, missing, rejected_of, shards, store
+from eduprm.pipeline.threshold_advice import threshold_advice
+from eduprm.search import EngineMismatchError, PolicyTokenizer
+from eduprm.search.grow import Grown, Growth, Job, collect, grow_trees, trees_at_once
+
+_Todo = list[tuple[Shard, list[Job]]]
+
+
+def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
+    """Write forest/*.parquet and costs/*.parquet, and rejected/search/*.parquet where trees were set aside.
+
+    Raises:
+        UsageError: the server is not the one asked for.
+        UnfinishedError: trees are missing for reasons that may pass.
+    """
+    problems = pl.read_parquet(folder.path("problems.parquet"))
+    todo = [(shard, jobs) for shard in shards(settings, problems) if (jobs := missing(folder, shard))]
+    if todo:
+        tokenizer = PolicyTokenizer(
+            settings.policy.model, trust_remote_code=settings.policy.trust_remote_code
+        )
+        grow = _grow_here if settings.engine == "transformers" else _grow_served
+        with bar("search", total=sum(len(jobs) for _, jobs in todo)) as shown:
+            grow(settings, folder, todo, tokenizer, shown)
+    rejected = rejected_of(folder)
+    left = rejected.filter("transient")
+    facts = _summary(folder, rejected.height - left.height)
+    if todo and not left.height:
+        # The first shard says enough, and memory does not grow with the problems.
+        trees = pl.read_parquet(folder.path("forest", "train-00000.parquet"))
+        advice = threshold_advice(trees, settings.search, decoder=tokenizer)
+        if advice:
+            say(advice)
+    if left.height:
+        total = sum(len(shard.jobs()) for shard in shards(settings, problems))
+        raise UnfinishedError(
+            f"search: {left.height} of {total} trees are missing, the first because: {left['reason'][0]}. The same "
+            "command fetches exactly these"
+        )
+    return facts
+
+
+def _grow_here(
+    settings: TrainSettings, folder: RunFolder, todo: _Todo, tokenizer: PolicyTokenizer, shown: Bar
+) -> None:
+    policy = settings.policy
+    engine = policy.open_engine()
+
+    async def grow(jobs: list[Job]) -> Growth:
+        done: list[Grown] = []
+        # A tree decodes one path at a time: twice the rows keep the batch full to the end.
+        async for grown in grow_trees(
+            jobs, engine=engine, decoder=tokenizer, concurrency=2 * policy.max_rows
+        ):
+            done.append(grown)
+            shown.advance(note=f"{engine.num_decoded / max(shown.seconds, 1e-9):.0f} tokens/s")
+        return collect(done)
+
+    for shard, jobs in todo:
+        engine.reset()
+        store(folder, shard, asyncio.run(grow(jobs)))
+
+
+def _grow_served(
+    settings: TrainSettings, folder: RunFolder, todo: _Todo, tokenizer: PolicyTokenizer, shown: Bar
+) -> None:
+    from eduprm.search.sglang import SglangServer
+
+    assert settings.url is not None  # TrainSettings checks it
+    server = settings.server
+    try:
+        engine = SglangServer(settings.url, model=settings.policy.model, **server.client_options())
+    except ValueError as error:
+        raise UsageError(f"--policy.model: {error}") from None
+
+    async def grow() -> None:
+        async with engine:
+            jobs = itertools.chain.from_iterable(jobs for _, jobs in todo)
+            put = _by_shard(todo, lambda shard, growth: store(folder, shard, growth))
+            async for grown in grow_trees(
+                jobs, engine=engine, decoder=tokenizer, concurrency=trees_at_once(server.max_requests)
+            ):
+                put(grown)
+                retries = f", {engine.num_retries} retries" if engine.num_retries else ""
+                shown.advance(note=f"{engine.num_decoded / max(shown.seconds, 1e-9):.0f} tokens/s{retries}")
+
+    try:
+        asyncio.run(grow())
+    except EngineMismatchError as error:
+        raise UsageError(f"--url: {error}") from None
+
+
+def _by_shard(todo: _Todo, whole: Callable[[Shard, Growth], None]) -> Callable[[Grown], None]:
+    """Gather trees that end in any order; `whole` is called with each shard when its last one has."""
+    place = [number for number, (_, jobs) in enumerate(todo) for _ in jobs]
+    gathered: dict[int, list[Grown]] = {}
+
+    def put(grown: Grown) -> None:
+        number = place[grown.number]
+        own = gathered.setdefault(number, [])
+        own.append(grown)
+        if len(own) == len(todo[number][1]):
+            whole(todo[number][0], collect(gathered.pop(number)))
+
+    return put
+
+
+def _summary(folder: RunFolder, rejected: int) -> dict[str, Any]:
+    counts = pl.concat([token_counts(pl.read_parquet(path)) for path in _files(folder, "forest")])
+    costs = pl.concat([pl.read_parquet(path) for path in _files(folder, "costs")])
+    trees: dict[str, Any] = {}
+    for (tree,), rows in counts.group_by(["tree"], maintain_order=True):
+        own = costs.filter(tree=tree)
+        trees[str(tree)] = {
+            "trees": len(rows),
+            **{name: int(rows[name].sum()) for name in ("leaves", "nodes", "unique_tokens", "path_tokens")},
+            **{
+                name: int(own[name].sum())
+                for name in ("requests", "prefix_tokens", "cached_tokens", "recomputed_tokens")
+            },
+        }
+    for tree, row in trees.items():
+        prefix = max(row["prefix_tokens"], 1)
+        say(
+            f"search: {tree}: {row['trees']} trees, {row['leaves']} leaves, {row['unique_tokens']} tokens decoded "
+            f"({row['path_tokens']} if no prefix were shared); of {row['prefix_tokens']} prefix tokens "
+            f"{row['cached_tokens'] / prefix:.1%} were held, {row['recomputed_tokens'] / prefix:.1%} computed again"
+        )
+    if rejected:
+        say(f"search: {rejected} trees could not be grown, listed in {folder.path('rejected', 'search')}")
+    return {"trees": trees, "rejected": rejected}
+
+
+def _files(folder: RunFolder, kind: str) -> list[Any]:
+    return sorted(folder.path(kind).glob("[!.]*.parquet"))

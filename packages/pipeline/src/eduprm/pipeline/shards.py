@@ -1,0 +1,137 @@
+"""The search stage's files: which trees of a shard are there, which are missing, and how new ones join them.
+
+    forest/NAME.parquet           the trees, whole, in the order of strategies and problems
+    costs/NAME.parquet            what each cost its engine (eduprm.search.cost)
+    rejected/search/NAME.parquet  the trees that could not be grown, with the reason and whether it may pass
+
+A shard without a forest file has not been grown. One with such a file lacks the trees whose reason may pass
+(`transient`: a lost worker, a timeout); they are grown on the next start, and the rest is kept byte for byte where
+nothing was missing. Knows no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from eduprm.core.seeds import derive_seed
+from eduprm.forest import read_forest, write_shard, write_table
+from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.settings import TrainSettings
+from eduprm.search import Growth, HighTemperature, Strategy
+from eduprm.search.cost import COST_SCHEMA
+from eduprm.search.grow import REJECTED_SCHEMA, Job
+from eduprm.search.strategies import Greedy
+
+_KEYS = ["problem_id", "tree"]
+
+
+class Shard(NamedTuple):
+    """Some problems of one split."""
+
+    name: str
+    problems: pl.DataFrame
+    strategies: list[Strategy]
+
+    def jobs(self) -> list[Job]:
+        """All its trees, in the order in which its forest holds them."""
+        prompts = self.problems.select("problem_id", "prompt_token_ids").rows()
+        return [Job(name, ids, strategy) for strategy in self.strategies for name, ids in prompts]
+
+
+def strategies(settings: TrainSettings, split: str) -> list[Strategy]:
+    """EDU trees for training; on held-out problems the baselines too."""
+    if split == "train":
+        return [settings.search]
+    samples = HighTemperature(
+        threshold=settings.search.threshold,
+        skip_symbols=settings.search.skip_symbols,
+        max_tokens_per_path=settings.search.budget.max_tokens_per_path,
+        temperature=settings.samples.temperature,
+        num_samples=settings.samples.num_samples,
+        seed=derive_seed(settings.seed, "samples"),
+    )
+    greedy = Greedy(
+        threshold=settings.search.threshold,
+        skip_symbols=settings.search.skip_symbols,
+        max_tokens_per_path=settings.search.budget.max_tokens_per_path,
+    )
+    return [settings.search, samples, greedy]
+
+
+def shards(settings: TrainSettings, problems: pl.DataFrame) -> Iterator[Shard]:
+    """Every shard of the run."""
+    for split in ("train", "test"):
+        own = problems.filter(split=split)
+        for number, start in enumerate(range(0, own.height, settings.shard_problems)):
+            part = own.slice(start, settings.shard_problems)
+            yield Shard(f"{split}-{number:05d}", part, strategies(settings, split))
+
+
+def missing(folder: RunFolder, shard: Shard) -> list[Job]:
+    """The shard's trees that are still to be grown."""
+    if not _forest(folder, shard).is_file():
+        return shard.jobs()
+    rejected = _read(folder, "rejected/search", shard, REJECTED_SCHEMA)
+    if not rejected["transient"].any():
+        return []
+    # What the forest holds counts, not the list: a run killed between the two files grows nothing twice.
+    there = set(pl.read_parquet(_forest(folder, shard), columns=_KEYS).unique().rows())
+    there |= set(rejected.filter(~pl.col("transient")).select(_KEYS).rows())
+    return [job for job in shard.jobs() if (job.problem_id, job.strategy.tree) not in there]
+
+
+def store(folder: RunFolder, shard: Shard, growth: Growth) -> None:
+    """Write what was grown of a shard, beside what is there of it."""
+    before = _forest(folder, shard)
+    costs, rejected, forest = growth.costs, growth.rejected, growth.forest
+    if before.is_file():
+        forest = _in_order(shard, pl.concat([read_forest(before), forest]))
+        costs = pl.concat([_read(folder, "costs", shard, COST_SCHEMA), costs]).unique(
+            _KEYS, keep="last", maintain_order=True
+        )
+        kept = _read(folder, "rejected/search", shard, REJECTED_SCHEMA).filter(~pl.col("transient"))
+        rejected = pl.concat([kept, rejected])
+    write_table(costs, folder.path("costs", f"{shard.name}.parquet"))
+    if before.is_file():
+        write_shard(forest, folder.path("forest"), shard.name)
+    path = folder.path("rejected", "search", f"{shard.name}.parquet")
+    if rejected.height:
+        write_table(rejected, path)
+    else:
+        path.unlink(missing_ok=True)
+    if not before.is_file():
+        # The forest last: it is what says that the shard has been grown.
+        write_shard(forest, folder.path("forest"), shard.name)
+
+
+def rejected_of(folder: RunFolder) -> pl.DataFrame:
+    """All trees of the run that could not be grown."""
+    files = sorted(folder.path("rejected", "search").glob("[!.]*.parquet"))
+    return pl.concat([pl.DataFrame(schema=REJECTED_SCHEMA), *(_rejected_file(path) for path in files)])
+
+
+def _in_order(shard: Shard, forest: pl.DataFrame) -> pl.DataFrame:
+    trees = forest.partition_by(_KEYS, as_dict=True)
+    order = [(job.problem_id, job.strategy.tree) for job in shard.jobs()]
+    return pl.concat([trees[key] for key in order if key in trees]) if trees else forest
+
+
+def _forest(folder: RunFolder, shard: Shard) -> Path:
+    return folder.path("forest", f"{shard.name}.parquet")
+
+
+def _read(folder: RunFolder, kind: str, shard: Shard, schema: pl.Schema) -> pl.DataFrame:
+    path = folder.path(kind, f"{shard.name}.parquet")
+    if not path.is_file():
+        return pl.DataFrame(schema=schema)
+    return _rejected_file(path) if schema is REJECTED_SCHEMA else pl.read_parquet(path)
+
+
+def _rejected_file(path: Path) -> pl.DataFrame:
+    frame = pl.read_parquet(path)
+    # Written before reasons were told apart: for good.
+    return frame if "transient" in frame.columns else frame.with_columns(transient=pl.lit(False))

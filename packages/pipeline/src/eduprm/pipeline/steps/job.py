@@ -1,0 +1,228 @@
+"""What the benchmarks of steps do alike: rows in, scores by way of chunks on disk, files out.
+
+For: the order of things between settings and figures. Does not know: what a benchmark's gold means.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from eduprm.bench.steps import (
+    BenchFileError,
+    Items,
+    ScoreStore,
+    StepScorer,
+    draw_rows,
+    find_overlap,
+    score_items,
+)
+from eduprm.core.command_line import UsageError, first_line
+from eduprm.core.files import atomic_write_bytes, sweep_temporaries
+from eduprm.core.progress import bar, busy
+from eduprm.pipeline.steps.settings import StepSettings
+from eduprm.pipeline.steps.training import training_problems
+from eduprm.prm.prm_folder import find_prm, folder_digest
+from eduprm.search import resolve_model
+
+_COMPUTING = ("eduprm-prm", "torch", "transformers", "tokenizers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """Rows with scores, rows set aside with the reason, overlap with the training problems (None: not looked for)."""
+
+    rows: pl.DataFrame
+    all_rows: pl.DataFrame
+    rejected: pl.DataFrame
+    overlap: dict[str, Any] | None
+    made_from: dict[str, Any]
+
+    @property
+    def joined(self) -> pl.DataFrame:
+        """The scored rows whose steps had something put between them."""
+        return self.rows.filter(pl.col("joiner") != "")
+
+    @property
+    def clean(self) -> pl.DataFrame | None:
+        """The rows whose problem was not trained on; None if that is all or none of them."""
+        if not self.overlap or not self.overlap["ids"]:
+            return None
+        known = pl.DataFrame(self.overlap["ids"]).select("part", "id")
+        left = self.rows.join(known, on=["part", "id"], how="anti", maintain_order="left")
+        return left if left.height else None
+
+
+def output_folder(settings: StepSettings, command: str) -> Path:
+    """Where the run writes."""
+    if settings.output is not None:
+        return settings.output
+    names = [name for name in Path(settings.prm).resolve().parts if name != "/"][-2:]
+    return Path("runs") / "bench" / "-".join([command, *names])
+
+
+def take(items: Items, settings: StepSettings) -> Items:
+    """Some rows of each part, drawn by a hash of their ids (files come sorted by label), in the order they had.
+
+    Raises:
+        UsageError: --parts left none.
+    """
+    if not items.items.height:
+        raise UsageError(f"--parts: no row of {', '.join(settings.parts)} in the data")
+    if settings.limit is None:
+        return items
+    return Items(draw_rows(items.items, settings.limit), items.rejected)
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Make the folder, keep a second run out of it, and sweep away what a killed one left.
+
+    Raises:
+        UsageError: it cannot be written, or another run is at work there.
+    """
+    try:
+        (folder / "scores").mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("wb")
+    except OSError as error:
+        raise UsageError(f"--output: cannot write in {folder} ({error.strerror}); choose another") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"--output: another run is working in {folder}; wait for it") from None
+        for place in (folder, folder / "scores"):
+            sweep_temporaries(place)
+        yield
+
+
+def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
+    """Score all rows, and look for overlap.
+
+    Raises:
+        UsageError: there is no PRM, none of the rows fits it, or --train-problems cannot be read.
+    """
+    prm = find_prm(settings.prm, resolve=resolve_model)
+    training = training_problems(settings.train_problems, prm)
+    with busy(f"reading {prm}", spinner=False):
+        key = {
+            "prm": folder_digest(prm),
+            "settings": settings.model_dump(
+                mode="json", include={"format", "marks", "batch_tokens", "device", "dtype"}
+            ),
+            "versions": {name: version(name) for name in _COMPUTING},
+        }
+    store = ScoreStore(folder / "scores", key)
+    with bar("scoring", total=items.items.height, unit=" tokens/s", lasting=False) as progress:
+        load = partial(_load, prm, settings)
+        try:
+            every = score_items(
+                items.items,
+                load,
+                store,
+                chunk_rows=settings.chunk_rows,
+                done=lambda rows, tokens: progress.advance(rows, work=tokens),
+            )
+        except RuntimeError as error:
+            if "out of memory" not in str(error):
+                raise
+            raise UsageError(
+                f"--batch-tokens: out of memory with {settings.batch_tokens}; set it lower"
+            ) from error
+    late = every.filter(pl.col("reason").is_not_null()).select(
+        "part", "id", "reason", source=pl.lit("scoring"), row=pl.lit(None, pl.Int64)
+    )
+    late = late.select(items.rejected.columns)
+    rows = every.filter(pl.col("reason").is_null())
+    if not rows.height:
+        raise UsageError(f"no row could be scored; the first: {late['reason'][0]}")
+    overlap = None
+    if training is not None:
+        found = find_overlap(items.items, training.problems)
+        overlap = {
+            "training": str(training.place),
+            "num_training": found.num_training,
+            "rows": found.ids.height,
+            "ids": found.ids.select("part", "id").to_dicts(),
+        }
+    content = hashlib.sha256(json.dumps(items.items.rows(), ensure_ascii=False).encode()).hexdigest()
+    return Scored(
+        rows=rows,
+        all_rows=every,
+        rejected=pl.concat([items.rejected, late]),
+        overlap=overlap,
+        made_from={**key, "rows": content},
+    )
+
+
+def _load(prm: Path, settings: StepSettings) -> StepScorer:
+    with busy(f"loading {prm}", spinner=False):
+        from eduprm.prm import load_step_scorer
+
+        try:
+            return load_step_scorer(
+                prm,
+                format=settings.format,
+                marks=settings.marks,
+                device=settings.device,
+                dtype=settings.dtype,
+                batch_tokens=settings.batch_tokens,
+            )
+        except Exception as error:  # transformers, safetensors and tokenizers raise many kinds
+            raise UsageError(f"--prm: {prm} cannot be loaded as a PRM: {first_line(error)}") from error
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Turn errors of reading rows into usage errors."""
+    try:
+        yield
+    except BenchFileError as error:
+        raise UsageError(f"DATA: {error}") from None
+
+
+def write_results(folder: Path, scored: Scored, report: Mapping[str, Any], rows: pl.DataFrame) -> None:
+    """Write report.json, rows.jsonl and, if any were, rejected.jsonl, each atomically."""
+    counts = {
+        "rows": scored.all_rows.height,
+        "scored": scored.rows.height,
+        "rejected": scored.rejected.height,
+    }
+    whole = {
+        **report,
+        "counts": counts,
+        "joined_rows": scored.joined.height,
+        "overlap": scored.overlap,
+        "made_from": scored.made_from,
+    }
+    atomic_write_bytes(folder / "report.json", (json.dumps(_plain(whole), indent=2) + "\n").encode())
+    _write_lines(folder / "rows.jsonl", rows)
+    if scored.rejected.height:
+        _write_lines(folder / "rejected.jsonl", scored.rejected)
+    else:
+        (folder / "rejected.jsonl").unlink(missing_ok=True)  # an earlier run's would speak of these rows
+
+
+def _write_lines(path: Path, frame: pl.DataFrame) -> None:
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in frame.iter_rows(named=True))
+    atomic_write_bytes(path, lines.encode("utf-8", "surrogatepass"))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: null says that a figure is not defined."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,43 @@
+"""Problems with gold answers: generated, read from files, split by a hash of the question, turned into prompts.
+
+One table (`eduprm.forest.PROBLEM_SCHEMA`) whatever the source. reasoning-gym is imported when a task is generated.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eduprm.problems.files import Problems as Problems
+    from eduprm.problems.files import read_problems as read_problems
+    from eduprm.problems.prompts import messages_for as messages_for
+    from eduprm.problems.prompts import style_for as style_for
+    from eduprm.problems.rows import COMMON_NAMES as COMMON_NAMES
+    from eduprm.problems.rows import ProblemColumns as ProblemColumns
+    from eduprm.problems.task_list import TASKS as TASKS
+    from eduprm.problems.tasks import make_problems as make_problems
+    from eduprm.problems.tasks import make_split as make_split
+
+# Loaded on first use: a command line answers a wrong flag before polars is there.
+_WHERE = {
+    "COMMON_NAMES": "rows",
+    "ProblemColumns": "rows",
+    "Problems": "files",
+    "TASKS": "task_list",
+    "make_problems": "tasks",
+    "make_split": "tasks",
+    "messages_for": "prompts",
+    "read_problems": "files",
+    "style_for": "prompts",
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,47 @@
+"""Cut a solution where trees of a policy are cut: `--segment entropy`, the steps that an EDU-PRM is trained on.
+
+For: the policy that the settings name, and the prompt it reads a problem with. Does not know: the PRM, the rules (they
+are `eduprm.segment`'s) or how they are measured (`eduprm.search.TextCutter`).
+"""
+
+from __future__ import annotations
+
+from eduprm.core.errors import UsageError, first_line
+from eduprm.problems import messages_for
+from eduprm.rank.settings import PolicySettings
+from eduprm.search import PolicyTokenizer, TextCutter
+
+
+class EntropyCutter:
+    """The policy, and the prompt that it reads a problem with.
+
+    Raises:
+        UsageError: no such model, one that cannot be loaded, no such segmenter or prompt style.
+    """
+
+    def __init__(self, settings: PolicySettings, *, device: str | None) -> None:
+        self._settings = settings
+        try:
+            messages_for("", settings.style)
+        except ValueError as error:
+            raise UsageError(f"--policy.style: {error}") from None
+        try:
+            self._tokenizer = PolicyTokenizer(settings.model)
+            self._cutter = TextCutter(settings.model, settings.segmenter_options, device=device)
+        except Exception as error:  # transformers raises many kinds: no such name, no network, broken files
+            raise UsageError(
+                f"--policy.model: {settings.model} cannot be loaded: {first_line(error)}"
+            ) from error
+
+    def reset(self) -> None:
+        """Hold no prefix: at the start of a chunk, so that its steps do not depend on whether a run was resumed."""
+        self._cutter.reset()
+
+    def steps(self, problem: str, solution: str) -> list[str]:
+        """Steps of a solution; joined they are the solution again.
+
+        Raises:
+            ValueError: problem and solution are longer than the policy's context.
+        """
+        prompt = self._tokenizer.encode_chat(messages_for(problem, self._settings.style))
+        return self._cutter.steps(prompt, solution)

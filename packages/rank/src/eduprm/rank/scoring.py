@@ -1,0 +1,87 @@
+"""Score the steps of a chunk's solutions, with a PRM in this process or behind a URL.
+
+For: steps and one score each for every solution that the PRM takes; the others are rejected, one by one. Does not know:
+files, ranking, where the PRM is (`PrmSource`). Loads torch only through what it is given: see `prms` and `anchors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from eduprm.core.errors import first_line
+from eduprm.rank.errors import Rejection
+from eduprm.rank.prms import StepScores
+from eduprm.rank.rows import Problem, Solution
+from eduprm.rank.settings import Settings
+from eduprm.rank.steps import cut_steps
+
+if TYPE_CHECKING:
+    from eduprm.rank.anchors import EntropyCutter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A solution, its steps (which join to its text) and one score in [0, 1] for each."""
+
+    solution: Solution
+    steps: list[str]
+    step_scores: list[float]
+
+
+class Scorer:
+    """What scores steps, and the settings of cutting.
+
+    Raises:
+        UsageError: the policy that cuts cannot be loaded.
+    """
+
+    def __init__(self, score_steps: StepScores, settings: Settings) -> None:
+        self._score_steps = score_steps
+        self._settings = settings
+        self._cutter: EntropyCutter | None = None
+        if settings.segment == "entropy":
+            from eduprm.rank.anchors import EntropyCutter
+
+            self._cutter = EntropyCutter(settings.policy, device=settings.device)
+
+    def score(self, problems: Sequence[Problem]) -> tuple[list[list[Scored]], list[Rejection]]:
+        """Score all solutions of some problems.
+
+        Returns:
+            Per problem its scored solutions in their order, and the solutions that could not be scored.
+        """
+        items: list[tuple[int, Solution, list[str]]] = []
+        rejected: list[Rejection] = []
+        if self._cutter is not None:
+            self._cutter.reset()
+        for number, problem in enumerate(problems):
+            for solution in problem.solutions:
+                try:
+                    items.append((number, solution, self._cut(problem.text, solution)))
+                except ValueError as error:
+                    why = first_line(error)
+                    reason = f"cannot be cut by the policy ({why}); take it out or cut with --segment lines"
+                    rejected.append(_reject(problem, solution, reason))
+        results: list[list[Scored]] = [[] for _ in problems]
+        answers = self._score_steps([(problems[number].text, steps) for number, _, steps in items])
+        for (number, solution, steps), scores in zip(items, answers, strict=True):
+            if isinstance(scores, str):
+                rejected.append(_reject(problems[number], solution, scores))
+            else:
+                results[number].append(Scored(solution=solution, steps=steps, step_scores=scores))
+        return results, rejected
+
+    def _cut(self, problem: str, solution: Solution) -> list[str]:
+        if solution.steps is not None:
+            return list(solution.steps)
+        if self._cutter is not None:
+            return self._cutter.steps(problem, solution.text)
+        return cut_steps(
+            solution.text, segment=self._settings.segment, fixed_words=self._settings.fixed_words
+        )
+
+
+def _reject(problem: Problem, solution: Solution, reason: str) -> Rejection:
+    return Rejection(row=solution.row, id=problem.id, solution=solution.index, reason=reason)

@@ -1,0 +1,202 @@
+"""Let rules choose: what a frame has enough for, and the application of each rule, problem by problem.
+
+Ties, the same for all rules: scores within 1e-12 of the best, relatively, count as equal (sums of weights
+differ by rounding); among them the candidate that was found first wins, by order, then tree, then leaf id. A
+problem counts as *tied* when different answers shared the best score, so that only the order decided.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from eduprm.rank.candidates import (
+    CandidateError,
+    first_n,
+    require_gold,
+    validate_candidates,
+    with_answer_key,
+    with_order,
+)
+from eduprm.rank.rules import RULES, Rule, get_rule
+
+_TIE_TOLERANCE = 1e-12
+
+CHOICE_SCHEMA: dict[str, pl.DataType] = {
+    "rule": pl.String(),
+    "problem_id": pl.String(),
+    "tree": pl.String(),
+    "leaf": pl.Int32(),
+    "answer": pl.String(),
+    "correct": pl.Boolean(),
+    "score": pl.Float64(),
+    "tied": pl.Boolean(),
+    "candidates": pl.Int32(),
+}
+"""Columns of what `choose` gives back: one row per rule and problem."""
+
+
+def available_rules(candidates: pl.DataFrame) -> list[str]:
+    """Names of the rules that this frame has the columns and rows for, in the registry's order.
+
+    Rules on step scores need a score for every candidate, the oracle a grade; "greedy" needs a greedy
+    solution in every problem.
+
+    Examples:
+        >>> from eduprm.rank import CANDIDATE_SCHEMA
+        >>> row = ["p", "ht", 1, "4", True, -1.5, 6, None]
+        >>> available_rules(pl.DataFrame([row], schema=CANDIDATE_SCHEMA, orient="row"))
+        ['majority', 'weighted_majority_probability', 'mean_logprob', 'oracle']
+    """
+    scored = candidates["step_scores"].null_count() == 0
+    graded = candidates["correct"].null_count() == 0
+    greedy = not _without_greedy(candidates).height
+    return [
+        rule.name
+        for rule in RULES.values()
+        if (scored or not rule.needs_step_scores)
+        and (graded or not rule.needs_gold)
+        and (greedy or rule.name != "greedy")
+    ]
+
+
+def _without_greedy(candidates: pl.DataFrame) -> pl.DataFrame:
+    if "is_greedy" not in candidates.columns:
+        candidates = candidates.with_columns(is_greedy=_greedy_score())
+    return candidates.filter(pl.col("is_greedy").max().over("problem_id") == 0).sort("problem_id")
+
+
+def choose(candidates: pl.DataFrame, *, rules: Sequence[str], n: int | None = None) -> pl.DataFrame:
+    """Let each rule choose one leaf per problem among its first ``n`` candidates.
+
+    Args:
+        candidates: see `eduprm.bench.validate_candidates`. All trees of a problem compete: filter first.
+        rules: names out of `RULES`.
+        n: only the first n in ``order`` compete; None for all.
+
+    Returns:
+        A frame of `CHOICE_SCHEMA`, sorted by rule (as given) and problem. ``score`` is what the rule
+        maximised (nats for products and log-probs, summed weights for votes); ``candidates`` is how many competed.
+
+    Raises:
+        CandidateError: broken input, or what a rule needs is not there (step scores, a greedy solution).
+        ValueError: unknown rule, or n below 1.
+
+    Examples:
+        >>> from eduprm.rank import CANDIDATE_SCHEMA
+        >>> rows = [["p", "ht", 1, "4", True, -1.5, 6, [0.9]], ["p", "ht", 2, "5", False, -0.5, 6, [0.4]]]
+        >>> frame = pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row")
+        >>> choose(frame, rules=["prm_min", "mean_logprob"]).select("rule", "leaf", "tied").rows()
+        [('prm_min', 1, False), ('mean_logprob', 2, False)]
+    """
+    chosen = [get_rule(name) for name in rules]
+    frame = _prepare(candidates, chosen, n=n)
+    frames = [_pick(rule, _score(rule, frame)).select(list(CHOICE_SCHEMA)) for rule in chosen]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=CHOICE_SCHEMA)
+
+
+def rank_candidates(candidates: pl.DataFrame, *, rule: str) -> pl.DataFrame:
+    """Every candidate's place under a rule, from 1; the first is the one that `choose` gives.
+
+    A vote ranks the answers, and the candidates of one answer by their own weight; those without an answer come last.
+
+    Args:
+        candidates: see `eduprm.bench.validate_candidates`.
+        rule: a name out of `RULES`.
+
+    Returns:
+        Columns problem_id, tree, leaf, place (Int32) and tied (of the problem), sorted by problem and place.
+
+    Raises:
+        CandidateError: as `choose`.
+        ValueError: unknown rule.
+
+    Examples:
+        >>> from eduprm.rank import CANDIDATE_SCHEMA
+        >>> rows = [["p", "ht", k, a, None, -1.0, 6, [s]] for k, a, s in ((1, "4", 0.2), (2, "5", 0.9), (3, "4", 0.3))]
+        >>> frame = pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row")
+        >>> [rank_candidates(frame, rule=rule)["leaf"].to_list() for rule in ("prm_min", "hmr_prm_min")]
+        [[2, 3, 1], [3, 1, 2]]
+    """
+    found = get_rule(rule)
+    scored = _score(found, _prepare(candidates, [found], n=None))
+    keys = ["problem_id", "tree", "leaf"]
+    first = _pick(found, scored).select(*keys, "tied", _first=pl.lit(True))
+    scored = scored.join(first.select(*keys, "_first"), on=keys, how="left", maintain_order="left")
+    scored = scored.join(
+        first.select("problem_id", "tied"), on="problem_id", how="left", maintain_order="left"
+    )
+    # Answers of one score follow each other by their first candidate, each with all its candidates.
+    group = pl.col("rank").min().over("problem_id", "answer_key") if found.kind == "vote" else pl.lit(0)
+    scored = scored.with_columns(_group=group, _first=pl.col("_first").fill_null(False))
+    ordered = scored.sort(
+        ["problem_id", "_first", "score", "_group", "_weight", "rank"],
+        descending=[False, True, True, False, True, False],
+    )
+    place = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("problem_id")
+    return ordered.select(*keys, place=place, tied=pl.col("tied"))
+
+
+def _prepare(candidates: pl.DataFrame, rules: Sequence[Rule], *, n: int | None) -> pl.DataFrame:
+    """The candidates that compete, with what rules read, sorted by (problem_id, rank)."""
+    # Which one is greedy is seen on all candidates, before any is cut off.
+    frame = first_n(validate_candidates(candidates).with_columns(is_greedy=_greedy_score()), n=n)
+    for rule in rules:
+        _check_needs(rule, frame)
+    frame = with_answer_key(with_order(frame))
+    return frame.with_columns(candidates=pl.len().cast(pl.Int32).over("problem_id"))
+
+
+def _check_needs(rule: Rule, frame: pl.DataFrame) -> None:
+    if rule.needs_step_scores and (missing := frame["step_scores"].null_count()):
+        first = frame.filter(pl.col("step_scores").is_null()).row(0, named=True)
+        raise CandidateError(
+            f"rule {rule.name!r} needs step_scores, {missing} of {frame.height} candidates have none, first "
+            f"problem_id={first['problem_id']!r} tree={first['tree']!r} leaf={first['leaf']}"
+        )
+    if rule.needs_gold:
+        require_gold(frame)
+    if rule.name == "greedy" and (lacking := _without_greedy(frame)).height:
+        raise CandidateError(
+            "rule 'greedy' needs the solution of a tree named 'greedy' or 'edu...' in every problem, "
+            f"problem_id={lacking['problem_id'][0]!r} has none among its candidates"
+        )
+
+
+def _score(rule: Rule, frame: pl.DataFrame) -> pl.DataFrame:
+    """Add _weight and score: what the rule maximises, the same for all candidates of an answer in a vote."""
+    scored = frame.with_columns(_weight=rule.score())
+    if rule.kind == "leaf":
+        return scored.with_columns(score=pl.col("_weight"))
+    # No answer, no vote: such a leaf is chosen only where no leaf has an answer.
+    votes = pl.when(pl.col("answer_key").is_null()).then(-1.0).otherwise(rule.votes())
+    return scored.with_columns(score=votes)
+
+
+def _pick(rule: Rule, scored: pl.DataFrame) -> pl.DataFrame:
+    """One row per problem."""
+    best = pl.col("score").max().over("problem_id")
+    near = pl.col("score") >= best - _TIE_TOLERANCE * best.abs()
+    tops = scored.filter((pl.col("score") == best) | near)
+    # The oracle does not decide between right answers, so nothing it does is a tie.
+    shared = (pl.col("answer_key").n_unique() > 1).over("problem_id") & pl.lit(not rule.needs_gold)
+    tops = tops.with_columns(tied=shared)
+    if rule.kind == "vote":
+        # The answer found first wins a tie; then its heaviest leaf stands for it.
+        first_key = pl.col("answer_key").first().over("problem_id", order_by="rank")
+        tops = tops.filter(pl.col("answer_key").eq_missing(first_key))
+        tops = tops.sort(["problem_id", "_weight", "rank"], descending=[False, True, False])
+    picked = tops.unique("problem_id", keep="first", maintain_order=True).sort("problem_id")
+    return picked.with_columns(rule=pl.lit(rule.name))
+
+
+def _greedy_score() -> pl.Expr:
+    """1 for each problem's greedy solution: tree "greedy", else the lowest leaf of a tree "edu...".
+
+    In preorder with the top-1 child first, the lowest leaf id of an EDU tree is the path that never forked.
+    """
+    tree = pl.col("tree")
+    has_greedy = (tree == "greedy").any().over("problem_id")
+    edu = tree.str.starts_with("edu")
+    first_leaf = pl.when(edu).then(pl.col("leaf")).min().over("problem_id")
+    from_edu = edu & (pl.col("leaf") == first_leaf)
+    return pl.when(has_greedy).then(tree == "greedy").otherwise(from_edu).cast(pl.Float64)

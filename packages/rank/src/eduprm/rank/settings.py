@@ -1,0 +1,246 @@
+"""Settings of the app: one frozen model from which the command line, its help and TOML recipes come.
+
+For: reading and checking settings, with errors that name the flag, what was expected and what came. Does not know:
+files' contents, models. Imports neither torch nor polars, so that --help and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import CliPositionalArg, SettingsConfigDict
+
+from eduprm.core import command_line
+from eduprm.core.command_line import CommandSettings
+from eduprm.prm import StepCut
+from eduprm.prm.published import FormatName, StepMarks
+
+GRADERS = ("number", "math", "none")
+
+# Settings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
+_NOT_IN_ROWS = ("file", "prm", "prm_url", "prm_wait_s", "output", "config", "strict", "bootstrap", "seed")
+
+
+class Columns(BaseModel):
+    """Where the input's rows hold what: column names, or paths into them (`eduprm.core.column_path`).
+
+    `solutions` and `solution` are looked for under their own names only as long as neither they nor `steps` are named.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(
+        default="id",
+        min_length=1,
+        description="the problem's id, a text or a number; may be the problem's text",
+    )
+    problem: str = Field(default="problem", min_length=1, description="the problem's text")
+    solutions: str | None = Field(
+        default=None,
+        min_length=1,
+        description="list of solutions, where a row is a problem; lists in it are flattened; none: solutions",
+    )
+    solution: str | None = Field(
+        default=None, min_length=1, description="the solution, where a row is one solution; none: solution"
+    )
+    steps: str | None = Field(
+        default=None,
+        min_length=1,
+        description="list of the steps of one solution, where a row is one solution already cut; none: it is a text",
+    )
+    answer: str | None = Field(
+        default=None, min_length=1, description="gold answer; none: answer, which need not be there"
+    )
+
+    @model_validator(mode="after")
+    def _steps_alone(self) -> Columns:
+        if self.steps is not None and (self.solutions or self.solution):
+            raise ValueError("expected steps alone, or solutions or solution; leave one out")
+        return self
+
+
+class ProblemsFile(BaseModel):
+    """A second file with the problems' texts, for rows that hold only their ids; columns are names or paths."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path | None = Field(
+        default=None, description="JSONL or Parquet; none: the rows hold their problems"
+    )
+    id: str = Field(default="id", min_length=1, description="what --columns.id of the rows refers to")
+    problem: str = Field(default="problem", min_length=1, description="the problem's text")
+    answer: str | None = Field(
+        default=None, min_length=1, description="gold answer; none: answer, which need not be there"
+    )
+
+
+class PolicySettings(BaseModel):
+    """The model whose tokens are cut with --segment entropy, or auto; not used otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(
+        default="smollm2-135m-instruct",
+        min_length=1,
+        description="bundled model, local folder or hub name: best the policy whose trees trained the PRM",
+    )
+    segmenters: tuple[Literal["entropy", "lines"], ...] = Field(
+        default=("entropy",),
+        min_length=1,
+        description="what ends a step, one or both: entropy: where the model is unsure; lines: a line break",
+    )
+    threshold: float = Field(
+        default=0.5, ge=0, description="nats; a step begins at a token whose entropy is above this"
+    )
+    skip_symbols: bool = Field(
+        default=True,
+        description="no step begins where the model's most probable token is white space or punctuation alone",
+    )
+    style: str = Field(
+        default="zero_shot",
+        description="prompt before the solution: zero_shot, steps, products, products12, chain_sum or gsm8k, as in "
+        "training",
+    )
+
+    @property
+    def segmenter_options(self) -> dict[str, dict[str, Any]]:
+        """The segmenters with their options, as `eduprm.segment` takes them."""
+        cut = StepCut(policy=self.model, **self.model_dump(exclude={"model"}))
+        return cut.options
+
+
+class Settings(CommandSettings):
+    """
+    Rank the solutions of each problem in FILE with a process reward model (PRM).
+
+    FILE is JSONL or Parquet. A row is a problem with its list of solutions
+    (id, problem, solutions, optional answer), or one solution (id and problem
+    repeated, solution). Columns are names, or paths as doc.question or
+    choices[].text (docs/files.md). Exit status: 0 all ranked, 3 some rows rejected, 2 unusable.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="uv run apps/rerank")
+    command: ClassVar[str] = "uv run apps/rerank"
+
+    file: CliPositionalArg[Path] = Field(description="the solutions: JSONL (.gz, .zst too) or Parquet")
+    prm: str | None = Field(
+        None,
+        min_length=1,
+        description="folder or hub name of the PRM, or the one that ships, smollm2-135m-steps-prm; none: prm/ beside "
+        "FILE, else runs/default/prm, else the one that ships",
+    )
+    format: FormatName | None = Field(
+        None,
+        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
+    )
+    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
+    prm_url: str | None = Field(
+        None,
+        min_length=1,
+        description="URL of a service that holds the PRM (python -m eduprm.serve), instead of --prm",
+    )
+    prm_wait_s: float = Field(
+        60.0, ge=0, description="seconds without scores from --prm-url after which the run gives up"
+    )
+    output: Path | None = Field(
+        None,
+        description="where the ranked rows go, in the format of FILE; none: runs/rerank/<name>.ranked.<jsonl|parquet>",
+    )
+    aggregate: Literal["min", "last", "product", "mean"] = Field(
+        "min", description="how the scores of its steps make the score of a solution"
+    )
+    choose: Literal["prm", "majority", "weighted", "wrf", "hmr"] = Field(
+        "prm",
+        description="what ranks the solutions: prm: their scores; or votes for their final answers: majority: one "
+        "each; weighted: as heavy as their scores; wrf: --wrf-weight of score, the rest frequency; hmr: the majority "
+        "where it is clear, else the prm",
+    )
+    wrf_weight: float = Field(0.5, ge=0, le=1, description="weight of the PRM in WRF; 0: the majority alone")
+    hmr_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="a majority is clear for HMR where more than this share of the votes agree",
+    )
+    segment: Literal["auto", "lines", "paragraphs", "fixed", "entropy", "none"] = Field(
+        "auto",
+        description="what a step is: a line; a paragraph (up to a blank line); fixed: --fixed-words words; entropy: "
+        "up to where --policy.model is unsure; none: the whole solution; auto: as the PRM was trained if it says how, "
+        "else paragraphs if there are any, else lines",
+    )
+    policy: PolicySettings = Field(PolicySettings(), description="the model that cuts with --segment entropy")
+    fixed_words: int = Field(24, ge=1, description="words in a step with --segment fixed")
+    grader: str = Field(
+        "number",
+        description="how answers are compared with the gold ones: number, math, package.module:function or none",
+    )
+    columns: Columns = Columns()
+    problems: ProblemsFile = ProblemsFile()
+    where: str | None = Field(
+        None, description="take only rows of this value in a column, as in filter=strict-match; none: all"
+    )
+    limit: int | None = Field(None, ge=1, description="take only the first so many problems; none: all")
+    strict: bool = Field(False, description="stop at the first row that cannot be used, rank nothing")
+    prefix: str = Field("", description="put before the names of the columns that are added")
+    batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")
+    chunk_solutions: int = Field(
+        128, ge=1, description="solutions scored between two writes; a killed run loses at most these"
+    )
+    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
+    )
+    bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals of the accuracies")
+    seed: int = Field(0, ge=0, description="seeds those resamples")
+    config: Path | None = Field(None, description="TOML file with any of these settings; flags win over it")
+
+    @field_validator("grader")
+    @classmethod
+    def _known_grader(cls, value: str) -> str:
+        if value not in GRADERS and ":" not in value:
+            raise ValueError(f"expected one of {', '.join(GRADERS)} or package.module:function")
+        return value
+
+    @field_validator("where")
+    @classmethod
+    def _condition(cls, value: str | None) -> str | None:
+        if value is not None and not (value.partition("=")[0].strip() and "=" in value):
+            raise ValueError("expected COLUMN=VALUE")
+        return value
+
+    @model_validator(mode="after")
+    def _steps_are_cut(self) -> Settings:
+        if self.columns.steps is not None and "segment" in self.model_fields_set:
+            raise ValueError(
+                "--segment: expected nothing beside --columns.steps, whose steps are cut; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_prm(self) -> Settings:
+        others = {"prm", "format", "marks", "dtype", "batch_tokens"} & self.model_fields_set
+        if self.prm_url is not None and others:
+            names = ", ".join("--" + name.replace("_", "-") for name in sorted(others))
+            raise ValueError(
+                f"{names}: expected nothing beside --prm-url, whose service decides it; leave one out"
+            )
+        return self
+
+    @property
+    def result_settings(self) -> dict[str, Any]:
+        """The settings that decide what the ranked rows hold, as plain values."""
+        unused = set() if self.segment == "entropy" else {"policy"}
+        return self.model_dump(mode="json", exclude={*_NOT_IN_ROWS, *unused})
+
+
+def load_settings(arguments: Sequence[str]) -> Settings:
+    """Read the command line, and the TOML file that it names.
+
+    Raises:
+        UsageError: one line per wrong setting.
+        SystemExit: for --help.
+    """
+    return command_line.load_settings(Settings, arguments)

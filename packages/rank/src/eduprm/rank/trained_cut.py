@@ -1,0 +1,59 @@
+"""Cut solutions as the PRM's own training did: what `--segment auto` means where the PRM says how.
+
+For: settings that name the cut, before anything is scored. Does not know: cutting. A PRM of `apps/train` carries the
+policy, threshold and prompt style that cut its trees (`eduprm.prm.StepCut`). torch stays out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from eduprm.prm import StepCut
+from eduprm.rank.settings import PolicySettings, Settings
+from eduprm.search import resolve_model
+
+
+def as_trained(settings: Settings, saved: Any) -> tuple[Settings, str | None]:
+    """Settings with `auto` replaced by the PRM's own cut where it has one, and a line that says what became of it.
+
+    `saved` is what the PRM says of it (`PrmSource.saved_cut`); one of another's making says nothing.
+
+    Flags of the policy that were given win over what the PRM says. Where its policy is a folder that is gone, the
+    settings stay as they are, and the line says so.
+    """
+    if settings.segment != "auto" or saved is None:
+        return settings, None
+    try:
+        cut = StepCut.model_validate(saved)
+    except ValidationError as error:
+        what = error.errors(include_url=False)[0]
+        return settings, (
+            f"the PRM's config says how it was trained to cut, but not so that it can be read here ({what['loc']}: "
+            f"{what['msg']}): cut at lines or paragraphs, where its scores mean less"
+        )
+    trained = {
+        "model": cut.policy,
+        "segmenters": cut.segmenters,
+        "threshold": cut.threshold,
+        "skip_symbols": cut.skip_symbols,
+        "style": cut.style,
+    }
+    given = settings.policy.model_dump(include=settings.policy.model_fields_set)
+    policy = PolicySettings(**{**trained, **given})
+    try:
+        resolve_model(policy.model)
+    except ValueError as error:
+        return settings, (
+            f"the PRM was trained on steps cut by {policy.model}, which cannot be loaded here ({error}): cut at lines "
+            "or paragraphs, where its scores mean less; name that policy with --policy.model"
+        )
+    line = f"steps end {_where(policy)}, as in the PRM's training; --segment lines cuts otherwise"
+    return settings.model_copy(update={"segment": "entropy", "policy": policy}), line
+
+
+def _where(policy: PolicySettings) -> str:
+    unsure = f"where {policy.model} is unsure (above {policy.threshold:g} nats)"
+    said = {"entropy": unsure, "lines": "at line breaks"}
+    return " and ".join(said[name] for name in policy.segmenters)
