@@ -41,9 +41,17 @@ def test_a_forest_with_both_columns_is_one_and_keeps_them_on_disk(found, tmp_pat
         ([None, 1, 1, None, 0, 1], None, "column 'order', row 1 .* numbered 0, 1, 2, ..., each once, got 1"),
         ([None, 0, 1, None, 0, 2], None, "column 'order', row 5 .* numbered 0, 1, 2, ..., each once, got 2"),
         ([None, 0, -1, None, 0, 1], None, "column 'order', row 1 .* each once, got 0"),
-        (None, [None, True, None, None, False, False], "column 'greedy', row 2 .* expected a value on a leaf"),
+        (
+            None,
+            [None, True, None, None, False, False],
+            "column 'greedy', row 2 .* expected a value on a leaf",
+        ),
         (None, [None, True, True, None, False, False], "column 'greedy', row 2 .* one greedy leaf a tree"),
-        (None, [True, True, False, None, False, False], "column 'greedy', row 0 .* expected null on an inner"),
+        (
+            None,
+            [True, True, False, None, False, False],
+            "column 'greedy', row 0 .* expected null on an inner",
+        ),
     ],
 )
 def test_a_broken_column_is_refused_with_its_row(nodes, order, greedy, message):

@@ -149,7 +149,9 @@ def _check_found(df: pl.DataFrame, shape: Topology) -> None:
     again = np.flatnonzero(np.diff(shape.tree[greedy]) == 0)
     if len(again):
         place = place_of(df, int(greedy[again[0] + 1]))
-        raise ForestError("expected one greedy leaf a tree at most, got another", column="greedy", place=place)
+        raise ForestError(
+            "expected one greedy leaf a tree at most, got another", column="greedy", place=place
+        )
 
 
 def _check_lists(df: pl.DataFrame, *names: str) -> None:
