@@ -156,7 +156,7 @@ def test_a_column_missing_in_parquet(rerank, tmp_path):
         ("in.jsonl", "--output: in.jsonl is the input itself"),
         (".", "--output: . is a folder"),
         ("out.parquet", "--output: the output has the input's format"),
-        ("in.jsonl/out.jsonl", "--output: cannot write beside in.jsonl/out.jsonl (Not a directory)"),
+        ("in.jsonl/out.jsonl", "--output: cannot write in in.jsonl/out.jsonl.work (Not a directory)"),
     ],
 )
 def test_unusable_outputs(rerank, tmp_path, output, part):

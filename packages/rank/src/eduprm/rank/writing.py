@@ -7,16 +7,15 @@ written after its rows, each atomically. Work of other inputs, PRMs or settings 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eduprm.core.errors import UsageError
-from eduprm.core.files import atomic_write, atomic_write_bytes, sweep_temporaries
+from eduprm.core.files import atomic_write, atomic_write_bytes, locked
 from eduprm.rank.files import Added, SolutionsFile
 from eduprm.rank.layouts import Layout
 from eduprm.rank.rows import ADDED_NAMES
@@ -36,22 +35,8 @@ class WorkFolder:
 
     def __init__(self, output: Path) -> None:
         self.path = output.with_name(f"{output.name}.work")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("wb")
-        except OSError as error:
-            raise UsageError(
-                f"--output: cannot write beside {output} ({error.strerror}); choose another place"
-            ) from None
-        try:
-            fcntl.flock(
-                self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # a killed run gives its lock back by itself
-        except OSError:
-            self._lock.close()
-            raise UsageError(
-                f"--output: another run is writing {output}; wait for it, or choose another place"
-            ) from None
+        self._lock = ExitStack()
+        self._lock.enter_context(locked(self.path, "--output"))
         self.chunks = self.path
 
     def use(self, key: Mapping[str, Any]) -> None:
@@ -59,7 +44,6 @@ class WorkFolder:
         text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
         self.chunks = self.path / hashlib.sha256(text.encode()).hexdigest()[:24]
         self.chunks.mkdir(exist_ok=True)
-        sweep_temporaries(self.chunks)
         atomic_write_bytes(self.chunks / "key.json", text.encode())
 
     def rows_file(self, number: int) -> Path:
