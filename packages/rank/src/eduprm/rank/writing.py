@@ -7,7 +7,6 @@ written after its rows, each atomically. Work of other inputs, PRMs or settings 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eduprm.core.files import atomic_write, atomic_write_bytes, locked
+from eduprm.core.store import content_hash
 from eduprm.rank.files import Added, SolutionsFile
 from eduprm.rank.layouts import Layout
 from eduprm.rank.rows import ADDED_NAMES
@@ -41,10 +41,10 @@ class WorkFolder:
 
     def use(self, key: Mapping[str, Any]) -> None:
         """Take up the chunks of this key: everything that decides their content."""
-        text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
-        self.chunks = self.path / hashlib.sha256(text.encode()).hexdigest()[:24]
+        whole = {"format": _FORMAT, **key}
+        self.chunks = self.path / content_hash(whole)
         self.chunks.mkdir(exist_ok=True)
-        atomic_write_bytes(self.chunks / "key.json", text.encode())
+        atomic_write_bytes(self.chunks / "key.json", json.dumps(whole, sort_keys=True).encode())
 
     def rows_file(self, number: int) -> Path:
         """Where the rows of a chunk stand."""
