@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eduprm.core.command_line import UsageError, quiet_libraries
+from eduprm.core.files import locked
 from eduprm.core.progress import say
 from eduprm.pipeline.run_folder import RunFolder, stage_settings
 from eduprm.pipeline.settings import STAGES, TrainSettings
@@ -42,7 +43,7 @@ def _run_round(settings: TrainSettings) -> None:
     if not is_first_process():
         _help(settings, folder)
         return
-    with folder.lock():
+    with locked(folder.root, "--run"):
         _run(settings, folder)
 
 

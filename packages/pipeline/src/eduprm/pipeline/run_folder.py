@@ -19,17 +19,15 @@ Files are written atomically, so a killed run leaves whole shards and nothing el
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eduprm.core.command_line import UsageError, quoted
-from eduprm.core.files import atomic_write_bytes, sweep_temporaries
+from eduprm.core.files import atomic_write_bytes
 from eduprm.pipeline.settings import STAGES, TrainSettings
 from eduprm.prm.prm_folder import folder_digest
 
@@ -52,35 +50,6 @@ class RunFolder:
     def path(self, *parts: str) -> Path:
         """A path inside the folder."""
         return self.root.joinpath(*parts)
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep a second process out.
-
-        Raises:
-            UsageError: another process is working in this folder.
-        """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with self.path(".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UsageError(f"--run: another process is working in {self.root}; wait for it") from None
-            for folder in (
-                ".",
-                "stages",
-                "rejected",
-                "rejected/search",
-                "forest",
-                "costs",
-                "labels",
-                "grades",
-                "scores",
-                "before",
-            ):
-                if self.path(folder).is_dir():
-                    sweep_temporaries(self.path(folder))
-            yield
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file atomically."""
