@@ -200,7 +200,7 @@ def _left_to_the_page() -> list[str]:
     return [
         rule.name
         for rule in RULES.values()
-        if rule.kind == "vote" and rule.needs_step_scores and not rule.name.endswith(HEADLINE_RULE)
+        if rule.is_vote and "step_scores" in rule.needs and not rule.name.endswith(HEADLINE_RULE)
     ]
 
 
