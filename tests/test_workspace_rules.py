@@ -69,3 +69,14 @@ def test_a_page_is_for_users_and_its_lines_can_be_read(page: Path):
     if page.parent == ROOT / "docs":
         assert not [target for target in LINK.findall(text) if "dev/" in target]
     assert max(map(len, text.splitlines())) <= 300
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_modules_and_objects_that_exist(page: Path):
+    for package, name in re.findall(r"`eduprm\.(\w+)\.(\w+)", page.read_text()):
+        folder = next(ROOT.glob(f"packages/*/src/eduprm/{package}"), None)
+        assert folder is not None, f"eduprm.{package}"
+        known = (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
+        assert known or re.search(rf"\b{name}\b", (folder / "__init__.py").read_text()), (
+            f"eduprm.{package}.{name}"
+        )
