@@ -31,6 +31,7 @@ from typing import Any
 from eduprm.core.command_line import UsageError, quoted
 from eduprm.core.files import atomic_write_bytes, sweep_temporaries
 from eduprm.pipeline.settings import STAGES, TrainSettings
+from eduprm.prm.prm_folder import folder_digest
 
 _FILES: dict[str, tuple[str, ...]] = {
     "problems": ("problems.parquet", "rejected/problems.jsonl"),
@@ -164,13 +165,17 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
         # The content, not the path: a moved file is the same file.
         source["problems"] = hashlib.sha256(settings.problems.read_bytes()).hexdigest()[:16]
     # Trees of another engine differ by rounding, bounds by more; where the server is makes no difference.
+    # A folder's content: the model that a round trained stands where the one before it stood.
+    model = {"model": settings.policy.model}
+    if Path(settings.policy.model).is_dir():
+        model["content"] = folder_digest(Path(settings.policy.model))
     served = {"engine": settings.engine, "server": {"entropy": settings.server.entropy}}
     chosen: dict[str, dict[str, Any]] = {
         "problems": {**source, "problem": dumped["problem"], "policy": {"model": settings.policy.model}},
         "search": {
             "search": dumped["search"],
             "samples": dumped["samples"],
-            "policy": {"model": settings.policy.model, "dtype": settings.policy.dtype},
+            "policy": {**model, "dtype": settings.policy.dtype},
             "shard_problems": settings.shard_problems,
             **(served if settings.engine != "transformers" else {}),
         },

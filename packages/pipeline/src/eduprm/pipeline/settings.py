@@ -194,6 +194,12 @@ class TrainSettings(CommandSettings):
         description="run only these stages (problems, search, label, prm, score, report); not given: all",
     )
     rerun: list[Stage] = Field([], description="do these stages again, with what follows from them")
+    rounds: int = Field(
+        1,
+        ge=1,
+        description="from the second round on, trees are grown by the model that the round before trained; folders "
+        "round-2, ... in the run's. Wants a PRM by likelihood and the engine transformers",
+    )
     shard_problems: int = Field(
         32, ge=1, description="problems a shard; a killed search goes on from the last whole shard"
     )
@@ -243,6 +249,12 @@ class TrainSettings(CommandSettings):
             raise ValueError(
                 "--engine sglang and --url http://host:port go together: expected both or neither, got "
                 f"--engine {self.engine} and {'--url ' + self.url if self.url else 'no --url'}"
+            )
+        if self.rounds > 1 and (self.engine != "transformers" or self.prm.train.scoring.kind != "likelihood"):
+            raise ValueError(
+                "--rounds: a further round decodes with the PRM of the one before, a language model in this process: "
+                "expected --engine transformers and --prm.train.scoring.kind likelihood, got "
+                f"{self.engine} and {self.prm.train.scoring.kind}"
             )
         if self.server.entropy == "bounds" and self.samples.temperature != 1.0:
             raise ValueError(
