@@ -25,9 +25,9 @@ ROWS = {
     "EDU, by the policy's own likelihood": "EDU, by the policy's own likelihood",
     "EDU, majority": "EDU, majority",
     "EDU, any right": "EDU, any right (no judge can do better)",
-    "samples, by the PRM": "8 samples, by the PRM",
-    "samples, majority": "8 samples, majority",
-    "samples, any right": "8 samples, any right",
+    "HT 0.7, by the PRM": "8 samples, by the PRM",
+    "HT 0.7, majority": "8 samples, majority",
+    "HT 0.7, any right": "8 samples, any right",
     "greedy, by the trained model": "**greedy decoding by the trained model**",
 }
 ARMS = {
