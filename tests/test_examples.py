@@ -11,7 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHOWN = {
     "cut_a_text": r"at line breaks: \['9 - 6 = 3\\n', '3 \+ 7 = 10\\n', '#### 10'\]\nabove 1 nat: \['",
-    "entropy_of_a_text": r"(' ?\S+'\s+entropy \d+\.\d+ nats, log-prob -?\d+\.\d+\n){10}",
+    "entropy_of_a_text": r"('[^\n]+' +entropy \d+\.\d{3} nats, log-prob -?\d+\.\d{3}\n){10}",
     "evaluate_on_processbench": r"labels \[-1, 0, 2\][\s\S]*mean",
     "grow_a_tree": r"sum / edu[\s\S]*⑂2[\s\S]*unique_tokens",
     "label_a_tree": r"v 0\.50 \(1/2\)[\s\S]*✓ right[\s\S]*✗ wrong",
