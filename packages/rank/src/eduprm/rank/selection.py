@@ -84,10 +84,7 @@ def choose(candidates: pl.DataFrame, *, rules: Sequence[str], n: int | None = No
         >>> choose(frame, rules=["prm_min", "mean_logprob"]).select("rule", "leaf", "tied").rows()
         [('prm_min', 1, False), ('mean_logprob', 2, False)]
     """
-    chosen = [get_rule(name) for name in rules]
-    frame = _prepare(candidates, chosen, n=n)
-    frames = [_pick(rule, _score(rule, frame)).select(list(CHOICE_SCHEMA)) for rule in chosen]
-    return pl.concat(frames) if frames else pl.DataFrame(schema=CHOICE_SCHEMA)
+    return _evaluate(candidates, rules, n=n)[0]
 
 
 def rank_candidates(candidates: pl.DataFrame, *, rule: str) -> pl.DataFrame:
@@ -113,10 +110,51 @@ def rank_candidates(candidates: pl.DataFrame, *, rule: str) -> pl.DataFrame:
         >>> [rank_candidates(frame, rule=rule)["leaf"].to_list() for rule in ("prm_min", "hmr_prm_min")]
         [[2, 3, 1], [3, 1, 2]]
     """
-    found = get_rule(rule)
-    scored = _score(found, _prepare(candidates, [found], n=None))
+    return choose_and_rank(candidates, rules=[rule], rank_by=rule)[1]
+
+
+def choose_and_rank(
+    candidates: pl.DataFrame, *, rules: Sequence[str], rank_by: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What `choose` gives for the rules and `rank_candidates` for one of them, each rule evaluated once.
+
+    Raises:
+        CandidateError: as `choose`.
+        ValueError: unknown rule, or `rank_by` is none of the rules.
+
+    Examples:
+        >>> from eduprm.rank import CANDIDATE_SCHEMA
+        >>> rows = [["p", "ht", k, "4", None, -1.0, 6, [s]] for k, s in ((1, 0.2), (2, 0.9))]
+        >>> frame = pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row")
+        >>> choices, places = choose_and_rank(frame, rules=["prm_min", "majority"], rank_by="prm_min")
+        >>> choices["leaf"].to_list(), places["leaf"].to_list()
+        ([2, 1], [2, 1])
+    """
+    if rank_by not in rules:
+        raise ValueError(f"rank_by must be one of the rules {', '.join(rules)}; got {rank_by!r}")
+    choices, places = _evaluate(candidates, rules, rank_by=rank_by)
+    assert places is not None
+    return choices, places
+
+
+def _evaluate(
+    candidates: pl.DataFrame, names: Sequence[str], *, n: int | None = None, rank_by: str | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    rules = [get_rule(name) for name in names]
+    frame = _prepare(candidates, rules, n=n)
+    choices, places = [pl.DataFrame(schema=CHOICE_SCHEMA)], None
+    for rule in rules:
+        scored = _score(rule, frame)
+        picked = _pick(rule, scored)
+        choices.append(picked.select(list(CHOICE_SCHEMA)))
+        if rule.name == rank_by:
+            places = _places(rule, scored, picked)
+    return pl.concat(choices), places
+
+
+def _places(found: NamedRule, scored: pl.DataFrame, picked: pl.DataFrame) -> pl.DataFrame:
     keys = ["problem_id", "tree", "leaf"]
-    first = _pick(found, scored).select(*keys, "tied", _first=pl.lit(True))
+    first = picked.select(*keys, "tied", _first=pl.lit(True))
     scored = scored.join(first.select(*keys, "_first"), on=keys, how="left", maintain_order="left")
     scored = scored.join(
         first.select("problem_id", "tied"), on="problem_id", how="left", maintain_order="left"

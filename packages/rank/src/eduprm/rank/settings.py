@@ -204,7 +204,7 @@ class Settings(CommandSettings):
     @model_validator(mode="after")
     def _rule_there(self) -> Settings:
         if self.rule != "prm" or self.rule_options:  # the default loads no polars here
-            from eduprm.rank.ranking import check_rule
+            from eduprm.rank.file_rules import check_rule
 
             check_rule(self.rule, self.rule_options)
         return self

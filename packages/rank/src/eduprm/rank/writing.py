@@ -12,16 +12,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from eduprm.core.files import atomic_write, atomic_write_bytes, locked
 from eduprm.core.store import content_hash
 from eduprm.rank.files import Added, SolutionsFile
 from eduprm.rank.layouts import Layout
 from eduprm.rank.rows import ADDED_NAMES
-
-if TYPE_CHECKING:
-    from eduprm.rank.ranking import Ranked
 
 _FORMAT = 2  # raise when what a chunk holds changes, so that older chunks are not taken up
 
@@ -85,31 +84,34 @@ class WorkFolder:
         self._lock.close()
 
 
-def added_columns(rankings: Sequence[Sequence[Ranked]], layout: Layout, prefix: str) -> list[Added]:
-    """The columns to add: to one row per problem, or to one row per solution in the order of the rankings."""
+def added_columns(solutions: pl.DataFrame, layout: Layout, prefix: str) -> list[Added]:
+    """The columns to add: to one row per problem, or to one row per solution, in the order of `solutions`.
+
+    Args:
+        solutions: frame of `eduprm.rank.ranking.RANKED_SCHEMA`.
+        layout: what a row is.
+        prefix: put before the columns' names.
+    """
     if layout == "problem":
-        ranked = [[_entry(one) for one in ranking] for ranking in rankings]
-        chosen = [ranking[0].scored.solution.text for ranking in rankings]
-        return [Added(prefix + "ranked", "ranked", ranked), Added(prefix + "chosen", "text", chosen)]
-    flat = [one for ranking in rankings for one in ranking]
-    values = {
-        "rank": Added("", "int", [one.rank for one in flat]),
-        "score": Added("", "float", [one.score for one in flat]),
-        "chosen": Added("", "bool", [one.rank == 1 for one in flat]),
-        "steps": Added("", "texts", [one.scored.steps for one in flat]),
-        "step_scores": Added("", "floats", [one.scored.step_scores for one in flat]),
-        "final_answer": Added("", "text", [one.final_answer for one in flat]),
-        "correct": Added("", "bool", [one.correct for one in flat]),
+        entries = solutions.select(
+            "index", "score", "steps", "step_scores", "final_answer", "correct"
+        ).to_dicts()
+        ranked: dict[int, list[dict[str, Any]]] = {}
+        for problem, entry in zip(solutions["problem"], entries, strict=True):
+            ranked.setdefault(problem, []).append(entry)
+        chosen = solutions.filter(pl.col("rank") == 1)["text"].to_list()
+        return [
+            Added(prefix + "ranked", "ranked", list(ranked.values())),
+            Added(prefix + "chosen", "text", chosen),
+        ]
+    columns = solutions.with_columns(chosen=pl.col("rank") == 1)
+    kinds: dict[str, Any] = {
+        "rank": "int",
+        "score": "float",
+        "chosen": "bool",
+        "steps": "texts",
+        "step_scores": "floats",
+        "final_answer": "text",
+        "correct": "bool",
     }
-    return [values[name]._replace(name=prefix + name) for name in ADDED_NAMES[layout]]
-
-
-def _entry(one: Ranked) -> dict[str, Any]:
-    return {
-        "index": one.scored.solution.index,
-        "score": one.score,
-        "steps": one.scored.steps,
-        "step_scores": one.scored.step_scores,
-        "final_answer": one.final_answer,
-        "correct": one.correct,
-    }
+    return [Added(prefix + name, kinds[name], columns[name].to_list()) for name in ADDED_NAMES[layout]]
