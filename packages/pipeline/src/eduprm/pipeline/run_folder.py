@@ -10,7 +10,7 @@
     scores/                held-out trees with the PRM's scores
     metrics.json, figures/ the result
     report.html            the same to look at, with every tree
-    solutions.jsonl        the held-out EDU solutions, as a file for apps/rerank
+    solutions.jsonl        the held-out solutions of the first strategy, as a file for apps/rerank
     stages/                one record a stage: settings, versions, and what it took once it is done
 
 A stage's record is written before its first file (with settings and versions) and again when all its files are there.
@@ -144,6 +144,8 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
         "search": {
             "search": dumped["search"],
             "samples": dumped["samples"],
+            "strategies": dumped["strategies"],
+            "strategy_options": dumped["strategy_options"],
             "policy": {**model, "dtype": settings.policy.dtype},
             "shard_problems": settings.shard_problems,
             **(served if settings.engine != "transformers" else {}),

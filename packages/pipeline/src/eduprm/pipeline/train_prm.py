@@ -18,6 +18,7 @@ from eduprm.pipeline.growing import grow_shard
 from eduprm.pipeline.label_trees import grader_name, open_grader
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.strategies import run_strategies
 from eduprm.prm import (
     InputBuilder,
     InputFormat,
@@ -34,7 +35,7 @@ from eduprm.problems import messages_for
 from eduprm.problems.prompts import STEPS
 from eduprm.search import PolicySettings, PolicyTokenizer, resolve_model
 from eduprm.search.grow import Grown, Growth, Job
-from eduprm.search.strategies import Greedy
+from eduprm.search.strategies.greedy import Greedy
 
 _PLAIN = InputFormat(kind="plain", append_eos=False)
 
@@ -180,7 +181,7 @@ def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
 def _score_before(
     settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, files: list[Path]
 ) -> None:
-    """Write before/*.parquet, the EDU trees scored by what the PRM was trained from, where that is a PRM itself."""
+    """Write before/*.parquet: the first strategy's trees, scored by what the PRM was trained from, if that is a PRM."""
     todo = [path for path in files if not folder.path("before", path.name).is_file()]
     if not todo or not is_prm(resolve_model(settings.backbone)):
         return
@@ -189,10 +190,11 @@ def _score_before(
         resolve_model(settings.backbone), settings.policy.device, trust_remote_code=trust
     )
     tokens = token_source(settings.backbone, settings.policy, prm.builder.tokenizer)
+    tree = run_strategies(settings)[0].tree
     with bar("score before", total=len(todo)) as shown:
         for path in todo:
-            edu = pl.read_parquet(path).filter(tree="edu")
-            write_shard(prm.score_forest(edu, problems, tokens=tokens), folder.path("before"), path.stem)
+            own = pl.read_parquet(path).filter(tree=tree)
+            write_shard(prm.score_forest(own, problems, tokens=tokens), folder.path("before"), path.stem)
             shown.advance()
 
 

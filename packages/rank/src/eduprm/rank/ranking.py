@@ -5,18 +5,20 @@ For: one chunk at a time, on frames of `eduprm.label` and `eduprm.bench`. Does n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from eduprm.core import registry
 from eduprm.core.errors import UsageError, first_line, quoted
 from eduprm.label import canonical_answer, check_gold, extract_answer, get_grader, grade_frame, spell_alike
-from eduprm.rank import CANDIDATE_SCHEMA, RULES, choose, rank_candidates
+from eduprm.rank import CANDIDATE_SCHEMA, choose, rank_candidates
 from eduprm.rank.errors import Rejection
+from eduprm.rank.names import FOLDER, make_rule, takes_aggregate, variants
 from eduprm.rank.rows import Problem
-from eduprm.rank.rules import DEFAULT_SHARE, aggregate_expr
+from eduprm.rank.rules._aggregate import aggregate_expr
 from eduprm.rank.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,23 +28,47 @@ BASELINES = ("first", "random")
 """What stands beside the rules: the file's first solution, and the mean over all (a pick at random)."""
 
 
+READABLE = {"step_scores", "correct"}
+"""What rules may read beside the answers: files of solutions hold no log-probs and no greedy solution."""
+
+
 def rule_names(settings: Settings) -> tuple[str, ...]:
-    """Rules that need nothing but texts, scores and gold answers, with the shares of the settings; the oracle last."""
-    names = [n for n, rule in RULES.items() if rule.needs_step_scores or n in ("majority", "oracle")]
-    return tuple(_with_share(name, settings) for name in names)
+    """The rules of the table, by every aggregation: all that files have enough for, and `--rule` with its options."""
+    bases = dict.fromkeys([*registry.names(FOLDER), settings.rule])
+    rules = [
+        rule
+        for base in bases
+        for rule in variants(base, settings.rule_options if base == settings.rule else None)
+        if READABLE.issuperset(rule.needs)
+    ]
+    return tuple(rule.name for rule in sorted(rules, key=lambda rule: rule.place))
 
 
 def choosing_rule(settings: Settings) -> str:
-    """The rule that ranks: `--choose` by `--aggregate`."""
-    if settings.choose == "majority":
-        return "majority"
-    beginning = {"prm": "prm", "weighted": "weighted_majority_prm", "wrf": "wrf_prm", "hmr": "hmr_prm"}
-    return _with_share(f"{beginning[settings.choose]}_{settings.aggregate}", settings)
+    """The rule that ranks: `--rule` with its options, by `--aggregate` if it takes one."""
+    aggregate = {"aggregate": settings.aggregate} if takes_aggregate(settings.rule) else {}
+    return make_rule(settings.rule, {**settings.rule_options, **aggregate}).name
 
 
-def _with_share(name: str, settings: Settings) -> str:
-    share = {"wrf": settings.wrf_weight, "hmr": settings.hmr_share}.get(name[:3], DEFAULT_SHARE)
-    return name if share == DEFAULT_SHARE else f"{name}@{share:g}"
+def check_rule(base: str, options: Mapping[str, Any]) -> None:
+    """Refuse a rule that cannot rank files of solutions.
+
+    Raises:
+        ValueError: there is no such rule or option, or it reads what files of solutions do not hold; one line.
+    """
+    if "aggregate" in options:
+        raise ValueError("--rule-options: expected no aggregate, which is named by --aggregate; leave it out")
+    try:
+        lacking = [name for name in make_rule(base, options).needs if name != "step_scores"]
+    except ValueError as error:
+        raise ValueError(f"--rule: {error}") from None
+    if lacking:
+        what = (
+            "the gold answers"
+            if lacking == ["correct"]
+            else f"{lacking[0]}, which files of solutions do not hold"
+        )
+        raise ValueError(f"--rule: {base} reads {what}; expected a rule of texts and step scores")
 
 
 @dataclass(frozen=True, kw_only=True)

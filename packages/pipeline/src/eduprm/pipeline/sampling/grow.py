@@ -99,7 +99,7 @@ def pruned_strategy(setting: Setting, settings: SamplingSettings, scorer: Any) -
     assert setting.threshold is not None
     grid = settings.grid
     pruned = PrunedEdu(
-        edu=_edu(setting, grid, setting.threshold),
+        **dict(_edu(setting, grid, setting.threshold)),
         scorer=scorer,
         stop_below=grid.stop_below,
         piece_tokens=grid.piece_tokens,

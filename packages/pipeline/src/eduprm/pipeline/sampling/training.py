@@ -177,7 +177,7 @@ def _renumbered(nodes: pl.DataFrame) -> Iterator[pl.DataFrame]:
     for _, own in nodes.group_by("problem_id", maintain_order=True):
         first = own.row(0, named=True)
         root = {**first, "node_id": 0, "parent_id": None, "token_ids": [], "logprobs": [], "entropies": []}
-        root |= {"text": "", "finish": None, "chain": -1} | {
+        root |= {"text": "", "finish": None, "order": None, "greedy": None, "chain": -1} | {
             name: False for name in own.columns if name.startswith("starts_")
         }
         before = own["chain"] == own["chain"].shift(1, fill_value=-1)

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from eduprm.rank import CANDIDATE_SCHEMA, choose
-from eduprm.rank.names import rule_label
+from eduprm.rank.names import reads_gold, rule_label
 from eduprm.rank.ranking import Ranked
 from eduprm.rank.rows import Problem
 from eduprm.report import (
@@ -77,7 +77,7 @@ def _choices(
     if rows:
         frame = choose(
             pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row"),
-            rules=[rule for rule in rules if rule != "oracle"],
+            rules=[rule for rule in rules if not reads_gold(rule)],
         )
         for rule, problem, leaf in frame.select("rule", "problem_id", "leaf").iter_rows():
             found.setdefault(problem, {}).setdefault(leaf, []).append(rule)
@@ -199,7 +199,7 @@ def _table(frame: pl.DataFrame) -> Table:
         ]
         for row in frame.iter_rows(named=True)
     ]
-    blind = frame.with_row_index("_at").filter(pl.col("rule") != "oracle")
+    blind = frame.with_row_index("_at").filter(~pl.col("rule").map_elements(reads_gold, pl.Boolean))
     best = int(blind.sort("accuracy", "_at", descending=[True, False])["_at"][0])
     note = "Bold: the best rule that sees no gold answer. Ties: problems where only the file's order decided."
     return Table(
