@@ -18,6 +18,7 @@ from eduprm.core.errors import UsageError
 from eduprm.core.files import atomic_write_bytes
 from eduprm.core.progress import say
 from eduprm.core.store import content_hash
+from eduprm.forest import topology
 from eduprm.forest.tables import Tables, frame_hash, stored_tables
 from eduprm.pipeline.sampling.grow import Trees
 from eduprm.pipeline.sampling.settings import Kind
@@ -78,9 +79,38 @@ class Prm:
         return trees.tables["steps"].with_columns(made["scores"]["score"])
 
     def _score(self, trees: Trees) -> Tables:
-        scored = self.model.score_forest(trees.tables["steps"], self._world.problems)
-        say(f"scored {trees.name} by {self.name}: {scored.height} fragments")
-        return {"scores": scored.select("score")}
+        """Path by path, not by `score_forest`: samples that begin alike are one prefix there only if their nodes are.
+
+        So solutions that are equal have scores that are equal to the last bit, and rules see that they tie.
+        """
+        steps = trees.tables["steps"]
+        parents = topology(steps).parent.tolist()
+        builder = self._builder()
+        ends = (steps["finish"] == "stop").fill_null(False).to_list()
+        bodies = [
+            builder.node_ids(ids, ends=end) if ids else []
+            for ids, end in zip(steps["token_ids"].to_list(), ends, strict=True)
+        ]
+        paths: list[list[int]] = []  # per node, the nodes with tokens up to it
+        for row, parent in enumerate(parents):
+            above = paths[parent] if parent >= 0 else []
+            paths.append([*above, row] if bodies[row] else above)
+        inner = set(parents)
+        leaves = [row for row in range(steps.height) if row not in inner and paths[row]]
+        questions = steps["problem_id"].to_list()
+        prompts = {key: builder.prompt_ids(self._questions[key]) for key in set(questions)}
+        found = self.model.score_ids(
+            [(prompts[questions[leaf]], [bodies[row] for row in paths[leaf]]) for leaf in leaves]
+        )
+        scores: list[float | None] = [None] * steps.height
+        for leaf, own in zip(leaves, found, strict=True):
+            for row, value in zip(paths[leaf], own, strict=True):
+                scores[row] = value
+        for row, parent in enumerate(parents):
+            if scores[row] is None and parent >= 0:  # no token of its own: it stands where its parent stands
+                scores[row] = scores[parent]
+        say(f"scored {trees.name} by {self.name}: {steps.height} fragments")
+        return {"scores": pl.DataFrame({"score": scores}, schema={"score": pl.Float64})}
 
 
 def train_prms(world: World, sets: dict[Kind, pl.DataFrame]) -> list[Prm]:
