@@ -50,7 +50,7 @@ def train(tmp_path, monkeypatch, capfd):
     small = [
         "--policy.model", str(policy), "--policy.device", "cpu", "--problem.style", "zero_shot", "--problem.num-train",
         "6", "--problem.num-test", "4", "--search.budget.max-leaves", "3", "--search.budget.max-tokens-per-path", "8",
-        "--search.threshold", "5.0", "--samples.num-samples", "3", "--prm.train.epochs", "1", "--bootstrap", "50",
+        "--search.threshold", "4.0", "--samples.num-samples", "3", "--prm.train.epochs", "1", "--bootstrap", "50",
         "--prm.train.last-layers", "1", "--prm.input", '{"kind": "plain", "template": "{problem}\\n"}',
     ]  # fmt: skip
 
@@ -101,14 +101,32 @@ def test_a_strategy_of_ones_own_trains_the_prm_and_is_judged_by_its_name(train):
 def test_p_edu_is_reached_by_name_and_asks_the_prm_that_is_named(train, tmp_path):
     prm = tmp_path / "a-prm"
     tiny_prm(prm)
-    arguments = ["--strategies", "edu", "p_edu", "--only", "problems", "search", "--strategy-options"]
-    options = {"p_edu": {"prm": str(prm), "stop_below": 1.0, "max_stopped": 2, "piece_tokens": 2}}
-    forest = held_out(train(*arguments, json.dumps(options))[0])
-    # Nothing scores 1: forks leave the greedy path at its first token at most, and are stopped at their next anchor.
-    stopped = forest.filter(tree="edu-pruned", finish="pruned")
-    assert stopped.height > 0
-    assert set(forest["tree"]) == {"edu", "edu-pruned"}
-    assert forest.filter(tree="edu", finish="pruned").is_empty()
+    arguments = [
+        "--strategies",
+        "edu",
+        "p_edu",
+        "free=p_edu",
+        "--only",
+        "problems",
+        "search",
+        "--strategy-options",
+    ]
+    strict, loose = ({"prm": str(prm), "stop_below": bound, "piece_tokens": 2} for bound in (1.0, 0.0))
+    run, _ = train(*arguments, json.dumps({"p_edu": strict, "free": loose}))
+    forest = held_out(run)
+    edu, free = (
+        forest.filter(tree=name).select("problem_id", "token_ids", "finish", "order", "greedy")
+        for name in ("edu", "free")
+    )
+    # A PRM that rejects nothing leaves the EDU trees; one that rejects everything, forks at the first token alone.
+    assert free.equals(edu)
+    leaves = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"])
+    forked = leaves.filter(tree="edu-pruned", greedy=False)
+    assert forked.height < leaves.filter(tree="edu", greedy=False).height
+    first = dict(leaves.filter("greedy").select("problem_id", pl.col("token_ids").list.first()).iter_rows())
+    assert all(
+        ids[0] != first[problem] for problem, ids in forked.select("problem_id", "token_ids").iter_rows()
+    )
 
 
 @pytest.mark.parametrize(
