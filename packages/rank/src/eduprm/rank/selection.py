@@ -57,7 +57,7 @@ def available_rules(candidates: pl.DataFrame) -> list[str]:
 
 def _without_greedy(candidates: pl.DataFrame) -> pl.DataFrame:
     if "is_greedy" not in candidates.columns:
-        candidates = candidates.with_columns(is_greedy=_greedy_score())
+        candidates = candidates.with_columns(is_greedy=_greedy_score(candidates))
     return candidates.filter(pl.col("is_greedy").max().over("problem_id") == 0).sort("problem_id")
 
 
@@ -173,7 +173,7 @@ def _places(found: NamedRule, scored: pl.DataFrame, picked: pl.DataFrame) -> pl.
 def _prepare(candidates: pl.DataFrame, rules: Sequence[NamedRule], *, n: int | None) -> pl.DataFrame:
     """The candidates that compete, with what rules read, sorted by (problem_id, rank)."""
     # Which one is greedy is seen on all candidates, before any is cut off.
-    frame = first_n(validate_candidates(candidates).with_columns(is_greedy=_greedy_score()), n=n)
+    frame = first_n(validate_candidates(candidates).with_columns(is_greedy=_greedy_score(candidates)), n=n)
     for rule in rules:
         _check_needs(rule, frame)
     frame = with_answer_key(with_order(frame))
@@ -191,7 +191,7 @@ def _check_needs(rule: NamedRule, frame: pl.DataFrame) -> None:
         require_gold(frame)
     if "is_greedy" in rule.needs and (lacking := _without_greedy(frame)).height:
         raise CandidateError(
-            f"rule {rule.name!r} needs the solution of a tree named 'greedy' or 'edu...' in every problem, "
+            f"rule {rule.name!r} needs a solution that the column greedy marks in every problem, "
             f"problem_id={lacking['problem_id'][0]!r} has none among its candidates"
         )
 
@@ -236,14 +236,7 @@ def _pick(rule: NamedRule, scored: pl.DataFrame) -> pl.DataFrame:
     return picked.with_columns(rule=pl.lit(rule.name))
 
 
-def _greedy_score() -> pl.Expr:
-    """1 for each problem's greedy solution: tree "greedy", else the lowest leaf of a tree "edu...".
-
-    In preorder with the top-1 child first, the lowest leaf id of an EDU tree is the path that never forked.
-    """
-    tree = pl.col("tree")
-    has_greedy = (tree == "greedy").any().over("problem_id")
-    edu = tree.str.starts_with("edu")
-    first_leaf = pl.when(edu).then(pl.col("leaf")).min().over("problem_id")
-    from_edu = edu & (pl.col("leaf") == first_leaf)
-    return pl.when(has_greedy).then(tree == "greedy").otherwise(from_edu).cast(pl.Float64)
+def _greedy_score(candidates: pl.DataFrame) -> pl.Expr:
+    """1 for what the column ``greedy`` marks; nothing without it."""
+    marked = pl.col("greedy") if "greedy" in candidates.columns else pl.lit(False)
+    return marked.cast(pl.Float64)

@@ -7,18 +7,17 @@ written after its rows, each atomically. Work of other inputs, PRMs or settings 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from eduprm.core.errors import UsageError
-from eduprm.core.files import atomic_write, atomic_write_bytes, sweep_temporaries
+from eduprm.core.files import atomic_write, atomic_write_bytes, locked
+from eduprm.core.store import content_hash
 from eduprm.rank.files import Added, SolutionsFile
 from eduprm.rank.layouts import Layout
 from eduprm.rank.rows import ADDED_NAMES
@@ -35,31 +34,16 @@ class WorkFolder:
 
     def __init__(self, output: Path) -> None:
         self.path = output.with_name(f"{output.name}.work")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("wb")
-        except OSError as error:
-            raise UsageError(
-                f"--output: cannot write beside {output} ({error.strerror}); choose another place"
-            ) from None
-        try:
-            fcntl.flock(
-                self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # a killed run gives its lock back by itself
-        except OSError:
-            self._lock.close()
-            raise UsageError(
-                f"--output: another run is writing {output}; wait for it, or choose another place"
-            ) from None
+        self._lock = ExitStack()
+        self._lock.enter_context(locked(self.path, "--output"))
         self.chunks = self.path
 
     def use(self, key: Mapping[str, Any]) -> None:
         """Take up the chunks of this key: everything that decides their content."""
-        text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
-        self.chunks = self.path / hashlib.sha256(text.encode()).hexdigest()[:24]
+        whole = {"format": _FORMAT, **key}
+        self.chunks = self.path / content_hash(whole)
         self.chunks.mkdir(exist_ok=True)
-        sweep_temporaries(self.chunks)
-        atomic_write_bytes(self.chunks / "key.json", text.encode())
+        atomic_write_bytes(self.chunks / "key.json", json.dumps(whole, sort_keys=True).encode())
 
     def rows_file(self, number: int) -> Path:
         """Where the rows of a chunk stand."""
