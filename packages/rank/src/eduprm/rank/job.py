@@ -111,6 +111,7 @@ class Job:
             "policy": self._policy_key(),
             "settings": self.settings.result_settings,
             "rules": self.ranker.key(),
+            "page": self.page is not None,
             "versions": {name: version(name) for name in _COMPUTING},
         }
 

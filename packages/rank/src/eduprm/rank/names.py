@@ -12,7 +12,7 @@ from typing import Any
 
 from eduprm.core import registry
 from eduprm.rank.rules._aggregate import AGGREGATIONS
-from eduprm.rank.rules._contract import OPTIONAL_COLUMNS, LeafRule
+from eduprm.rank.rules._contract import NEEDS, LeafRule
 
 FOLDER = "eduprm.rank.rules"
 _PLACE = 500  # in tables, of rules that name none: after those of the folder, before the oracle
@@ -169,8 +169,8 @@ def _check(base: str, rule: Any) -> None:
     if not isinstance(getattr(rule, "label", None), str) or not callable(getattr(rule, "score", None)):
         raise ValueError(f"{base}: a selection rule has a text `label`, `needs` and a method `score`")
     needs = getattr(rule, "needs", None)
-    if not isinstance(needs, tuple) or not set(needs) <= set(OPTIONAL_COLUMNS):
-        raise ValueError(f"{base}: expected `needs` to be a tuple out of {OPTIONAL_COLUMNS}, got {needs!r}")
+    if not isinstance(needs, tuple) or not set(needs) <= set(NEEDS):
+        raise ValueError(f"{base}: expected `needs` to be a tuple out of {NEEDS}, got {needs!r}")
 
 
 def _parsed(base: str, text: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from typing import Protocol
 
 import polars as pl
 
-OPTIONAL_COLUMNS = ("step_scores", "logprob_sum", "correct", "is_greedy")
+NEEDS = ("step_scores", "logprob_sum", "correct", "is_greedy")
 """Columns that a rule must name in `needs` if it reads them: not every set of candidates has them."""
 
 
@@ -37,7 +37,7 @@ class LeafRule(Protocol):
 
     Attributes:
         label: what the rule is called in tables and figures.
-        needs: the `OPTIONAL_COLUMNS` that it reads. A rule that reads `correct` is an oracle: it has no ties, and
+        needs: the `NEEDS` that it reads. A rule that reads `correct` is an oracle: it has no ties, and
             no table calls it the best.
 
     A number `place` may say where it stands in tables, the lowest first; without it before the oracle, which is last.
