@@ -15,10 +15,12 @@ from eduprm.core.store import content_hash
 from eduprm.forest import leaf_paths, validate_forest
 from eduprm.label import FunctionGrader
 from eduprm.pipeline.sampling.grow import Trees
+from eduprm.pipeline.sampling.prms import Prm
 from eduprm.pipeline.sampling.rollouts import rollout_shares
 from eduprm.pipeline.sampling.settings import SamplingSettings
 from eduprm.pipeline.sampling.training import _choose_chains, _label_chains, _renumbered
 from eduprm.pipeline.sampling.world import World
+from eduprm.prm.testing import byte_tokenizer, tiny_prm
 from eduprm.search import HighTemperature, TransformersEngine, grow_forest
 from eduprm.search.steps import STEP_SCHEMA
 
@@ -261,3 +263,24 @@ def test_rollout_shares_are_those_of_each_prefix_completed_by_itself(world):
         decoded[name] = growth.forest["token_ids"].list.len().sum()
     assert tokens == sum(decoded.values())
     assert len(set(shares.values())) > 1
+
+
+def test_equal_solutions_have_scores_that_are_equal_to_the_last_bit(world, tmp_path):
+    folder = tiny_prm(tmp_path / "prm")
+    (folder / "training.json").write_text("{}")
+    one: Chain = ([([7, 8], False), ([9, 3], True), ([1], True)], True)
+    # The first two tokens stand in another node of the second chain; the third chain is the first one again.
+    trees = trees_of({"p": [one, ([([7, 8, 5], False), ([6], False)], False), one], "q": [one]})
+    steps, tokenizer = trees.tables["steps"], byte_tokenizer()
+    texts = [tokenizer.decode(ids) for ids in steps["token_ids"].to_list()]
+    trees.tables["steps"] = steps.with_columns(text=pl.Series(texts))
+    prm = Prm("edu", "edu", folder, world)
+    scored = prm.score(trees)
+    root, *own = scored.filter(problem_id="p")["score"].to_list()
+    assert root is None
+    assert own[:3] == own[5:]
+    assert len(set(own)) == 5
+    plain = prm.model.score_forest(trees.tables["steps"], world.problems)["score"]
+    assert scored["score"].to_list()[1:9] == pytest.approx(plain.to_list()[1:9], abs=1e-5)
+    prm.model = None  # what was scored before is read, not scored again
+    assert prm.score(trees).equals(scored)
