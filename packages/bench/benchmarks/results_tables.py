@@ -47,16 +47,16 @@ ARMS = {
 SUMMARY = {  # row of prm-headline.jsonl: what it is called, and where prm-rules.jsonl says what it decodes
     "greedy, by the policy": ("greedy decoding by the policy", "greedy+HT, =tokens", 1),
     "EDU, by the PRM": ("**EDU tree (at most 8 leaves), chosen by the PRM**", "EDU", 8),
-    "samples, by the PRM": ("8 samples, chosen by the PRM", "HT 0.7", 8),
+    "HT 0.7, by the PRM": ("8 samples, chosen by the PRM", "HT 0.7", 8),
     "EDU, any right": ("EDU tree, any leaf right (limit of any judge)", "EDU", 8),
-    "samples, any right": ("8 samples, any right (limit of any judge)", "HT 0.7", 8),
+    "HT 0.7, any right": ("8 samples, any right (limit of any judge)", "HT 0.7", 8),
     "greedy, by the trained model": ("**greedy decoding by the trained model**", "trained", 1),
 }
 NAMES = {
     ("EDU", "prm_min"): "EDU, by the PRM",
     ("EDU", "oracle"): "EDU, any right",
-    ("HT 0.7", "prm_min"): "samples, by the PRM",
-    ("HT 0.7", "oracle"): "samples, any right",
+    ("HT 0.7", "prm_min"): "HT 0.7, by the PRM",
+    ("HT 0.7", "oracle"): "HT 0.7, any right",
     ("trained", "trained"): "greedy, by the\ntrained model",
 }
 
