@@ -43,15 +43,20 @@ def find_source(settings: Settings) -> PrmSource:
     Raises:
         UsageError: there is none.
     """
-    if settings.prm_url is not None:
+    if settings.prm_url is not None and settings.prm_server == "eduprm":
         from eduprm.rank.served import ServedPrm
 
         return ServedPrm(settings.prm_url, wait_s=settings.prm_wait_s)
     if settings.prm is not None:
-        return LocalPrm(named_prm(settings.prm), settings, name=settings.prm)
-    name, folder, line = unnamed_prm(settings.file)
-    print(f"rerank: {line}", file=sys.stderr)
-    return LocalPrm(folder, settings, name=name)
+        name, folder = settings.prm, named_prm(settings.prm)
+    else:
+        name, folder, line = unnamed_prm(settings.file)
+        print(f"rerank: {line}", file=sys.stderr)
+    if settings.prm_url is None:
+        return LocalPrm(folder, settings, name=name)
+    from eduprm.rank.served_likelihood import ServedLikelihood
+
+    return ServedLikelihood(settings.prm_url, folder, settings, name=name)
 
 
 class LocalPrm:
@@ -63,7 +68,7 @@ class LocalPrm:
         self._settings = settings
         self._prm: Any = None
 
-    def key(self) -> str:
+    def key(self) -> Any:
         """Content of the folder."""
         return folder_digest(self._folder)
 
@@ -80,25 +85,29 @@ class LocalPrm:
         Raises:
             UsageError: the folder holds no PRM that can be loaded.
         """
-        settings = self._settings
-        from eduprm.prm import load_step_scorer
-
         try:
-            self._prm = load_step_scorer(
-                self._folder,
-                format=settings.format,
-                marks=settings.marks,
-                device=settings.device,
-                dtype=settings.dtype,
-                batch_tokens=settings.batch_tokens,
-            )
+            self._prm = self._open()
         except (
             Exception
         ) as error:  # transformers, safetensors and tokenizers raise many kinds; the cause is kept
-            where = "" if settings.device is None else f" on --device {settings.device}"
+            device = self._settings.device
+            where = "" if device is None else f" on --device {device}"
             message = f"--prm: {self.name} cannot be loaded as a PRM{where}: {first_line(error)}"
             raise UsageError(message) from error
         return self._score
+
+    def _open(self) -> Any:
+        settings = self._settings
+        from eduprm.prm import load_step_scorer
+
+        return load_step_scorer(
+            self._folder,
+            format=settings.format,
+            marks=settings.marks,
+            device=settings.device,
+            dtype=settings.dtype,
+            batch_tokens=settings.batch_tokens,
+        )
 
     def _score(self, solutions: Sequence[tuple[str, list[str]]]) -> Sequence[list[float] | str]:
         prompts: dict[str, list[int]] = {}
@@ -131,7 +140,7 @@ class LocalPrm:
             )
         return prompts[problem], ids
 
-    def _forward(self, items: Sequence[Any]) -> list[list[float]]:
+    def _forward(self, items: Sequence[Any]) -> Sequence[list[float] | str]:
         try:
             return self._prm.score_ids(items) if items else []
         except RuntimeError as error:

@@ -21,7 +21,18 @@ from eduprm.prm.published import FormatName, StepMarks
 GRADERS = ("number", "math", "none")
 
 # Settings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
-_NOT_IN_ROWS = ("file", "prm", "prm_url", "prm_wait_s", "output", "config", "strict", "bootstrap", "seed")
+_NOT_IN_ROWS = (
+    "file",
+    "prm",
+    "prm_url",
+    "prm_server",
+    "prm_wait_s",
+    "output",
+    "config",
+    "strict",
+    "bootstrap",
+    "seed",
+)
 
 
 class Columns(BaseModel):
@@ -142,6 +153,11 @@ class Settings(CommandSettings):
         min_length=1,
         description="URL of a service that holds the PRM (python -m eduprm.serve), instead of --prm",
     )
+    prm_server: Literal["eduprm", "sglang"] = Field(
+        "eduprm",
+        description="what answers at --prm-url: eduprm: that service; sglang: an SGLang server that runs a PRM "
+        "by likelihood, whose folder is --prm (tokenizer, input format, fold; its weights are not loaded)",
+    )
     prm_wait_s: float = Field(
         60.0, ge=0, description="seconds without scores from --prm-url after which the run gives up"
     )
@@ -221,7 +237,10 @@ class Settings(CommandSettings):
 
     @model_validator(mode="after")
     def _one_prm(self) -> Settings:
-        others = {"prm", "format", "marks", "dtype", "batch_tokens"} & self.model_fields_set
+        if self.prm_server == "sglang" and self.prm_url is None:
+            raise ValueError("--prm-server: expected --prm-url beside it, the server's URL; add it")
+        decided = {"format", "marks", "dtype", "batch_tokens"}
+        others = (decided | ({"prm"} if self.prm_server == "eduprm" else set())) & self.model_fields_set
         if self.prm_url is not None and others:
             names = ", ".join("--" + name.replace("_", "-") for name in sorted(others))
             raise ValueError(
