@@ -16,7 +16,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from eduprm.core import command_line
 from eduprm.core.command_line import CommandSettings
 from eduprm.prm import StepCut
-from eduprm.prm.published import FormatName, StepMarks
+from eduprm.prm.source import PrmReading
 
 GRADERS = ("number", "math", "none")
 
@@ -123,7 +123,7 @@ class PolicySettings(BaseModel):
         return cut.options
 
 
-class Settings(CommandSettings):
+class Settings(PrmReading, CommandSettings):
     """
     Rank the solutions of each problem in FILE with a process reward model (PRM).
 
@@ -143,11 +143,6 @@ class Settings(CommandSettings):
         description="folder or hub name of the PRM, or the one that ships, smollm2-135m-steps-prm; none: prm/ beside "
         "FILE, else runs/default/prm, else the one that ships",
     )
-    format: FormatName | None = Field(
-        None,
-        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
-    )
-    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     prm_url: str | None = Field(
         None,
         min_length=1,
@@ -201,13 +196,8 @@ class Settings(CommandSettings):
     limit: int | None = Field(None, ge=1, description="take only the first so many problems; none: all")
     strict: bool = Field(False, description="stop at the first row that cannot be used, rank nothing")
     prefix: str = Field("", description="put before the names of the columns that are added")
-    batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")
     chunk_solutions: int = Field(
         128, ge=1, description="solutions scored between two writes; a killed run loses at most these"
-    )
-    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
-    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
     )
     bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals of the accuracies")
     seed: int = Field(0, ge=0, description="seeds those resamples")

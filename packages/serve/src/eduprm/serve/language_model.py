@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eduprm.prm.folding import fold_logprobs
+from eduprm.prm.solutions import Ids, StepScores, score_steps
+from eduprm.prm.source import saved_entry
 from eduprm.serve.calls import Calls, RefusedError, first_error
 from eduprm.serve.retry import RetrySettings
 from eduprm.serve.wire import ServedPrmError
@@ -27,9 +29,6 @@ __all__ = ["LanguageModelPrm", "likelihood_fold", "served_model"]
 
 _INFO_LIMIT_S = 10.0
 _SCORE_LIMIT_S = 300.0
-
-Ids = tuple[Sequence[int], Sequence[Sequence[int]]]
-"""A prompt's token ids, and those of each step."""
 
 
 def likelihood_fold(folder: Path) -> str:
@@ -41,9 +40,8 @@ def likelihood_fold(folder: Path) -> str:
     from eduprm.prm.config import Scoring
 
     try:
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))["eduprm"]
-        scoring = Scoring.model_validate(saved.get("scoring", {}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        scoring = Scoring.model_validate((saved_entry(folder) or {"scoring": None}).get("scoring", {}))
+    except ValueError:
         raise ServedPrmError(f"{folder} does not say how it scores; name the folder of a PRM") from None
     if scoring.kind != "likelihood":
         raise ServedPrmError(
@@ -116,6 +114,16 @@ class LanguageModelPrm:
         builder = InputBuilder.from_pretrained(folder, read_input_format(config))
         return cls(url, builder, fold=fold, max_tokens=context_tokens(config), **options)
 
+    def score_steps(
+        self, solutions: Sequence[tuple[str, Sequence[str]]], *, complete: bool = True, as_cut: bool = False
+    ) -> list[StepScores]:
+        """Score (problem, steps) pairs; one that the server refuses has the reason in place of scores.
+
+        Raises:
+            ServedPrmError: as `score_ids`.
+        """
+        return score_steps(self, solutions, complete=complete, as_cut=as_cut)
+
     def score_ids(self, solutions: Sequence[Ids]) -> list[list[float] | str]:
         """One score in [0, 1] per step of each solution, or the server's reason for refusing it.
 
@@ -171,7 +179,7 @@ class LanguageModelPrm:
             except RefusedError as error:
                 if error.status != 400:
                     raise
-                return error.reason
+                return f"the server does not score it: {error.reason}; shorten it or take it out"
         calls.note_scores()
         logprobs = _input_logprobs(text, ids[start:], calls.url)
         nodes = np.repeat(np.arange(len(steps)), [len(step) for step in steps])
