@@ -147,9 +147,10 @@ def test_a_run_takes_up_scores_by_content_and_ends_with_the_same_bytes(bench, tm
     command = ("processbench", "a.json", "b.jsonl", "--output", "out", "--chunk-rows", 5)
     assert bench(*command)[0] == 0
     kinds = (".json", ".jsonl", ".html")
-    files = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.*") if p.suffix in kinds}
+    written = (tmp_path / "out").rglob("*")
+    files = {p: p.read_bytes() for p in written if p.suffix in kinds or p.name.startswith("chunk-")}
     assert tmp_path / "out" / "report.html" in files
-    chunks = sorted((tmp_path / "out" / "scores").glob("*.json"))
+    chunks = sorted((tmp_path / "out" / "scores").glob("chunk-*"))
     assert len(chunks) == 6
     # A killed run: some chunks are not there, one is half written.
     chunks[1].unlink()
@@ -157,7 +158,7 @@ def test_a_run_takes_up_scores_by_content_and_ends_with_the_same_bytes(bench, tm
     for name in ("report.json", "report.html", "rows.jsonl"):
         (tmp_path / "out" / name).unlink()
     assert bench(*command)[0] == 0
-    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*") if path in files} == files
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path in files} == files
     # All there: the PRM is not even loaded.
     import eduprm.prm
 
@@ -276,16 +277,16 @@ def test_a_killed_run_goes_on(prm, tmp_path):
     child = subprocess.Popen([*command, "killed"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
     scores = tmp_path / "killed" / "scores"
     deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and len(list(scores.glob("*.json"))) < 3 and child.poll() is None:
+    while time.monotonic() < deadline and len(list(scores.glob("chunk-*"))) < 3 and child.poll() is None:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    before = {path.name: path.stat().st_mtime_ns for path in scores.glob("*.json")}
+    before = {path.name: path.stat().st_mtime_ns for path in scores.glob("chunk-*")}
     assert 3 <= len(before) < 120
     assert not (tmp_path / "killed" / "report.json").exists()
     for folder in ("killed", "whole"):
         subprocess.run([*command, folder], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    after = {path.name: path.stat().st_mtime_ns for path in scores.glob("*.json")}
+    after = {path.name: path.stat().st_mtime_ns for path in scores.glob("chunk-*")}
     assert before.items() <= after.items()  # nothing was computed again
     for name in ("report.json", "report.html", "rows.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

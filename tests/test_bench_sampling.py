@@ -13,7 +13,6 @@ import pytest
 
 from eduprm.core.command_line import UsageError, load_settings
 from eduprm.pipeline.sampling.settings import SamplingSettings
-from eduprm.pipeline.sampling.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,32 +32,13 @@ def test_every_recipe_parses(recipe):
         (["--training.kinds", "lines"], "expected edu among them"),
         (["--grid.ns", "0"], "at least 1"),
         (["--prm.input.separator", "<s>"], "expected no separator"),
+        (["--problem.num-test", "1"], "num_test: expected 2 or more"),
         (["--prm.temperatures", "0.9"], "expected some of --grid.temperatures"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(flags, message):
     with pytest.raises(UsageError, match=message):
         load_settings(SamplingSettings, flags)
-
-
-def test_tables_are_made_once_per_content(tmp_path):
-    store, made = Store(tmp_path), []
-
-    def make(value: int):
-        made.append(value)
-        return {"rows": pl.DataFrame({"value": [value]})}
-
-    for value in (1, 2, 1):
-        tables = store.tables("kind", "name", {"value": value}, lambda value=value: make(value))
-        assert tables["rows"]["value"].to_list() == [value]
-    assert made == [1, 2]
-
-    def fails():
-        raise RuntimeError("killed")
-
-    with pytest.raises(RuntimeError, match="killed"):
-        store.tables("kind", "name", {"value": 3}, fails)
-    assert not store.place("kind", "name", {"value": 3}).exists()
 
 
 @pytest.mark.slow

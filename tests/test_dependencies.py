@@ -62,7 +62,7 @@ def test_an_app_is_thin_and_imports_what_it_declares(app):
     imported = {
         ".".join(name.split(".")[:2])
         for path in folder.rglob("*.py")
-        for name in re.findall(r"(?:from|import) (eduprm\.[\w.]+)", path.read_text())
+        for name in re.findall(r"(?:from |import |\")(eduprm\.[\w.]+)", path.read_text())
     }
     assert imported == declared
 

@@ -1,5 +1,6 @@
-"""docs/results.md: its tables are what its data says, not what somebody copied."""
+"""docs/results.md and docs/data/prm-likelihood.md: their tables are what its data says, not what somebody copied."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,14 +16,15 @@ def test_the_tables_and_the_figure_come_from_the_data(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", docs, ignore=shutil.ignore_patterns("*.png"))
     script = ROOT / "packages" / "bench" / "benchmarks" / "results_tables.py"
     subprocess.run([sys.executable, str(script), str(docs)], check=True, timeout=300)
-    assert (docs / "results.md").read_text() == (ROOT / "docs" / "results.md").read_text()
+    for name in ("results.md", "data/prm-likelihood.md"):
+        assert (docs / name).read_text() == (ROOT / "docs" / name).read_text()
     assert imread(docs / "prm_tokens.png").shape == imread(ROOT / "docs" / "prm_tokens.png").shape
 
 
 def test_a_page_without_a_table_is_refused(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     shutil.copytree(ROOT / "docs", docs, ignore=shutil.ignore_patterns("*.png"))
-    page = docs / "results.md"
+    page = docs / "data" / "prm-likelihood.md"
     page.write_text(page.read_text().replace("<!-- arms -->", ""))
     script = ROOT / "packages" / "bench" / "benchmarks" / "results_tables.py"
     done = subprocess.run(
@@ -30,3 +32,11 @@ def test_a_page_without_a_table_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode
     assert "expected one block <!-- arms -->" in done.stderr
+
+
+def test_the_readme_has_the_rows_of_the_summary() -> None:
+    page, readme = ((ROOT / name).read_text() for name in ("docs/results.md", "README.md"))
+    table = re.search(r"<!-- summary -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    assert table is not None
+    assert len(table[1].splitlines()) == 8  # two of the head, six rows
+    assert table[1] in readme

@@ -40,7 +40,7 @@ def test_equal_formulas_vote_together_with_and_without_gold(rerank, tmp_path, go
         rf"so \boxed{{{answer}}}" for answer in ("3", "3", r"\frac{\pi}{2}", r"\dfrac{\pi}{2}", r"\pi/2")
     ]
     write_jsonl(tmp_path / "in.jsonl", [{"id": "v", "problem": "arccos 0?", "solutions": texts, **gold}])
-    status, _, err = rerank("in.jsonl", "--output", "out.jsonl", "--grader", "math", "--choose", "majority")
+    status, _, err = rerank("in.jsonl", "--output", "out.jsonl", "--grader", "math", "--rule", "majority")
     assert (status, err) == (0, "")
     (row,) = read_jsonl(tmp_path / "out.jsonl")
     assert [one["final_answer"] for one in row["ranked"]] == [r"\frac{\pi}{2}"] * 3 + ["3"] * 2

@@ -206,7 +206,7 @@ def test_real_solutions(rerank, tmp_path):
     assert all(one["correct"] == flags[row["id"]][one["index"]] for row in got for one in row["ranked"])
 
 
-def votes(ranked, *, choose, weight, share):
+def votes(ranked, *, rule, weight, share):
     """What each answer of a row has behind it, from the scores that the row itself shows."""
     best, counts, sums = {}, {}, {}
     for one in ranked:
@@ -214,37 +214,38 @@ def votes(ranked, *, choose, weight, share):
         best[key] = max(best.get(key, 0.0), one["score"])
         counts[key] = counts.get(key, 0) + 1 / len(ranked)
         sums[key] = sums.get(key, 0.0) + one["score"]
-    if choose == "wrf":
+    if rule == "wrf_prm":
         total = sum(best.values())
         return {key: weight * best[key] / total + (1 - weight) * counts[key] for key in best}
     top = max(counts.values())
     clear = list(counts.values()).count(top) == 1 and top > share
-    return {"majority": counts, "weighted": sums, "hmr": counts if clear else best, "prm": best}[choose]
+    hmr = counts if clear else best
+    return {"majority": counts, "weighted_majority_prm": sums, "hmr_prm": hmr, "prm": best}[rule]
 
 
 @pytest.mark.parametrize(
-    ("choose", "aggregate", "flags"),
+    ("rule", "aggregate", "flags"),
     [
         ("majority", "min", ()),
-        ("weighted", "mean", ()),
-        ("wrf", "last", ("--wrf-weight", 0.9)),
-        ("hmr", "min", ("--hmr-share", 0.4)),
-        ("hmr", "product", ()),
+        ("weighted_majority_prm", "mean", ()),
+        ("wrf_prm", "last", ("--rule-options", "weight=0.9")),
+        ("hmr_prm", "min", ("--rule-options", "share=0.4")),
+        ("hmr_prm", "product", ()),
     ],
 )
-def test_the_rule_named_by_choose_ranks(rerank, tmp_path, choose, aggregate, flags):
+def test_the_rule_that_is_named_ranks(rerank, tmp_path, rule, aggregate, flags):
     write_jsonl(tmp_path / "in.jsonl", problems(12))
-    arguments = ("in.jsonl", "--output", "out.jsonl", "--choose", choose, "--aggregate", aggregate, *flags)
+    arguments = ("in.jsonl", "--output", "out.jsonl", "--rule", rule, "--aggregate", aggregate, *flags)
     status, out, _ = rerank(*arguments)
     assert status == 0
     rows = read_jsonl(tmp_path / "out.jsonl")
     for row in rows:
         ranked = row["ranked"]
-        behind = votes(ranked, choose=choose, weight=0.9, share=0.4 if flags else 0.5)
+        behind = votes(ranked, rule=rule, weight=0.9, share=0.4 if flags else 0.5)
         order = [behind[one["final_answer"]] for one in ranked]
         assert order == sorted(order, reverse=True)
         first = [one["score"] for one in ranked if one["final_answer"] == ranked[0]["final_answer"]]
-        if choose != "majority":  # there the first solution of an answer stands for it
+        if rule != "majority":  # there the first solution of an answer stands for it
             assert ranked[0]["score"] == max(first)
         assert row["chosen"] == row["solutions"][ranked[0]["index"]]
     report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
@@ -260,9 +261,7 @@ def test_ties_are_counted_also_without_gold_answers(rerank, tmp_path):
     ]
     rows.append({"id": 9, "problem": "9?", "solutions": ["#### 2", "#### 1", "#### 1"]})
     write_jsonl(tmp_path / "in.jsonl", rows)
-    status, out, _ = rerank(
-        "in.jsonl", "--output", "out.jsonl", "--choose", "majority", "--chunk-solutions", 4
-    )
+    status, out, _ = rerank("in.jsonl", "--output", "out.jsonl", "--rule", "majority", "--chunk-solutions", 4)
     assert status == 0
     assert "chosen by majority, plain; in 3 of 4 problems answers tied and the file's order decided" in out
     report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
@@ -270,9 +269,12 @@ def test_ties_are_counted_also_without_gold_answers(rerank, tmp_path):
     assert [row["chosen"] for row in read_jsonl(tmp_path / "out.jsonl")] == ["#### 1"] * 4
 
 
-def test_the_table_shows_every_rule_with_the_shares_given(rerank, tmp_path):
+def test_the_table_shows_every_rule_with_the_options_given(rerank, tmp_path):
     write_jsonl(tmp_path / "in.jsonl", problems(2))
-    assert rerank("in.jsonl", "--output", "out.jsonl", "--wrf-weight", 0.25)[0] == 0
+    assert (
+        rerank("in.jsonl", "--output", "out.jsonl", "--rule", "wrf_prm", "--rule-options", "weight=0.25")[0]
+        == 0
+    )
     report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
     rules = {row["rule"] for row in report["accuracies"]}
     for aggregate in ("min", "last", "product", "mean"):

@@ -13,8 +13,8 @@ CONTEXT = 256
 """Tokens (bytes) that the tiny PRM of the fixtures can read."""
 
 BAD_ROWS = [
-    ('{"id": "a", "problem": \n', None, None, "not valid JSON"),
-    ('[1, 2]\n', None, None, "expected a JSON object, got list"),
+    ('{"id": "a", "problem": \n', None, None, "not JSON"),
+    ('[1, 2]\n', None, None, "expected a JSON object, got [1, 2]"),
     ({"id": "b", "question": "?", "solutions": ["x"]}, "b", None, "no column 'problem', got 'id', 'question', 'solutions'; name it with --columns.problem"),
     ({"id": "c", "problem": "?", "solutions": "x"}, "c", None, "column 'solutions' must hold a list of at least one text, got 'x'"),
     ({"id": "d", "problem": "?", "solutions": []}, "d", None, "at least one text, got []"),
@@ -49,7 +49,7 @@ def test_every_bad_row_is_named_and_the_rest_is_ranked(rerank, tmp_path):
     assert [one["index"] for one in back["f"]["ranked"]] in ([0, 2], [2, 0])
     assert [one["index"] for one in back["h"]["ranked"]] == [1]
     lines = err.splitlines()
-    assert lines[0].startswith("in.jsonl: row 6: not valid JSON")
+    assert lines[0].startswith("in.jsonl: row 6: not JSON")
     assert lines[-1] == f"… and {len(BAD_ROWS) - 5} more"
     assert "out.jsonl.rejected.jsonl" in out
     report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
@@ -156,7 +156,7 @@ def test_a_column_missing_in_parquet(rerank, tmp_path):
         ("in.jsonl", "--output: in.jsonl is the input itself"),
         (".", "--output: . is a folder"),
         ("out.parquet", "--output: the output has the input's format"),
-        ("in.jsonl/out.jsonl", "--output: cannot write beside in.jsonl/out.jsonl (Not a directory)"),
+        ("in.jsonl/out.jsonl", "--output: cannot write in in.jsonl/out.jsonl.work (Not a directory)"),
     ],
 )
 def test_unusable_outputs(rerank, tmp_path, output, part):

@@ -37,6 +37,23 @@ def test_toml_gives_settings_and_flags_win(tmp_path):
         (["x", "--limit", "many"], ["--limit: expected a valid integer", "got 'many'"]),
         (["x", "--segment", "words"], ["--segment: expected 'auto', 'lines'", "got 'words'"]),
         (["x", "--grader", "maths"], ["--grader: expected one of number, math, none", "got 'maths'"]),
+        (["x", "--rule", "best"], ["--rule: rules: expected one of greedy, hmr_prm, ", "got 'best'"]),
+        (["x", "--rule", "no.where:Rule"], ["--rule: rules: 'no.where:Rule' cannot be imported"]),
+        (
+            ["x", "--rule", "json:JSONDecoder"],
+            ["--rule: json:JSONDecoder: a selection rule has a text `label`"],
+        ),
+        (
+            ["x", "--rule", "mean_logprob"],
+            ["--rule: mean_logprob reads logprob_sum, which files of solutions do"],
+        ),
+        (["x", "--rule", "oracle"], ["--rule: oracle reads the gold answers"]),
+        (["x", "--rule-options", "weight=2"], ["--rule: prm: expected the options aggregate, got 'weight'"]),
+        (
+            ["x", "--rule", "wrf_prm", "--rule-options", "weight=2"],
+            ["--rule: wrf_prm: weight: Input should be less than or equal to 1, got 2"],
+        ),
+        (["x", "--rule-options", "aggregate=last"], ["--rule-options: expected no aggregate", "--aggregate"]),
         (["x", "--columns.id", ""], ["--columns.id: expected at least 1 character", "got ''"]),
         (["x", "--colums.id", "k"], ["unrecognized arguments: --colums.id k", "--help"]),
         (["x", "--config", "nowhere.toml"], ["--config: cannot read nowhere.toml", "No such file"]),

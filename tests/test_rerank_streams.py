@@ -147,10 +147,10 @@ def test_two_runs_do_not_write_the_same_output(prm, tmp_path, capsys):
     source, output = write_jsonl(tmp_path / "in.jsonl", problems(1)), tmp_path / "out.jsonl"
     work = Path(f"{output}.work")
     work.mkdir()
-    with (work / "lock").open("wb") as lock:
+    with (work / ".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert main(arguments(source, prm, output)) == 2
-    message = f"--output: another run is writing {output}; wait for it, or choose another place"
+    message = f"--output: another process is working in {work}; wait for it, or choose another place"
     assert capsys.readouterr().err == f"rerank: {message}\n"
 
 

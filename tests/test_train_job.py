@@ -13,6 +13,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from eduprm.forest import leaf_paths
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
     "--problem.num-train", "6", "--problem.num-test", "4", "--shard-problems", "2", "--search.budget.max-leaves", "4",
@@ -48,7 +50,7 @@ def files(run: Path, *folders: str) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, str]:
     run = tmp_path_factory.mktemp("runs") / "whole"
-    return run, train(run).stdout
+    return run, train(run, "--rounds", "2").stdout
 
 
 def test_the_run_folder_holds_what_is_promised(finished):
@@ -67,6 +69,26 @@ def test_the_run_folder_holds_what_is_promised(finished):
         "test-00000.parquet", "test-00001.parquet", "train-00000.parquet", "train-00001.parquet",
         "train-00002.parquet",
     ]  # fmt: skip
+
+
+def test_a_second_round_is_grown_by_the_model_that_the_first_one_trained(finished):
+    run, _ = finished
+    second = run / "round-2"
+    record = json.loads((second / "stages" / "search.json").read_text())
+    assert record["settings"]["policy.model"] == str(run / "prm")
+    assert pl.read_parquet(second / "problems.parquet").equals(pl.read_parquet(run / "problems.parquet"))
+    assert (second / "report.html").is_file()
+    assert (second / "prm" / "model.safetensors").read_bytes() != (
+        run / "prm" / "model.safetensors"
+    ).read_bytes()
+    # Its policy's greedy answers are those that the first round's model gave as a policy.
+    own = (
+        pl.read_parquet(run / "scores" / "greedy-by-prm.parquet")
+        .select("problem_id", "text")
+        .sort("problem_id")
+    )
+    forest = pl.read_parquet(second / "forest" / "test-*.parquet").filter(tree="greedy")
+    assert leaf_paths(forest).select("problem_id", "text").sort("problem_id").equals(own)
 
 
 def test_the_metrics_agree_with_the_files(finished):

@@ -42,11 +42,41 @@ def test_no_pickle_eval_or_remote_code_by_default():
                 assert not (isinstance(node.value, ast.Constant) and node.value.value is True), path
 
 
-def test_readme_and_docs_link_to_files_that_exist():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "packages").glob("*/README.md")]:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
-        for target in re.findall(
-            r"`((?:apps|docs|packages|tests)/[\w./-]+\.(?:py|md|toml|png))`", page.read_text()
-        ):
-            assert (ROOT / target).exists(), f"{page.relative_to(ROOT)} names {target}"
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(ROOT.glob("packages/*/README.md")),
+]
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "dev" / "log.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_a_page_links_to_files_that_exist(page: Path):
+    text = page.read_text()
+    for target in LINK.findall(text):
+        assert (page.parent / target).exists(), target
+    if page in PAGES:  # the log names files as they were then
+        named = re.findall(r"`((?:apps|docs|examples|packages|tests)/[\w./-]+\.(?:py|md|toml|png))`", text)
+        for target in named:
+            assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_is_for_users_and_its_lines_can_be_read(page: Path):
+    text = page.read_text()
+    if page.parent == ROOT / "docs":
+        assert not [target for target in LINK.findall(text) if "dev/" in target]
+    assert max(map(len, text.splitlines())) <= 300
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_modules_and_objects_that_exist(page: Path):
+    for package, name in re.findall(r"`eduprm\.(\w+)\.(\w+)", page.read_text()):
+        folder = next(ROOT.glob(f"packages/*/src/eduprm/{package}"), None)
+        assert folder is not None, f"eduprm.{package}"
+        known = (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
+        assert known or re.search(rf"\b{name}\b", (folder / "__init__.py").read_text()), (
+            f"eduprm.{package}.{name}"
+        )

@@ -1,8 +1,9 @@
-"""Write the tables and the figure of docs/results.md from docs/data, so that no figure is copied by hand.
+"""Write the tables and the figure of the results from docs/data, so that no figure is copied by hand.
 
     uv run packages/bench/benchmarks/results_tables.py [DOCS]
 
-Replaces what stands between `<!-- NAME -->` and `<!-- end -->` in results.md, and draws prm_tokens.png.
+Replaces what stands between `<!-- NAME -->` and `<!-- end -->` in results.md (summary) and in data/prm-likelihood.md
+(tasks, arms, curves), and draws prm_tokens.png.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ ROWS = {
     "EDU, by the policy's own likelihood": "EDU, by the policy's own likelihood",
     "EDU, majority": "EDU, majority",
     "EDU, any right": "EDU, any right (no judge can do better)",
-    "samples, by the PRM": "8 samples, by the PRM",
-    "samples, majority": "8 samples, majority",
-    "samples, any right": "8 samples, any right",
+    "HT 0.7, by the PRM": "8 samples, by the PRM",
+    "HT 0.7, majority": "8 samples, majority",
+    "HT 0.7, any right": "8 samples, any right",
     "greedy, by the trained model": "**greedy decoding by the trained model**",
 }
 ARMS = {
@@ -42,6 +43,14 @@ ARMS = {
     "head-lines": "the same, labels at lines",
     "head-after-fork": "head on the model of forks + .5 right tokens, all weights",
     "both": "head, forks and right tokens on one backbone, all weights",
+}
+SUMMARY = {  # row of prm-headline.jsonl: what it is called, and where prm-rules.jsonl says what it decodes
+    "greedy, by the policy": ("greedy decoding by the policy", "greedy+HT, =tokens", 1),
+    "EDU, by the PRM": ("**EDU tree (at most 8 leaves), chosen by the PRM**", "EDU", 8),
+    "samples, by the PRM": ("8 samples, chosen by the PRM", "HT 0.7", 8),
+    "EDU, any right": ("EDU tree, any leaf right (limit of any judge)", "EDU", 8),
+    "samples, any right": ("8 samples, any right (limit of any judge)", "HT 0.7", 8),
+    "greedy, by the trained model": ("**greedy decoding by the trained model**", "trained", 1),
 }
 NAMES = {
     ("EDU", "prm_min"): "EDU, by the PRM",
@@ -59,6 +68,23 @@ def interval(values: list[float], sign: str = "") -> str:
 
 def percent(row: dict[str, Any], names: tuple[str, str, str]) -> list[float]:
     return [100 * row[name] for name in names]
+
+
+def summary_table(data: Path) -> str:
+    rows = {
+        row["row"]: row for row in pl.read_ndjson(data / "prm-headline.jsonl").filter(group="all").to_dicts()
+    }
+    costs = pl.read_ndjson(data / "prm-rules.jsonl", infer_schema_length=None)
+    lines = [
+        "| all four tasks, 768 held-out problems | % right [95 %] | minus greedy | tokens a problem |",
+        "|---" * 4 + "|",
+    ]
+    for name, (shown, method, n) in SUMMARY.items():
+        right = interval(percent(rows[name], ("accuracy", "ci_low", "ci_high")))
+        gap = interval(percent(rows[name], ("minus_greedy", "minus_low", "minus_high")), "+")
+        tokens = costs.filter(method=method, n=n)["decoded"][0]
+        lines.append(f"| {shown} | {right} | {gap if name in list(SUMMARY)[1:] else ''} | {tokens:.0f} |")
+    return "\n".join(lines)
 
 
 def tasks_table(data: Path) -> str:
@@ -133,18 +159,24 @@ def figure(data: Path, path: Path) -> None:
     accuracy_against_tokens(shown, path, title=title, names=NAMES)
 
 
-def main() -> None:
-    docs = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS
-    page, data = docs / "results.md", docs / "data"
+def fill(page: Path, tables: dict[str, str]) -> None:
     text = page.read_text()
-    for name, table in (("tasks", tasks_table), ("arms", arms_table), ("curves", curves_table)):
-        block = f"<!-- {name} -->\n{table(data)}\n<!-- end -->"
+    for name, table in tables.items():
+        block = f"<!-- {name} -->\n{table}\n<!-- end -->"
         text, found = re.subn(
             rf"<!-- {name} -->\n.*?<!-- end -->", lambda _, b=block: b, text, flags=re.DOTALL
         )
         if found != 1:
             raise SystemExit(f"{page}: expected one block <!-- {name} --> ... <!-- end -->, got {found}")
     page.write_text(text)
+
+
+def main() -> None:
+    docs = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS
+    data = docs / "data"
+    fill(docs / "results.md", {"summary": summary_table(data)})
+    tables = {"tasks": tasks_table(data), "arms": arms_table(data), "curves": curves_table(data)}
+    fill(data / "prm-likelihood.md", tables)
     figure(data, docs / "prm_tokens.png")
 
 

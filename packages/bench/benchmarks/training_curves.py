@@ -22,13 +22,13 @@ import torch
 from transformers import TrainerCallback
 
 from eduprm.bench.metrics import auc_within
-from eduprm.forest import leaf_paths
+from eduprm.forest import found_leaves, leaf_paths
 from eduprm.prm import InputBuilder, ProcessRewardModel, TrainConfig, labelled_trees, train_prm
 from eduprm.prm.config import InputFormat, LoraSettings, Scoring
 from eduprm.prm.data import TrainingData, forest_trees
 from eduprm.rank import candidates_from_leaves, choose, paired_difference
 from eduprm.rank.evaluate import summarise_choices
-from eduprm.search import EduSampling, leaf_order, resolve_model
+from eduprm.search import EduSampling, replayed, resolve_model
 
 KEYS = ["problem_id", "tree", "leaf"]
 LIKELIHOOD = Scoring(kind="likelihood")
@@ -77,13 +77,12 @@ class HeldOut:
 
     def __init__(self, run: Path, builder, settings, limit):
         problems = pl.read_parquet(run / "problems.parquet")
-        self.forest, self.grades = (read(run, part, "test") for part in ("labels", "grades"))
+        forest, self.grades = (read(run, part, "test") for part in ("labels", "grades"))
+        self.forest = forest if "order" in forest.columns else with_order(forest, settings)
         self.ends = self.forest["weight"] > 0
         self.trees = list(forest_trees(self.forest, problems, builder))
         self.leaves = leaf_paths(self.forest)
-        self.order = leaf_order(
-            self.forest, order=settings.order, parallel_forks=settings.parallel_forks, budget=settings.budget
-        )
+        self.order = found_leaves(self.forest)
         ids = sorted(set(self.forest["problem_id"]))
         self.looked_at, self.kept = ids[:limit], ids[limit:]
 
@@ -105,6 +104,12 @@ class HeldOut:
             .agg(step_scores="score")
         )
         return candidates_from_leaves(leaves, self.grades, step_scores=steps, order=self.order)
+
+
+def with_order(forest: pl.DataFrame, settings: EduSampling) -> pl.DataFrame:
+    """The columns order and greedy of a run that was grown before they were written."""
+    samples = pl.col("tree").str.starts_with("ht-")
+    return pl.concat([replayed(forest.filter(~samples), settings), replayed(forest.filter(samples), None)])
 
 
 def read(run: Path, part: str, split: str) -> pl.DataFrame:

@@ -40,7 +40,7 @@ ORDER = pl.DataFrame(
     [("p", "edu", 2, 0), ("p", "edu", 4, 1), ("p", "edu", 3, 2), *[("p", "ht", k, k - 1) for k in (1, 2, 3)]],
     schema={"problem_id": pl.String, "tree": pl.String, "leaf": pl.Int32, "order": pl.Int32},
     orient="row",
-)
+).with_columns(greedy=(pl.col("tree") == "edu") & (pl.col("leaf") == 2))
 
 
 def test_from_a_forest_to_a_paired_difference() -> None:

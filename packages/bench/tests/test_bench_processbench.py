@@ -180,7 +180,7 @@ def test_packed_files_are_read_as_plain_ones(tmp_path):
         (
             "a.csv",
             "id",
-            "expected a name ending in .json, .jsonl, .parquet (or one of these and .gz or .zst), got .csv",
+            "expected a name ending in .json, .jsonl, .ndjson, .parquet (or one of these and .gz or .zst), got .csv",
         ),
         ("a.parquet", "PAR1", "expected a Parquet file"),
         ("missing.json", None, "got no such file"),

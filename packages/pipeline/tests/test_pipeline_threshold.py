@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from eduprm.forest import NODE_SCHEMA
+from eduprm.forest import FOUND_COLUMNS, NODE_SCHEMA
 from eduprm.pipeline.threshold_advice import threshold_advice
 from eduprm.search import Budget, EduSampling
 
@@ -15,8 +15,8 @@ class Letters:
 def chain(problem: str, entropies: list[float]) -> pl.DataFrame:
     # Every second token is a symbol, which is never an anchor.
     ids = list(b"a." * len(entropies))[: len(entropies)]
-    row = (problem, "edu", 0, None, ids, [-0.1] * len(ids), entropies, "", "length")
-    return pl.DataFrame([row], schema=NODE_SCHEMA, orient="row")
+    row = (problem, "edu", 0, None, ids, [-0.1] * len(ids), entropies, "", "length", 0, True)
+    return pl.DataFrame([row], schema={**NODE_SCHEMA, **FOUND_COLUMNS}, orient="row")
 
 
 def test_trees_that_hardly_fork_get_the_threshold_that_would_suit():
@@ -41,5 +41,7 @@ def test_nothing_is_said_where_trees_fork_or_may_not():
     two = chain("p", [0.5] * 4)
     leaf = two.with_columns(node_id=pl.lit(1, pl.Int32), parent_id=pl.lit(0, pl.Int32))
     assert threshold_advice(pl.concat([two, leaf]), EduSampling(threshold=1.0), decoder=Letters()) is None
+    samples = two.with_columns(greedy=False)
+    assert threshold_advice(samples, EduSampling(threshold=1.0), decoder=Letters()) is None
     single = EduSampling(threshold=1.0, budget=Budget(max_leaves=1))
     assert threshold_advice(two, single, decoder=Letters()) is None

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from eduprm.forest import leaf_paths, token_counts, validate_forest
+from eduprm.forest import found_leaves, leaf_paths, token_counts, validate_forest
 from eduprm.search import (
     Budget,
     EduSampling,
@@ -16,7 +16,6 @@ from eduprm.search import (
     HighTemperature,
     TransformersEngine,
     grow_forest,
-    leaf_order,
 )
 from eduprm.segment import entropy_anchors
 
@@ -35,14 +34,14 @@ def test_trees_equal_a_reference_without_any_cache(engine, problems, plain, lett
     strategy = EduSampling(threshold=threshold, order=order, budget=budget)
     forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
     validate_forest(forest)
-    ordered = leaf_paths(forest).join(leaf_order(forest, order=order), on=["problem_id", "tree", "leaf"])
+    ordered = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"])
     for number, prompt in enumerate(PROMPTS):
         expected = plain.edu(
             prompt, threshold=threshold, max_leaves=7, max_tokens=14, best_first=order == "best_first"
         )
         mine = ordered.filter(problem_id=f"p{number}").sort("order")["token_ids"].to_list()
         assert [tuple(ids) for ids in mine] == expected
-    assert (leaf_order(forest, order=order).group_by("problem_id").len()["len"] > 1).any()
+    assert (found_leaves(forest).group_by("problem_id").len()["len"] > 1).any()
 
 
 def test_no_prefix_token_is_computed_twice_within_a_tree(engine, problems, letters):
@@ -63,7 +62,7 @@ def test_a_smaller_budget_gives_the_first_leaves_of_a_larger_one(engine, problem
     def grow(leaves: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         strategy = EduSampling(threshold=0.8, budget=Budget(max_leaves=leaves, max_tokens_per_path=14))
         forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
-        return leaf_paths(forest), leaf_order(forest)
+        return leaf_paths(forest), found_leaves(forest)
 
     def first(leaves: pl.DataFrame, order: pl.DataFrame, count: int) -> list:
         joined = leaves.join(order, on=["problem_id", "tree", "leaf"]).filter(pl.col("order") < count)
@@ -99,7 +98,7 @@ def test_a_stop_token_is_a_choice_and_other_tokens_without_text_are_symbols(engi
     strategy = EduSampling(threshold=0.8, budget=budget)
     forest = grow_forest(problems(prompts), strategies=[strategy], engine=engine, decoder=Texts()).forest
     validate_forest(forest)
-    ordered = leaf_paths(forest).join(leaf_order(forest), on=["problem_id", "tree", "leaf"]).sort("order")
+    ordered = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"]).sort("order")
     for number, prompt in enumerate(prompts):
         expected = plain.edu(
             prompt, threshold=0.8, max_leaves=6, max_tokens=14, best_first=True, may_fork=may_fork

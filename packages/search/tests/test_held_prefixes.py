@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eduprm.forest import leaf_paths, token_counts
+from eduprm.forest import found_leaves, leaf_paths, token_counts
 from eduprm.search import (
     Budget,
     EduSampling,
@@ -21,7 +21,6 @@ from eduprm.search import (
     Request,
     TransformersEngine,
     grow_forest,
-    leaf_order,
 )
 from eduprm.search.embedded.prefixes import PrefixCache
 
@@ -55,7 +54,7 @@ def test_a_small_cache_computes_nothing_twice(tiny_model, plain, problems, lette
     assert engine.num_prefilled + engine.num_decoded == needed(forest)
     # When all trees have ended, the cache is back within its bound.
     assert engine.num_held <= cache_tokens
-    ordered = leaf_paths(forest).join(leaf_order(forest), on=["problem_id", "tree", "leaf"]).sort("order")
+    ordered = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"]).sort("order")
     for number in range(0, count, 5):
         mine = ordered.filter(problem_id=f"p{number}")["token_ids"].to_list()
         assert [tuple(ids) for ids in mine] == plain.edu(

@@ -10,8 +10,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from eduprm.forest import leaf_paths, token_counts, validate_forest
-from eduprm.search import Budget, Continuation, EduSampling, Request, leaf_order, to_rows
+from eduprm.forest import FOUND_COLUMNS, found_leaves, leaf_paths, token_counts, validate_forest
+from eduprm.search import Budget, Continuation, EduSampling, Request, replayed, to_rows
 from eduprm.search.cost import Meter
 from eduprm.search.growth import forks_before
 from eduprm.search.sglang.testing import STOP, distribution
@@ -90,8 +90,9 @@ def test_replay_finds_the_order_and_budgets_hold_to_the_token(parallel, order, b
                 stop_ids=Scripted.stop_ids,
             )
         )
-        found = leaf_order(rows, order=order, parallel_forks=parallel, budget=budget)
-        ordered = leaf_paths(rows).join(found, on=["problem_id", "tree", "leaf"]).sort("order")
+        # What a search wrote is what its rule, run again on the finished tree, says.
+        assert replayed(rows.drop(FOUND_COLUMNS), strategy).equals(rows)
+        ordered = leaf_paths(rows).join(found_leaves(rows), on=["problem_id", "tree", "leaf"]).sort("order")
         assert [tuple(ids) for ids in ordered["token_ids"].to_list()] == [b.path_ids() for b in branches]
         assert max(branch.stop for branch in branches) <= budget.max_tokens_per_path
         if budget.max_total_tokens is not None:

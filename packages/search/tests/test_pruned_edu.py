@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from eduprm.forest import leaf_paths, validate_forest
+from eduprm.forest import found_leaves, leaf_paths, validate_forest
 from eduprm.search import (
     Budget,
     Continuation,
@@ -17,7 +17,6 @@ from eduprm.search import (
     PrunedEdu,
     TransformersEngine,
     grow_forest,
-    leaf_order,
 )
 
 PROMPTS = [(5, 6, 7), (9, 9), tuple(range(10, 40)), (33, 20, 41, 8)]
@@ -51,10 +50,10 @@ def engine(tiny_model) -> TransformersEngine:
     return TransformersEngine(copy.deepcopy(tiny_model), stop_ids=frozenset({3}), max_rows=3)
 
 
-def solutions(forest, order="best_first") -> dict[str, list[tuple[tuple[int, ...], str]]]:
+def solutions(forest) -> dict[str, list[tuple[tuple[int, ...], str]]]:
     """Per problem, (token ids, finish) of its leaves in the order found."""
     keys = ["problem_id", "tree", "leaf"]
-    leaves = leaf_paths(forest).join(leaf_order(forest, order=order), on=keys).sort("problem_id", "order")
+    leaves = leaf_paths(forest).join(found_leaves(forest), on=keys).sort("problem_id", "order")
     found: dict[str, list[tuple[tuple[int, ...], str]]] = {}
     for problem_id, ids, finish in leaves.select("problem_id", "token_ids", "finish").iter_rows():
         found.setdefault(problem_id, []).append((tuple(ids), finish))
@@ -97,12 +96,12 @@ def test_solutions_equal_a_reference_whatever_the_size_of_a_piece(
     engine, problems, plain, letters, order, piece_tokens
 ):
     edu = EduSampling(threshold=0.8, order=order, budget=BUDGET)
-    strategy = PrunedEdu(edu=edu, scorer=Opinions(), piece_tokens=piece_tokens)
+    strategy = PrunedEdu(**dict(edu), scorer=Opinions(), piece_tokens=piece_tokens)
     forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
     validate_forest(forest)
     num_stopped = 0
     for number, prompt in enumerate(PROMPTS):
-        found = solutions(forest, order)[f"p{number}"]
+        found = solutions(forest)[f"p{number}"]
         paths, stopped = reference(
             plain, prompt, f"p{number}", threshold=0.8, max_leaves=6, max_tokens=14, best_first=order == "best_first"
         )  # fmt: skip
@@ -120,7 +119,7 @@ def test_solutions_equal_a_reference_whatever_the_size_of_a_piece(
 def test_a_prm_that_rejects_nothing_gives_the_edu_tree(engine, problems, letters):
     edu = EduSampling(threshold=0.8, budget=BUDGET)
     plain_growth = grow_forest(problems(PROMPTS), strategies=[edu], engine=engine, decoder=letters)
-    strategy = PrunedEdu(edu=edu, scorer=constant(0.2), piece_tokens=5)
+    strategy = PrunedEdu(**dict(edu), scorer=constant(0.2), piece_tokens=5)
     growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters)
     exact = ["problem_id", "node_id", "parent_id", "token_ids", "text", "finish"]
     assert growth.forest.select(exact).equals(plain_growth.forest.select(exact))
@@ -134,7 +133,7 @@ def test_a_prm_that_rejects_nothing_gives_the_edu_tree(engine, problems, letters
 def test_a_prm_that_rejects_everything_leaves_what_has_no_step_before_its_end(
     engine, problems, plain, letters, score
 ):
-    strategy = PrunedEdu(edu=EduSampling(threshold=0.8, budget=BUDGET), scorer=constant(score))
+    strategy = PrunedEdu(threshold=0.8, budget=BUDGET, scorer=constant(score))
     forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
     for number, prompt in enumerate(PROMPTS):
         found = solutions(forest)[f"p{number}"]
@@ -152,7 +151,7 @@ def test_a_prm_that_rejects_everything_leaves_what_has_no_step_before_its_end(
 def test_a_smaller_tree_is_a_prefix_of_a_larger_one(engine, problems, letters):
     def grown(max_leaves: int):
         edu = EduSampling(threshold=0.8, budget=Budget(max_leaves=max_leaves, max_tokens_per_path=14))
-        strategy = PrunedEdu(edu=edu, scorer=Opinions(), piece_tokens=4)
+        strategy = PrunedEdu(**dict(edu), scorer=Opinions(), piece_tokens=4)
         growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters)
         return solutions(growth.forest)
 
@@ -164,9 +163,7 @@ def test_a_smaller_tree_is_a_prefix_of_a_larger_one(engine, problems, letters):
 
 def test_no_more_forks_after_max_stopped(engine, problems, letters):
     def stopped(most: int) -> int:
-        strategy = PrunedEdu(
-            edu=EduSampling(threshold=0.8, budget=BUDGET), scorer=Opinions(), max_stopped=most
-        )
+        strategy = PrunedEdu(threshold=0.8, budget=BUDGET, scorer=Opinions(), max_stopped=most)
         growth = grow_forest(problems(PROMPTS[2:3]), strategies=[strategy], engine=engine, decoder=letters)
         return growth.forest.filter(finish="pruned").height
 
@@ -211,7 +208,7 @@ def test_a_stopped_branch_is_not_decoded_further(letters):
 
     engine = Scripted()
     edu = EduSampling(threshold=1.0, order="chronological", budget=Budget(max_leaves=3))
-    strategy = PrunedEdu(edu=edu, scorer=scorer, piece_tokens=2, max_stopped=1)
+    strategy = PrunedEdu(**dict(edu), scorer=scorer, piece_tokens=2, max_stopped=1)
     branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=engine, decoder=letters))
     assert branches[0].token_ids.tolist() == [*range(10, 20), 0]
     # Forked at 11 into 111; the next anchor is 113, found in the first piece, and 110 tokens never come.
@@ -225,13 +222,13 @@ def test_a_stopped_branch_is_not_decoded_further(letters):
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        PrunedEdu(edu=EduSampling(), scorer=constant(1.0), **wrong)
+        PrunedEdu(scorer=constant(1.0), **wrong)
 
 
 def test_a_scorer_that_forgets_a_step_is_found_out(letters):
     async def scorer(problem_id, prefixes):
         return [0.9]
 
-    strategy = PrunedEdu(edu=EduSampling(threshold=1.0), scorer=scorer)
+    strategy = PrunedEdu(threshold=1.0, scorer=scorer)
     with pytest.raises(ValueError, match="expected a score for each"):
         asyncio.run(strategy.grow((9,), problem_id="p", engine=Scripted(), decoder=letters))

@@ -11,7 +11,7 @@ import unicodedata
 import pytest
 import torch
 
-from eduprm.forest import leaf_paths, validate_forest
+from eduprm.forest import found_leaves, leaf_paths, validate_forest
 from eduprm.search import (
     BUNDLED_MODEL,
     Budget,
@@ -19,7 +19,6 @@ from eduprm.search import (
     PolicyTokenizer,
     TransformersEngine,
     grow_forest,
-    leaf_order,
     load_policy,
 )
 
@@ -68,7 +67,7 @@ def test_trees_equal_the_reference(engine, reference, tokenizer, prompts, proble
     )
     forest = grow_forest(problems(prompts), strategies=[strategy], engine=engine, decoder=tokenizer).forest
     validate_forest(forest)
-    ordered = leaf_paths(forest).join(leaf_order(forest), on=["problem_id", "tree", "leaf"]).sort("order")
+    ordered = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"]).sort("order")
     compared = 0
     for number, prompt in enumerate(prompts):
         own = ordered.filter(problem_id=f"p{number}")

@@ -6,14 +6,12 @@ import json
 import subprocess
 import sys
 
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eduprm.core.seeds import derive_seed
-from eduprm.forest import NODE_SCHEMA
-from eduprm.search import BUNDLED_MODEL, STEPS_MODEL, PolicyTokenizer, leaf_order, resolve_model
+from eduprm.search import BUNDLED_MODEL, STEPS_MODEL, PolicyTokenizer, resolve_model
 
 
 def test_a_hub_name_stays_and_a_missing_folder_is_named(tmp_path):
@@ -102,39 +100,6 @@ def test_importing_search_loads_neither_torch_nor_transformers():
     code = "import sys, eduprm.search; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def row(node: int, parent: int | None, entropies: list[float], finish: str | None, first: int = 5) -> tuple:
-    ids = [first + index for index in range(len(entropies))]
-    return ("p", "edu", node, parent, ids, [-0.1] * len(ids), entropies, "", finish)
-
-
-def test_order_follows_the_policy():
-    # Two forks on the greedy path: a weak one at position 1, a strong one at position 3.
-    rows = [
-        row(0, None, [0.1], None),
-        row(1, 0, [0.6, 0.1], None),
-        row(2, 1, [0.9, 0.0], "stop"),
-        row(3, 1, [0.9], "stop", first=40),
-        row(4, 0, [0.6, 0.2], "stop", first=40),
-    ]
-    forest = pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
-
-    def found(order: str) -> list[int]:
-        return leaf_order(forest, order=order).sort("order")["leaf"].to_list()
-
-    assert found("best_first") == [2, 3, 4]
-    assert found("chronological") == [2, 4, 3]
-
-
-def test_two_samples_are_not_taken_for_a_fork():
-    rows = [
-        ("p", "ht", 0, None, [], [], [], "", None),
-        ("p", "ht", 1, 0, [5], [-0.1], [0.4], "", "stop"),
-        ("p", "ht", 2, 0, [5], [-0.1], [0.4], "", "stop"),
-    ]
-    forest = pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
-    assert leaf_order(forest).sort("order")["leaf"].to_list() == [1, 2]
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import copy
 import polars as pl
 import pytest
 
-from eduprm.forest import leaf_paths, validate_forest
+from eduprm.forest import found_leaves, leaf_paths, validate_forest
 from eduprm.search import (
     Budget,
     CutRule,
@@ -15,7 +15,6 @@ from eduprm.search import (
     HighTemperature,
     TransformersEngine,
     grow_forest,
-    leaf_order,
     leaves_at_threshold,
 )
 from eduprm.search.steps import STEP_RULES, CutAt, mark_steps, step_ends, steps_of_leaves
@@ -46,8 +45,8 @@ def grown(engine, problems, strategy) -> pl.DataFrame:
     return grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=LineDecoder()).forest
 
 
-def found(forest: pl.DataFrame, order: str = "best_first") -> dict[str, list[tuple[list[int], str]]]:
-    leaves = leaf_paths(forest).join(leaf_order(forest, order=order), on=KEYS).sort("problem_id", "order")
+def found(forest: pl.DataFrame) -> dict[str, list[tuple[list[int], str]]]:
+    leaves = leaf_paths(forest).join(found_leaves(forest), on=KEYS).sort("problem_id", "order")
     rows = leaves.group_by("problem_id", maintain_order=True).agg("token_ids", "finish")
     return {key: list(zip(ids, ends, strict=True)) for key, ids, ends in rows.iter_rows()}
 
@@ -63,21 +62,20 @@ def test_a_best_first_tree_holds_those_of_higher_thresholds_and_fewer_leaves(
     engine, problems, large, threshold, leaves
 ):
     smaller = found(grown(engine, problems, edu(threshold, leaves)))
-    counts = leaves_at_threshold(large, leaf_order(large), threshold=threshold)
+    counts = leaves_at_threshold(large, threshold=threshold)
     most = dict(counts.select("problem_id", "leaves").iter_rows())
     for key, all_leaves in found(large).items():
         assert smaller[key] == all_leaves[: min(leaves, most[key])]
 
 
 def test_the_thresholds_above_do_cut_trees_short(large):
-    order = leaf_order(large)
-    sizes = [leaves_at_threshold(large, order, threshold=t)["leaves"].sum() for t in (0.8, 3.0, 3.2)]
+    sizes = [leaves_at_threshold(large, threshold=t)["leaves"].sum() for t in (0.8, 3.0, 3.2)]
     assert sizes[0] > sizes[1] > sizes[2] >= len(PROMPTS)
 
 
 def test_a_chronological_tree_holds_those_of_fewer_leaves_only(engine, problems):
-    all_leaves = found(grown(engine, problems, edu(0.8, 9, "chronological")), "chronological")
-    fewer = found(grown(engine, problems, edu(0.8, 4, "chronological")), "chronological")
+    all_leaves = found(grown(engine, problems, edu(0.8, 9, "chronological")))
+    fewer = found(grown(engine, problems, edu(0.8, 4, "chronological")))
     assert fewer == {key: leaves[:4] for key, leaves in all_leaves.items()}
 
 

@@ -1,7 +1,8 @@
-"""Files that are either whole or not there: written beside their place, synced, then renamed over it.
+"""Files that are either whole or not there: written beside their place, synced, then renamed over it; and a lock.
 
 It knows the file system and nothing of what is written. A writer killed at any moment leaves at most a hidden
-temporary (``.name.tmp-…``), which no reader of this package looks at and ``sweep_temporaries`` removes.
+temporary (``.name.tmp-…``), which no reader of this package looks at. `locked` keeps a second process out of a folder
+and removes such temporaries from it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from eduprm.core.errors import UsageError
+
 _MARK = ".tmp-"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -62,7 +66,9 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> Path:
 
 
 def sweep_temporaries(folder: str | Path) -> int:
-    """Remove what killed writers left in a folder; returns how many. Call it while nobody writes there.
+    """Remove what killed writers left in a folder and below it; returns how many. Call it while nobody writes there.
+
+    Folders below that `locked` works in are left alone: another process may be writing there.
 
     Examples:
         >>> import tempfile
@@ -71,10 +77,55 @@ def sweep_temporaries(folder: str | Path) -> int:
         ...     sweep_temporaries(folder)
         1
     """
-    left = [file for file in Path(folder).glob(f".*{_MARK}*") if file.is_file()]
-    for file in left:
-        file.unlink()
-    return len(left)
+    swept = 0
+    for place, below, files in os.walk(folder):
+        if _LOCK in files and Path(place) != Path(folder):
+            below.clear()
+            continue
+        for name in files:
+            if name.startswith(".") and _MARK in name:
+                Path(place, name).unlink()
+                swept += 1
+    return swept
+
+
+@contextmanager
+def locked(folder: Path, flag: str) -> Iterator[None]:
+    """Make a folder, keep other processes out of it during the block, and remove what killed ones left half written.
+
+    Args:
+        folder: where this process writes. A killed process gives its lock back by itself.
+        flag: the setting that names the folder, for messages.
+
+    Raises:
+        UsageError: the folder cannot be written, or another process is at work there.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder), "--run"):
+        ...     with locked(Path(folder), "--run"):
+        ...         pass
+        Traceback (most recent call last):
+        eduprm.core.errors.UsageError: --run: another process is working in ...; wait for it, or choose another place
+    """
+    import fcntl  # not on every system
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / _LOCK).open("wb")
+    except OSError as error:
+        raise UsageError(
+            f"{flag}: cannot write in {folder} ({error.strerror}); choose another place"
+        ) from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"{flag}: another process is working in {folder}; wait for it, or choose another place"
+            ) from None
+        sweep_temporaries(folder)
+        yield
 
 
 def _sync(path: Path) -> None:

@@ -6,10 +6,12 @@ This package knows tables and files. It does not know models, tokenizers or grad
 
 from .counts import token_counts
 from .errors import ForestError, Place
+from .found import FOUND_SCHEMA, found_leaves
 from .paths import LEAF_SCHEMA, leaf_paths, path_of, path_rows
 from .schema import (
     BOUND_COLUMNS,
     FINISH_REASONS,
+    FOUND_COLUMNS,
     LABEL_COLUMNS,
     LABELLED_SCHEMA,
     NODE_SCHEMA,
@@ -24,6 +26,8 @@ from .view import print_tree, render_tree, visible
 __all__ = [
     "BOUND_COLUMNS",
     "FINISH_REASONS",
+    "FOUND_COLUMNS",
+    "FOUND_SCHEMA",
     "LABELLED_SCHEMA",
     "LABEL_COLUMNS",
     "LEAF_SCHEMA",
@@ -33,6 +37,7 @@ __all__ = [
     "ForestError",
     "Place",
     "Topology",
+    "found_leaves",
     "leaf_paths",
     "path_of",
     "path_rows",

@@ -31,6 +31,10 @@ NODE_SCHEMA = pl.Schema(_NODE_COLUMNS)
 BOUND_COLUMNS = pl.Schema({"entropies_upper": pl.List(pl.Float32)})
 """Marks a forest whose entropies are bounds: `entropies` holds the lower one, this column the upper one."""
 
+FOUND_COLUMNS = pl.Schema({"order": pl.Int32, "greedy": pl.Boolean})
+"""What a search knows of its leaves: the number in which each was found, from 0 in every tree, and whether it is the
+policy's greedy path. Null on inner nodes. Every search of ours writes both; best-of-n of a tree needs them."""
+
 LABEL_COLUMNS = pl.Schema(
     {
         "leaves": pl.Int32,

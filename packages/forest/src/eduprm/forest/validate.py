@@ -16,6 +16,7 @@ from .ragged import Ragged
 from .schema import (
     BOUND_COLUMNS,
     FINISH_REASONS,
+    FOUND_COLUMNS,
     LABEL_COLUMNS,
     LABELLED_SCHEMA,
     NODE_SCHEMA,
@@ -35,8 +36,8 @@ def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.Dat
     """Return the frame unchanged if it is a forest (an empty one is), else raise.
 
     Args:
-        df: columns of NODE_SCHEMA, or of LABELLED_SCHEMA; with BOUND_COLUMNS where entropies are bounds; others
-            are left alone.
+        df: columns of NODE_SCHEMA, or of LABELLED_SCHEMA; with BOUND_COLUMNS where entropies are bounds and with
+            FOUND_COLUMNS where a search grew it; others are left alone.
         labelled: True demands the label columns, False ignores them, None checks them where any is there.
 
     Errors: ForestError, one line with column, row and reason.
@@ -59,8 +60,13 @@ def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.Dat
     bounds = tuple(BOUND_COLUMNS) if any(name in df.columns for name in BOUND_COLUMNS) else ()
     if bounds:
         check_columns(df, BOUND_COLUMNS, not_null=bounds)
+    found = any(name in df.columns for name in FOUND_COLUMNS)
+    if found:
+        check_columns(df, FOUND_COLUMNS, not_null=())
     shape = topology(df)
     _check_finish(df, shape)
+    if found:
+        _check_found(df, shape)
     _check_lists(df, "logprobs", "entropies", *bounds)
     if bounds:
         _check_bounds(df)
@@ -121,6 +127,31 @@ def _check_finish(df: pl.DataFrame, shape: Topology) -> None:
     _refuse_first(
         df, "finish", ~is_leaf & finish.is_not_null(), "expected null on a node with children, got {}"
     )
+
+
+def _check_found(df: pl.DataFrame, shape: Topology) -> None:
+    is_leaf = pl.Series(shape.is_leaf)
+    for name in FOUND_COLUMNS:
+        _refuse_first(df, name, is_leaf & df[name].is_null(), "expected a value on a leaf, got {}")
+        _refuse_first(df, name, ~is_leaf & df[name].is_not_null(), "expected null on an inner node, got {}")
+    leaves = np.flatnonzero(shape.is_leaf)
+    tree = shape.tree[leaves]
+    order = df["order"][leaves].to_numpy()
+    # One after another without gaps: sorted within each tree, they are its places.
+    by_tree = np.lexsort((order, tree))
+    first = np.searchsorted(tree, np.arange(shape.num_trees))
+    wrong = order[by_tree] != np.arange(len(leaves)) - first[tree]
+    if wrong.any():
+        row = int(leaves[by_tree[wrong]].min())
+        why = "expected the leaves of a tree numbered 0, 1, 2, ..., each once, got {}"
+        raise ForestError(why.format(df["order"][row]), column="order", place=place_of(df, row))
+    greedy = leaves[df["greedy"][leaves].to_numpy()]
+    again = np.flatnonzero(np.diff(shape.tree[greedy]) == 0)
+    if len(again):
+        place = place_of(df, int(greedy[again[0] + 1]))
+        raise ForestError(
+            "expected one greedy leaf a tree at most, got another", column="greedy", place=place
+        )
 
 
 def _check_lists(df: pl.DataFrame, *names: str) -> None:

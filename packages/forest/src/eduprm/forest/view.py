@@ -56,7 +56,8 @@ def render_tree(df_tree: pl.DataFrame, *, max_chars: int = 80, max_lines: int = 
 
     Fragments that follow each other without a fork stand on one line, with a dim bar between them. A line ends
     with token count, fork entropy (of the token that its children disagree on), value and, at a leaf, how it
-    finished and whether it is right. A ``score`` column, where there is one, is shown like the value.
+    finished, when it was found (``#0`` first), whether it is the greedy path and whether it is right. A ``score``
+    column, where there is one, is shown like the value.
 
     Args:
         df_tree: the rows of exactly one tree, in order.
@@ -138,6 +139,10 @@ def _add_labels(line: Text, df: pl.DataFrame, row: int, *, is_leaf: bool) -> Tex
         line.append(f"  s {df['score'][row]:.2f}", style="blue")
     if is_leaf:
         line.append(f"  {visible(str(df['finish'][row]))}", style="dim")
+        if "order" in df.columns and df["order"][row] is not None:
+            line.append(f"  #{df['order'][row]}", style="dim")
+        if "greedy" in df.columns and df["greedy"][row]:
+            line.append("  greedy", style="cyan")
         if labelled and df["leaves"][row]:
             right = df["correct"][row] > 0
             line.append("  ✓ right" if right else "  ✗ wrong", style="green" if right else "red")

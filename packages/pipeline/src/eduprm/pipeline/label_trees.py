@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,20 +14,20 @@ from eduprm.core.progress import bar, say
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
 from eduprm.label import check_gold, get_grader, grade_leaves, label_forest
 from eduprm.pipeline.run_folder import RunFolder
-from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.settings import ProblemSettings, TrainSettings
 from eduprm.search import PolicyTokenizer
 from eduprm.search.steps import cut_at_steps
 
 _GRADE_COLUMNS = ("problem_id", "tree", "leaf", "answer", "correct")
 
 
-def grader_name(settings: TrainSettings) -> str:
-    """The grader that "auto" stands for."""
-    if settings.problem.grader != "auto":
-        return settings.problem.grader
-    if settings.problems is not None:
+def grader_name(problem: ProblemSettings, file: Path | None) -> str:
+    """The grader that "auto" stands for, of problems that come from a file or from elsewhere."""
+    if problem.grader != "auto":
+        return problem.grader
+    if file is not None:
         return "number"
-    return "reasoning-gym" if settings.problem.dataset is None else "math"
+    return "reasoning-gym" if problem.dataset is None else "math"
 
 
 def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
@@ -46,25 +47,26 @@ def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
 def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, todo: list[Any]) -> None:
     policy = settings.policy
     tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
-    with grader_of(settings) as grader:
-        _check_gold(problems, grader, grader_name(settings))
+    name = grader_name(settings.problem, settings.problems)
+    with open_grader(name) as grader:
+        _check_gold(problems, grader, name)
         with bar("label", total=len(todo)) as shown:
             for path in todo:
                 graded, labelled = _labelled(settings, read_forest(path), problems, grader, tokenizer)
-                write_table(graded.select(_GRADE_COLUMNS), folder.path("grades", path.name))
+                write_table(graded, folder.path("grades", path.name))
                 write_shard(labelled, folder.path("labels"), path.stem)
                 shown.advance()
 
 
 @contextmanager
-def grader_of(settings: TrainSettings) -> Iterator[Any]:
-    """The run's grader, its worker ended behind it.
+def open_grader(name: str) -> Iterator[Any]:
+    """The grader of this name, its worker ended behind it.
 
     Raises:
         UsageError: no such grader.
     """
     try:
-        grader = get_grader(grader_name(settings))
+        grader = get_grader(name)
     except (ValueError, ImportError) as error:
         raise UsageError(f"--problem.grader: {error}") from None
     try:
@@ -82,14 +84,30 @@ def _labelled(
     tokenizer: PolicyTokenizer,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The leaves' grades, and the trees cut at the steps that carry labels; other nodes weigh nothing."""
-    graded = grade_leaves(leaf_paths(forest), problems, grader)
     steps, ends = cut_at_steps(
         forest, settings.label.steps, decoder=tokenizer, threshold=settings.search.threshold
     )
-    leaf = leaf_paths(steps)["leaf"]  # the same leaves in the same order, numbered anew
-    graded = graded.with_columns(leaf, leaf.alias("node_id"))
-    labelled = label_forest(steps, graded, **settings.label.model_dump(exclude={"steps"}))
-    return graded, labelled.with_columns(pl.when(ends).then("weight").otherwise(0.0).alias("weight"))
+    graded = grade_trees(steps, problems, grader)
+    return graded, label_steps(steps, ends, graded, **settings.label.model_dump(exclude={"steps"}))
+
+
+def grade_trees(forest: pl.DataFrame, problems: pl.DataFrame, grader: Any) -> pl.DataFrame:
+    """problem_id, tree, leaf (node id), answer and correct of every leaf."""
+    return grade_leaves(leaf_paths(forest), problems, grader).select(_GRADE_COLUMNS)
+
+
+def label_steps(steps: pl.DataFrame, ends: pl.Series, graded: pl.DataFrame, **options: Any) -> pl.DataFrame:
+    """Trees with labels (`eduprm.label.label_forest`); only nodes at whose end a step ends have a weight.
+
+    Args:
+        steps: trees, cut at their steps.
+        ends: per node, whether a step ends with it.
+        graded: problem_id, tree, leaf and correct of every leaf.
+        options: of `label_forest`.
+    """
+    leaves = graded.select("problem_id", "tree", "correct", node_id="leaf")
+    labelled = label_forest(steps, leaves, **options)
+    return labelled.with_columns(weight=pl.when(ends).then("weight").otherwise(0.0))
 
 
 def _check_gold(problems: pl.DataFrame, grader: Any, name: str) -> None:

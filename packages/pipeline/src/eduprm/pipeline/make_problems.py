@@ -13,10 +13,10 @@ from eduprm.core.files import atomic_write_bytes
 from eduprm.core.progress import say
 from eduprm.forest import PROBLEM_SCHEMA, ForestError, validate_problems, write_table
 from eduprm.pipeline.run_folder import RunFolder
-from eduprm.pipeline.settings import TrainSettings, parse_tasks
+from eduprm.pipeline.settings import ProblemSettings, TrainSettings, parse_tasks
 from eduprm.problems import make_split, messages_for, read_problems, style_for
 from eduprm.problems.tasks import part_of
-from eduprm.search import PolicyTokenizer
+from eduprm.search import PolicySettings, PolicyTokenizer
 
 
 def make_problems_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
@@ -25,29 +25,65 @@ def make_problems_stage(settings: TrainSettings, folder: RunFolder) -> dict[str,
     Raises:
         UsageError: the source gives no problems, or none for one of the two parts.
     """
-    if settings.problems is not None:
-        problems, style = _split(_read(settings.problems, settings, folder), str(settings.problems)), "gsm8k"
-    elif settings.problem.dataset is not None:
-        problems, style = _from_dataset(settings, folder), "zero_shot"
-    else:
-        problems = _generated(settings)
-        style = settings.problem.style or _style(settings)
-    style = settings.problem.style or style
-    tokenizer = PolicyTokenizer(settings.policy.model, trust_remote_code=settings.policy.trust_remote_code)
-    try:
-        prompts = [tokenizer.encode_chat(messages_for(question, style)) for question in problems["question"]]
-    except ValueError as error:
-        raise UsageError(f"--problem.style: {error}") from None
-    problems = problems.with_columns(pl.Series("prompt_token_ids", prompts, dtype=pl.List(pl.Int32)))
-    write_table(validate_problems(problems.select(list(PROBLEM_SCHEMA))), folder.path("problems.parquet"))
+    problems, style = problems_of(
+        settings.problem,
+        policy=settings.policy,
+        seed=settings.seed,
+        folder=folder.root,
+        file=settings.problems,
+        limit=settings.limit,
+    )
+    write_table(problems, folder.path("problems.parquet"))
     counts = dict(problems.group_by("split").len().sort("split").iter_rows())
     say(f"problems: {counts['train']} to train on, {counts['test']} held out; prompt style {style}")
     return {"problems": counts, "style": style}
 
 
-def _style(settings: TrainSettings) -> str:
+def problems_of(
+    wanted: ProblemSettings,
+    *,
+    policy: PolicySettings,
+    seed: int,
+    folder: Path,
+    file: Path | None = None,
+    limit: int | None = None,
+) -> tuple[pl.DataFrame, str]:
+    """Problems to train on and to hold out, with the prompts for the policy.
+
+    Args:
+        wanted: where they come from.
+        policy: whose prompts.
+        seed: of generated problems.
+        folder: rows that cannot be used are listed below it, in rejected/problems.jsonl.
+        file: a file of problems, instead of a task or data set.
+        limit: take only the first so many of the file or data set.
+
+    Returns:
+        PROBLEM_SCHEMA with splits train and test, and the prompts' style.
+
+    Raises:
+        UsageError: the source gives no problems, or none for one of the two parts.
+    """
+    if file is not None:
+        problems, style = _split(_read(file, folder, limit), str(file)), "gsm8k"
+    elif wanted.dataset is not None:
+        problems, style = _from_dataset(wanted, folder, limit), "zero_shot"
+    else:
+        problems = _generated(wanted, seed)
+        style = wanted.style or _style(wanted.task, policy)
+    style = wanted.style or style
+    tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
+    try:
+        prompts = [tokenizer.encode_chat(messages_for(question, style)) for question in problems["question"]]
+    except ValueError as error:
+        raise UsageError(f"--problem.style: {error}") from None
+    problems = problems.with_columns(pl.Series("prompt_token_ids", prompts, dtype=pl.List(pl.Int32)))
+    return validate_problems(problems.select(list(PROBLEM_SCHEMA))), style
+
+
+def _style(tasks: str, policy: PolicySettings) -> str:
     """A taught policy answers the bare question; any other wants worked examples of the task."""
-    styles = {style_for(task, policy=settings.policy.model) for task in parse_tasks(settings.problem.task)}
+    styles = {style_for(task, policy=policy.model) for task in parse_tasks(tasks)}
     if len(styles) > 1:
         raise UsageError(
             f"--problem.task: these tasks have worked examples of their own ({', '.join(sorted(styles))}), and a PRM "
@@ -56,9 +92,9 @@ def _style(settings: TrainSettings) -> str:
     return styles.pop()
 
 
-def _generated(settings: TrainSettings) -> pl.DataFrame:
+def _generated(wanted: ProblemSettings, seed: int) -> pl.DataFrame:
     """Problems of all tasks by their shares; a task with too few distinct questions gives those it has."""
-    wanted, parts = settings.problem, []
+    parts = []
     for task, share in parse_tasks(wanted.task).items():
         counts = {
             "train": max(1, round(share * wanted.num_train)),
@@ -66,7 +102,7 @@ def _generated(settings: TrainSettings) -> pl.DataFrame:
         }
         try:
             part = make_split(
-                task, **counts, seed=settings.seed, config=dict(wanted.task_config), take_what_there_is=True
+                task, **counts, seed=seed, config=dict(wanted.task_config), take_what_there_is=True
             )
         except ValueError as error:
             raise UsageError(f"--problem: {error}") from None
@@ -80,16 +116,14 @@ def _generated(settings: TrainSettings) -> pl.DataFrame:
     return pl.concat(parts).sort(pl.col("split") == "test", maintain_order=True)
 
 
-def _read(
-    path: Path, settings: TrainSettings, folder: RunFolder, *, limit: int | None = None
-) -> pl.DataFrame:
+def _read(path: Path, folder: Path, limit: int | None) -> pl.DataFrame:
     """Problems of a file, each question once; rows that cannot be used are listed in the run folder."""
     try:
-        read = read_problems(path, limit=limit or settings.limit, require_answer=True)
+        read = read_problems(path, limit=limit, require_answer=True)
     except (ForestError, ValueError) as error:
         raise UsageError(f"--problems: {error}") from None
     if read.rejected.height:
-        target = folder.path("rejected", "problems.jsonl")
+        target = folder / "rejected" / "problems.jsonl"
         target.parent.mkdir(parents=True, exist_ok=True)
         lines = "".join(
             json.dumps(row, ensure_ascii=False) + "\n" for row in read.rejected.iter_rows(named=True)
@@ -111,22 +145,21 @@ def _split(problems: pl.DataFrame, source: str) -> pl.DataFrame:
     return problems
 
 
-def _from_dataset(settings: TrainSettings, folder: RunFolder) -> pl.DataFrame:
+def _from_dataset(wanted: ProblemSettings, folder: Path, limit: int | None) -> pl.DataFrame:
     """Problems of a data set of the hub, by way of a Parquet file in the run folder."""
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
-    wanted = settings.problem
     assert wanted.dataset is not None
     parts = []
     for split in filter(None, (wanted.dataset_split, wanted.test_split)):
-        target = folder.path(f".source-{split}.parquet")
+        target = folder / f".source-{split}.parquet"
         try:
             load_dataset(wanted.dataset, wanted.dataset_config, split=split).to_parquet(target)
         except Exception as error:  # the library raises many kinds: no network, no such name, no such split
             raise UsageError(f"--problem.dataset: {wanted.dataset!r}, split {split!r}: {error}") from None
         held_out = split == wanted.test_split
-        parts.append(_read(target, settings, folder, limit=wanted.num_test if held_out else None))
+        parts.append(_read(target, folder, wanted.num_test if held_out else limit))
         target.unlink()
     if wanted.test_split is None:
         return _split(parts[0], wanted.dataset)

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.pipeline.judge import EDU, EQUAL, HEADLINE_RULE, Judgement
+from eduprm.pipeline.judge import HEADLINE_RULE, Judgement
 from eduprm.pipeline.page_figures import run_figures, three
 from eduprm.pipeline.page_trees import run_trees
 from eduprm.pipeline.run_folder import RunFolder
@@ -49,11 +49,11 @@ def _facts(metrics: dict[str, Any]) -> list[Fact]:
     largest = max(row["n"] for row in metrics["rules"])
     rows = {(row["method"], row["rule"]): row for row in metrics["rules"] if row["n"] == largest}
     found = []
-    for method, rule, label in (
-        (EDU, HEADLINE_RULE, f"{EDU}, {rule_label(HEADLINE_RULE)}"),
-        (EQUAL, HEADLINE_RULE, f"Samples for as many tokens, {rule_label(HEADLINE_RULE)}"),
-        (EDU, "oracle", f"{EDU}, any of {largest} right"),
-    ):
+    first, equal = metrics["strategies"]["first"], metrics["equal_tokens"]
+    wanted = [(first, HEADLINE_RULE, f"{first}, {rule_label(HEADLINE_RULE)}")]
+    wanted += [(method, HEADLINE_RULE, f"{method}, {rule_label(HEADLINE_RULE)}") for method in equal]
+    wanted += [(first, "oracle", f"{first}, any of {largest} right")]
+    for method, rule, label in wanted:
         if row := rows.get((method, rule)):
             span = f"95 %: {100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
             found.append(
@@ -67,14 +67,10 @@ def _facts(metrics: dict[str, Any]) -> list[Fact]:
             hint = f"Brier {three(values['brier'])} · ECE {three(values['ece'])}"
             found.append(Fact(label=f"PRM on {name}, AUC", value=three(values["auc"]), hint=hint))
     tokens = {row["method"]: row["decoded"] for row in rows.values()}
-    if EDU in tokens:
-        spent = metrics["equal_tokens"]["spent_per_problem"]
+    if first in tokens:
+        spent = [f"{one['spent_per_problem']:,.0f} by {method}" for method, one in equal.items()]
         found.append(
-            Fact(
-                label="Tokens decoded a tree",
-                value=f"{tokens[EDU]:,.0f}",
-                hint=f"{spent:,.0f} by the samples beside it",
-            )
+            Fact(label="Tokens decoded a tree", value=f"{tokens[first]:,.0f}", hint=" · ".join(spent))
         )
     return found
 
@@ -135,7 +131,7 @@ def _metric_tables(metrics: dict[str, Any]) -> list[Table]:
         return []
     values = {(key, row["metric"]): row for key, _ in there for row in metrics[key]}
     body = [[label, *(_interval(values[key, metric]) for key, _ in there)] for metric, label in names.items()]
-    note = "On held-out EDU trees. AUC within a problem is the one that matters for choosing among its solutions."
+    note = "On held-out trees of the first strategy. AUC within a problem matters for choosing among its solutions."
     return [
         Table(
             title="What the PRM's scores are worth",

@@ -39,7 +39,7 @@ def run_figures(
     for frame, key, title in (
         (_last(judged), "last_score_against_grade", "Reliability: last score against the grade"),
         (
-            judged.steps.filter(tree="edu"),
+            judged.steps.filter(tree=judged.main.tree),
             "steps_against_checker",
             "Reliability: scores against checked steps",
         ),
@@ -91,5 +91,7 @@ def _curves(curves: pl.DataFrame) -> Figure:
 
 
 def _last(judged: Judgement) -> pl.DataFrame:
-    scored = judged.leaves.filter((pl.col("tree") == "edu") & (pl.col("step_scores").list.len() > 0))
+    scored = judged.leaves.filter(
+        (pl.col("tree") == judged.main.tree) & (pl.col("step_scores").list.len() > 0)
+    )
     return scored.select(score=pl.col("step_scores").list.last(), gold="correct")

@@ -13,7 +13,7 @@ import polars as pl
 from eduprm.pipeline.judge import HEADLINE_RULE, Judgement
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
-from eduprm.rank import choose
+from eduprm.rank import RULES, choose
 from eduprm.rank.names import rule_label
 from eduprm.rank.selection import available_rules
 from eduprm.report import Entry, Explorer, Filter, tree_record
@@ -32,14 +32,17 @@ _FILTERS = (
 def run_trees(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> Explorer:
     """The explorer over all trees of the run, as far as the page has room."""
     candidates = judged.leaves.filter(pl.col("step_scores").is_not_null())
-    rules = [name for name in available_rules(candidates) if name != "oracle"] if candidates.height else []
+    grown = candidates.partition_by("tree", maintain_order=True)
+    there = {name for rows in grown for name in available_rules(rows)} - {"oracle"}
+    rules = [name for name in RULES if name in there]
     chosen: dict[tuple[str, str], dict[str, int]] = {}
-    for (tree,), rows in candidates.group_by(["tree"], maintain_order=True):
-        fitting = [name for name in rules if name != "greedy" or tree in ("edu", "greedy")]
+    for rows in grown:
+        kind = rows["tree"][0]
+        fitting = [name for name in available_rules(rows) if name in rules]
         for rule, problem, leaf in (
             choose(rows, rules=fitting).select("rule", "problem_id", "leaf").iter_rows()
         ):
-            chosen.setdefault((problem, str(tree)), {})[rule] = leaf
+            chosen.setdefault((problem, str(kind)), {})[rule] = leaf
     explorer = Explorer(
         kind="trees",
         title="Trees",
@@ -52,7 +55,7 @@ def run_trees(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> 
     questions = pl.read_parquet(folder.path("problems.parquet"), columns=["problem_id", "question", "answer"])
     problems = {row["problem_id"]: row for row in questions.iter_rows(named=True)}
     for split, place in (("test", "scores"), ("train", "labels")):
-        for problem_id, trees, answers in _by_problem(folder, split, place):
+        for problem_id, trees, answers in _by_problem(folder, split, place, first=judged.main.tree):
             if explorer.full:
                 break
             # Of what the page has no room to draw, the list still says how it went.
@@ -69,7 +72,7 @@ def run_trees(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> 
 
 
 def _entry(problem: dict[str, Any], split: str, records: list[dict[str, Any]]) -> Entry:
-    """A problem with its trees, judged by its first one (EDU, where there is one)."""
+    """A problem with its trees, judged by its first one."""
     first = records[0]
     grades = [right for _, right in first["answers"].values()]
     tags = {"held-out" if split == "test" else "training"}
@@ -96,9 +99,9 @@ _Answers = dict[str, dict[int, tuple[str | None, bool | None]]]
 
 
 def _by_problem(
-    folder: RunFolder, split: str, place: str
+    folder: RunFolder, split: str, place: str, *, first: str
 ) -> Iterator[tuple[str, list[tuple[str, pl.DataFrame]], _Answers]]:
-    """Problem by problem, a shard at a time: its trees, EDU first, and the graded answers of their leaves."""
+    """Problem by problem, a shard at a time: its trees, those of `first` before others, and their leaves' answers."""
     for path in sorted(folder.path(place).glob(f"{split}-*.parquet")):
         nodes, grades = pl.read_parquet(path), pl.read_parquet(folder.path("grades", path.name))
         graded = grades.partition_by("problem_id", as_dict=True)
@@ -114,7 +117,7 @@ def _by_problem(
                 graded[problem_id,].select("tree", "leaf", "answer", "correct").iter_rows()
             ):
                 answers.setdefault(tree, {})[leaf] = (answer, correct)
-            yield str(problem_id), sorted(trees, key=lambda item: item[0] != "edu"), answers
+            yield str(problem_id), sorted(trees, key=lambda item: item[0] != first), answers
 
 
 def _decoder(settings: TrainSettings) -> Callable[[list[int]], str] | None:

@@ -15,10 +15,11 @@ from rich.markup import escape
 
 from eduprm.core.files import atomic_write_bytes
 from eduprm.label import check_derivation
-from eduprm.pipeline.judge import EDU, EQUAL, HEADLINE_RULE, Judgement, judge
+from eduprm.pipeline.judge import HEADLINE_RULE, Compared, Judgement, judge
 from eduprm.pipeline.page import write_run_page
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.strategies import run_strategies
 from eduprm.rank import RULES
 from eduprm.rank.names import rule_label
 from eduprm.rank.table import headline_table, metrics_table, results_table
@@ -42,8 +43,8 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     judged = judge(
         scored,
         grades,
-        ht_tree=f"ht-{settings.samples.temperature}",
-        search=settings.search,
+        strategies=[Compared(one.tree, one.title) for one in run_strategies(settings)],
+        largest=settings.search.budget.max_leaves,
         before=_before(folder),
         trained_greedy=_trained_greedy(folder),
         tasks=_tasks(folder),
@@ -84,13 +85,17 @@ def _metrics(folder: RunFolder, judged: Judgement) -> dict[str, Any]:
             "headline": judged.headline.to_dicts(),
             "rules": judged.curves.to_dicts(),
             "tokens": judged.costs.to_dicts(),
+            "strategies": {"first": judged.main.title, "compared": [one.title for one in judged.others]},
             "equal_tokens": {
-                "budget_per_problem": judged.spent["budget"].mean(),
-                "spent_per_problem": judged.spent["spent"].mean(),
-                "samples_per_problem": judged.spent["samples"].mean(),
-                "problems_out_of_samples": int(judged.spent["exhausted"].sum()),
+                one.method: {
+                    "budget_per_problem": one.spent["budget"].mean(),
+                    "spent_per_problem": one.spent["spent"].mean(),
+                    "samples_per_problem": one.spent["samples"].mean(),
+                    "problems_out_of_samples": int(one.spent["exhausted"].sum()),
+                    "difference": one.differences,
+                }
+                for one in judged.equal
             },
-            "edu_minus_equal_tokens": judged.differences,
             "steps_against_checker": _rows(judged.step_metrics),
             "last_score_against_grade": _rows(judged.leaf_metrics),
             "leaves": leaf_facts(
@@ -154,12 +159,15 @@ def leaf_facts(judged: Judgement, operands: dict[str, list[str]]) -> dict[str, d
 
 def _figures(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> None:
     figures = folder.path("figures")
-    # Four lines: what equal tokens give stands in the table.
-    shown = judged.curves.filter(pl.col("rule").is_in(["oracle", HEADLINE_RULE]), pl.col("method") != EQUAL)
+    # Two lines a strategy: what equal tokens give stands in the table.
+    equal = [one.method for one in judged.equal]
+    shown = judged.curves.filter(
+        pl.col("rule").is_in(["oracle", HEADLINE_RULE]), ~pl.col("method").is_in(equal)
+    )
     accuracy_against_tokens(
         shown, figures / "accuracy_tokens.png", title="Held-out accuracy against tokens decoded"
     )
-    steps = judged.steps.filter(tree="edu")
+    steps = judged.steps.filter(tree=judged.main.tree)
     if steps.height:
         reliability_diagram(
             steps["score"].to_numpy(),
@@ -176,10 +184,10 @@ def _figures(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> N
 
 
 def _solutions(folder: RunFolder, judged: Judgement) -> None:
-    """The held-out EDU solutions as a file for apps/rerank."""
+    """The held-out solutions of the first strategy as a file for apps/rerank."""
     problems = pl.read_parquet(folder.path("problems.parquet")).select("problem_id", "question", "answer")
-    edu = judged.leaves.filter(tree="edu").sort("problem_id", "order")
-    rows = edu.group_by("problem_id", maintain_order=True).agg(solutions=pl.col("text"))
+    first = judged.leaves.filter(tree=judged.main.tree).sort("problem_id", "order")
+    rows = first.group_by("problem_id", maintain_order=True).agg(solutions=pl.col("text"))
     joined = rows.join(problems, on="problem_id", maintain_order="left").select(
         id="problem_id", problem="question", answer="answer", solutions="solutions"
     )
@@ -192,7 +200,7 @@ def _left_to_the_page() -> list[str]:
     return [
         rule.name
         for rule in RULES.values()
-        if rule.kind == "vote" and rule.needs_step_scores and not rule.name.endswith(HEADLINE_RULE)
+        if rule.is_vote and "step_scores" in rule.needs and not rule.name.endswith(HEADLINE_RULE)
     ]
 
 
@@ -215,16 +223,23 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
     console.print(
         f"{left} more rules, votes by other scores of a solution, are in report.html.", markup=False
     )
-    for rule in ("oracle", HEADLINE_RULE):
-        drop, keep = (metrics["edu_minus_equal_tokens"][way][rule] for way in ("drop", "keep"))
-        console.print(
-            f"{EDU} minus {EQUAL}, {rule_label(rule)}: {_points(drop)} points; {_points(keep)} if the sample that "
-            "crosses the budget is kept",
-            markup=False,
-        )
+    for method, equal in metrics["equal_tokens"].items():
+        for rule in ("oracle", HEADLINE_RULE):
+            drop, keep = (equal["difference"][way][rule] for way in ("drop", "keep"))
+            console.print(
+                f"{metrics['strategies']['first']} minus {method}, {rule_label(rule)}: {_points(drop)} points; "
+                f"{_points(keep)} if the solution that crosses the budget is kept",
+                markup=False,
+            )
     for key, title in (
-        ("steps_against_checker", "PRM score against the step checker (lines with an equation, EDU trees)"),
-        ("last_score_against_grade", "PRM score of the last step against the answer's grade (EDU leaves)"),
+        (
+            "steps_against_checker",
+            "PRM score against the step checker (lines with an equation, first strategy)",
+        ),
+        (
+            "last_score_against_grade",
+            "PRM score of the last step against the answer's grade (first strategy)",
+        ),
     ):
         if metrics[key]:
             console.print()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eduprm.core.command_line import UsageError, quiet_libraries
+from eduprm.core.files import locked
 from eduprm.core.progress import say
 from eduprm.pipeline.run_folder import RunFolder, stage_settings
 from eduprm.pipeline.settings import STAGES, TrainSettings
@@ -26,13 +27,43 @@ def run_stages(settings: TrainSettings) -> None:
         UsageError: what makes a stage impossible, in one line.
         UnfinishedError: trees are missing that the same call may fetch.
     """
+    _run_round(settings)
+    for number in range(2, settings.rounds + 1):
+        before = RunFolder(settings.folder)
+        if not before.is_done("prm"):  # --only left it out
+            return
+        settings = next_round(settings, before, number)
+        say(f"round {number}: trees grown by {settings.policy.model}, in {settings.folder}")
+        _run_round(settings)
+
+
+def _run_round(settings: TrainSettings) -> None:
     folder = RunFolder(settings.folder)
     _check_processes(settings, folder)
     if not is_first_process():
         _help(settings, folder)
         return
-    with folder.lock():
+    with locked(folder.root, "--run"):
         _run(settings, folder)
+
+
+def next_round(settings: TrainSettings, done: RunFolder, number: int) -> TrainSettings:
+    """Settings of a further round: its trees are grown by the model that the round before trained.
+
+    A PRM by likelihood is a language model, so it takes the policy's place, and is trained further. Problems and
+    prompts stay as they were; the round has a folder of its own, `round-N` in the first one's.
+    """
+    trained = str(done.path("prm"))
+    style = settings.problem.style or done.facts("problems").get("style")
+    first = settings.folder if number == 2 else settings.folder.parent
+    return settings.model_copy(
+        update={
+            "run": first / f"round-{number}",
+            "policy": settings.policy.model_copy(update={"model": trained}),
+            "prm": settings.prm.model_copy(update={"backbone": trained}),
+            "problem": settings.problem.model_copy(update={"style": style}),
+        }
+    )
 
 
 def _run(settings: TrainSettings, folder: RunFolder) -> None:

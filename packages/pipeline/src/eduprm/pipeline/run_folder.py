@@ -10,7 +10,7 @@
     scores/                held-out trees with the PRM's scores
     metrics.json, figures/ the result
     report.html            the same to look at, with every tree
-    solutions.jsonl        the held-out EDU solutions, as a file for apps/rerank
+    solutions.jsonl        the held-out solutions of the first strategy, as a file for apps/rerank
     stages/                one record a stage: settings, versions, and what it took once it is done
 
 A stage's record is written before its first file (with settings and versions) and again when all its files are there.
@@ -19,18 +19,17 @@ Files are written atomically, so a killed run leaves whole shards and nothing el
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eduprm.core.command_line import UsageError, quoted
-from eduprm.core.files import atomic_write_bytes, sweep_temporaries
+from eduprm.core.files import atomic_write_bytes
 from eduprm.pipeline.settings import STAGES, TrainSettings
+from eduprm.prm.prm_folder import folder_digest
 
 _FILES: dict[str, tuple[str, ...]] = {
     "problems": ("problems.parquet", "rejected/problems.jsonl"),
@@ -51,35 +50,6 @@ class RunFolder:
     def path(self, *parts: str) -> Path:
         """A path inside the folder."""
         return self.root.joinpath(*parts)
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep a second process out.
-
-        Raises:
-            UsageError: another process is working in this folder.
-        """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with self.path(".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UsageError(f"--run: another process is working in {self.root}; wait for it") from None
-            for folder in (
-                ".",
-                "stages",
-                "rejected",
-                "rejected/search",
-                "forest",
-                "costs",
-                "labels",
-                "grades",
-                "scores",
-                "before",
-            ):
-                if self.path(folder).is_dir():
-                    sweep_temporaries(self.path(folder))
-            yield
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file atomically."""
@@ -164,13 +134,19 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
         # The content, not the path: a moved file is the same file.
         source["problems"] = hashlib.sha256(settings.problems.read_bytes()).hexdigest()[:16]
     # Trees of another engine differ by rounding, bounds by more; where the server is makes no difference.
+    # A folder's content: the model that a round trained stands where the one before it stood.
+    model = {"model": settings.policy.model}
+    if Path(settings.policy.model).is_dir():
+        model["content"] = folder_digest(Path(settings.policy.model))
     served = {"engine": settings.engine, "server": {"entropy": settings.server.entropy}}
     chosen: dict[str, dict[str, Any]] = {
         "problems": {**source, "problem": dumped["problem"], "policy": {"model": settings.policy.model}},
         "search": {
             "search": dumped["search"],
             "samples": dumped["samples"],
-            "policy": {"model": settings.policy.model, "dtype": settings.policy.dtype},
+            "strategies": dumped["strategies"],
+            "strategy_options": dumped["strategy_options"],
+            "policy": {**model, "dtype": settings.policy.dtype},
             "shard_problems": settings.shard_problems,
             **(served if settings.engine != "transformers" else {}),
         },

@@ -19,6 +19,7 @@ from eduprm.core.command_line import UsageError
 from eduprm.core.errors import UnfinishedError
 from eduprm.core.progress import Bar, bar, say
 from eduprm.forest import token_counts
+from eduprm.pipeline.growing import grow_shard
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.shards import Shard, missing, rejected_of, shards, store
@@ -66,22 +67,16 @@ def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
 def _grow_here(
     settings: TrainSettings, folder: RunFolder, todo: _Todo, tokenizer: PolicyTokenizer, shown: Bar
 ) -> None:
-    policy = settings.policy
-    engine = policy.open_engine()
+    engine = settings.policy.open_engine()
 
-    async def grow(jobs: list[Job]) -> Growth:
-        done: list[Grown] = []
-        # A tree decodes one path at a time: twice the rows keep the batch full to the end.
-        async for grown in grow_trees(
-            jobs, engine=engine, decoder=tokenizer, concurrency=2 * policy.max_rows
-        ):
-            done.append(grown)
-            shown.advance(note=f"{engine.num_decoded / max(shown.seconds, 1e-9):.0f} tokens/s")
-        return collect(done)
+    def told(_: Grown) -> None:
+        shown.advance(note=f"{engine.num_decoded / max(shown.seconds, 1e-9):.0f} tokens/s")
 
     for shard, jobs in todo:
-        engine.reset()
-        store(folder, shard, asyncio.run(grow(jobs)))
+        rows = settings.policy.max_rows
+        store(
+            folder, shard, grow_shard(jobs, engine=engine, tokenizer=tokenizer, max_rows=rows, on_tree=told)
+        )
 
 
 def _grow_served(

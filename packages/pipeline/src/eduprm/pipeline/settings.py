@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
+from eduprm.core.registry import names
+from eduprm.pipeline.strategies import PACKAGE as STRATEGIES
+from eduprm.pipeline.strategies import run_strategies
 from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search import PRM_MODEL, STEPS_MODEL, Budget, EduSampling, PolicySettings
 from eduprm.search.sglang import EntropyKind, RetrySettings
@@ -123,7 +126,7 @@ class ProblemSettings(_Part):
 
 
 class SampleSettings(_Part):
-    """The baseline: independent samples on the held-out problems."""
+    """Independent samples, on the held-out problems unless the PRM is trained on them."""
 
     temperature: float = Field(0.7, gt=0, description="of the softmax the tokens are drawn from")
     num_samples: int = Field(8, ge=1, description="samples a held-out problem")
@@ -194,6 +197,12 @@ class TrainSettings(CommandSettings):
         description="run only these stages (problems, search, label, prm, score, report); not given: all",
     )
     rerun: list[Stage] = Field([], description="do these stages again, with what follows from them")
+    rounds: int = Field(
+        1,
+        ge=1,
+        description="from the second round on, trees are grown by the model that the round before trained; folders "
+        "round-2, ... in the run's. Wants a PRM by likelihood and the engine transformers",
+    )
     shard_problems: int = Field(
         32, ge=1, description="problems a shard; a killed search goes on from the last whole shard"
     )
@@ -208,9 +217,23 @@ class TrainSettings(CommandSettings):
     problem: ProblemSettings = Field(ProblemSettings(), description="the problems")
     search: EduSampling = Field(
         EduSampling(threshold=0.1, budget=Budget(max_leaves=8, max_tokens_per_path=128)),
-        description="EDU sampling",
+        description="EDU sampling; other strategies take what they have of it",
     )
-    samples: SampleSettings = Field(SampleSettings(), description="the baseline")
+    samples: SampleSettings = Field(SampleSettings(), description="independent samples")
+    strategies: list[str] = Field(
+        ["edu", "temperature", "greedy"],
+        min_length=1,
+        description="ways of growing trees: "
+        + ", ".join(names(STRATEGIES))
+        + " or package.module:Name; NAME=strategy "
+        "names its trees. The PRM is trained on the first; on held-out problems the others are compared with it at "
+        "equal tokens. At least one has the policy's greedy path (edu, p_edu, greedy)",
+    )
+    strategy_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="per strategy, its own options over those of the same name in search and samples; of one that "
+        "asks a PRM, prm: its folder or name",
+    )
     label: LabelSettings = Field(LabelSettings(), description="the labels")
     prm: PrmSettings = Field(PrmSettings(), description="the PRM")
     bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals")
@@ -244,11 +267,25 @@ class TrainSettings(CommandSettings):
                 "--engine sglang and --url http://host:port go together: expected both or neither, got "
                 f"--engine {self.engine} and {'--url ' + self.url if self.url else 'no --url'}"
             )
+        if self.rounds > 1 and (self.engine != "transformers" or self.prm.train.scoring.kind != "likelihood"):
+            raise ValueError(
+                "--rounds: a further round decodes with the PRM of the one before, a language model in this process: "
+                "expected --engine transformers and --prm.train.scoring.kind likelihood, got "
+                f"{self.engine} and {self.prm.train.scoring.kind}"
+            )
         if self.server.entropy == "bounds" and self.samples.temperature != 1.0:
             raise ValueError(
                 "--server.entropy bounds: SGLang's log-probs of samples are at temperature 1 only where they are drawn "
                 f"at it: expected --samples.temperature 1.0, got {self.samples.temperature}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _known_strategies(self) -> TrainSettings:
+        try:
+            run_strategies(self)
+        except ValueError as error:
+            raise ValueError(f"--strategies: {error}") from None
         return self
 
     @model_validator(mode="after")

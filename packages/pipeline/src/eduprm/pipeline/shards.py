@@ -17,14 +17,13 @@ from typing import NamedTuple
 
 import polars as pl
 
-from eduprm.core.seeds import derive_seed
 from eduprm.forest import read_forest, write_shard, write_table
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
-from eduprm.search import Growth, HighTemperature, Strategy
+from eduprm.pipeline.strategies import run_strategies
+from eduprm.search import Growth, Strategy
 from eduprm.search.cost import COST_SCHEMA
 from eduprm.search.grow import REJECTED_SCHEMA, Job
-from eduprm.search.strategies import Greedy
 
 _KEYS = ["problem_id", "tree"]
 
@@ -42,33 +41,14 @@ class Shard(NamedTuple):
         return [Job(name, ids, strategy) for strategy in self.strategies for name, ids in prompts]
 
 
-def strategies(settings: TrainSettings, split: str) -> list[Strategy]:
-    """EDU trees for training; on held-out problems the baselines too."""
-    if split == "train":
-        return [settings.search]
-    samples = HighTemperature(
-        threshold=settings.search.threshold,
-        skip_symbols=settings.search.skip_symbols,
-        max_tokens_per_path=settings.search.budget.max_tokens_per_path,
-        temperature=settings.samples.temperature,
-        num_samples=settings.samples.num_samples,
-        seed=derive_seed(settings.seed, "samples"),
-    )
-    greedy = Greedy(
-        threshold=settings.search.threshold,
-        skip_symbols=settings.search.skip_symbols,
-        max_tokens_per_path=settings.search.budget.max_tokens_per_path,
-    )
-    return [settings.search, samples, greedy]
-
-
 def shards(settings: TrainSettings, problems: pl.DataFrame) -> Iterator[Shard]:
-    """Every shard of the run."""
+    """Every shard of the run: trees of the first strategy for training, of all on held-out problems."""
+    grown = run_strategies(settings, dict(problems.select("problem_id", "question").iter_rows()))
     for split in ("train", "test"):
         own = problems.filter(split=split)
         for number, start in enumerate(range(0, own.height, settings.shard_problems)):
             part = own.slice(start, settings.shard_problems)
-            yield Shard(f"{split}-{number:05d}", part, strategies(settings, split))
+            yield Shard(f"{split}-{number:05d}", part, list(grown[:1] if split == "train" else grown))
 
 
 def missing(folder: RunFolder, shard: Shard) -> list[Job]:

@@ -22,7 +22,7 @@ def threshold_advice(trees: pl.DataFrame, search: EduSampling, *, decoder: Token
     """One line to print, or None where trees fork enough or may not fork at all.
 
     Args:
-        trees: EDU trees of some training problems, NODE_SCHEMA.
+        trees: of some training problems, NODE_SCHEMA and FOUND_COLUMNS.
         search: how they were grown.
         decoder: the policy's tokenizer.
     """
@@ -32,6 +32,8 @@ def threshold_advice(trees: pl.DataFrame, search: EduSampling, *, decoder: Token
     if leaves >= FEW_LEAVES:
         return None
     greedy = greedy_entropies(trees, decoder=decoder)
+    if not greedy.entropies:  # trees of a strategy that does not decode greedily
+        return None
     try:
         fit = calibrate_threshold(greedy.entropies, anchors_per_solution=WANTED_ANCHORS, skip=greedy.skip)
     except ValueError:  # shorter solutions than that, or none unsure anywhere

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
 from pathlib import Path
@@ -15,14 +14,17 @@ from eduprm.core.progress import Bar, bar, say
 from eduprm.core.seeds import derive_seed
 from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves
-from eduprm.pipeline.label_trees import grader_of
+from eduprm.pipeline.growing import grow_shard
+from eduprm.pipeline.label_trees import grader_name, open_grader
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.strategies import run_strategies
 from eduprm.prm import (
     InputBuilder,
     InputFormat,
     ProcessRewardModel,
     StepCut,
+    TrainConfig,
     TrainResult,
     labelled_trees,
     train_prm,
@@ -32,8 +34,8 @@ from eduprm.prm.processes import num_processes
 from eduprm.problems import messages_for
 from eduprm.problems.prompts import STEPS
 from eduprm.search import PolicySettings, PolicyTokenizer, resolve_model
-from eduprm.search.grow import Growth, Job, collect, grow_trees
-from eduprm.search.strategies import Greedy
+from eduprm.search.grow import Grown, Growth, Job
+from eduprm.search.strategies.greedy import Greedy
 
 _PLAIN = InputFormat(kind="plain", append_eos=False)
 
@@ -60,38 +62,67 @@ def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
 
 def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     """Train with all processes there are; the first one writes prm/ and shows progress."""
-    backbone = resolve_model(settings.backbone)
-    trust = settings.policy.trust_remote_code
     style = folder.facts("problems").get("style")
-    builder = InputBuilder.from_pretrained(
-        backbone, settings.prm.input or _input_format(style), trust_remote_code=trust
+    return train_on(
+        pl.read_parquet(folder.path("labels", "train-*.parquet")),
+        pl.read_parquet(folder.path("problems.parquet")),
+        folder.path("prm"),
+        backbone=settings.backbone,
+        policy=settings.policy,
+        format=settings.prm.input or _input_format(style),
+        config=seeded(settings.prm.train, settings.seed, "prm"),
+        steps=_cut(settings, folder),
     )
-    problems = pl.read_parquet(folder.path("problems.parquet"))
-    labelled = pl.read_parquet(folder.path("labels", "train-*.parquet"))
+
+
+def seeded(config: TrainConfig, *parts: int | str) -> TrainConfig:
+    """The config with a seed of the run's, unless it has one of its own."""
+    return config if config.seed else config.model_copy(update={"seed": derive_seed(*parts) % 2**31})
+
+
+def train_on(
+    labelled: pl.DataFrame,
+    problems: pl.DataFrame,
+    output: Path,
+    *,
+    backbone: str,
+    policy: PolicySettings,
+    format: InputFormat,
+    config: TrainConfig,
+    steps: StepCut | None = None,
+) -> TrainResult:
+    """Train a PRM on labelled trees of the policy.
+
+    Args:
+        labelled: the trees, `eduprm.label.label_forest`.
+        problems: PROBLEM_SCHEMA.
+        output: folder of the PRM.
+        backbone: model it is trained from.
+        policy: what grew the trees.
+        format: how problem and steps become tokens.
+        config: of the training.
+        steps: how the trees were cut, for those who score other solutions.
+
+    Raises:
+        UsageError: trees or settings that cannot be trained on.
+    """
+    path, trust = resolve_model(backbone), policy.trust_remote_code
+    builder = InputBuilder.from_pretrained(path, format, trust_remote_code=trust)
     try:
-        data = labelled_trees(labelled, problems, builder, tokens=_tokens(settings, builder.tokenizer))
-        config = settings.prm.train
-        if config.seed == 0:
-            config = config.model_copy(update={"seed": derive_seed(settings.seed, "prm") % 2**31})
+        data = labelled_trees(
+            labelled, problems, builder, tokens=token_source(backbone, policy, builder.tokenizer)
+        )
         return train_prm(
-            backbone,
-            data,
-            builder,
-            folder.path("prm"),
-            config=config,
-            steps=_cut(settings, folder),
-            overwrite=True,
-            trust_remote_code=trust,
+            path, data, builder, output, config=config, steps=steps, overwrite=True, trust_remote_code=trust
         )
     except ValueError as error:
         raise UsageError(f"prm: {error}") from None
 
 
-def _tokens(settings: TrainSettings, tokenizer: Any) -> Literal["ids", "text"]:
+def token_source(backbone: str, policy: PolicySettings, tokenizer: Any) -> Literal["ids", "text"]:
     """Trees speak the policy's token ids; a backbone with another vocabulary reads their texts."""
-    if settings.backbone == settings.policy.model:
+    if backbone == policy.model:
         return "ids"
-    policy = settings.policy
     own = InputBuilder.from_pretrained(
         resolve_model(policy.model),
         _PLAIN,
@@ -132,7 +163,7 @@ def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         prm = ProcessRewardModel.from_pretrained(
             folder.path("prm"), settings.policy.device, trust_remote_code=settings.policy.trust_remote_code
         )
-        tokens = _tokens(settings, prm.builder.tokenizer)
+        tokens = token_source(settings.backbone, settings.policy, prm.builder.tokenizer)
         with bar("score", total=len(todo)) as shown:
             for path in todo:
                 labelled = pl.read_parquet(path)
@@ -150,7 +181,7 @@ def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
 def _score_before(
     settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, files: list[Path]
 ) -> None:
-    """Write before/*.parquet, the EDU trees scored by what the PRM was trained from, where that is a PRM itself."""
+    """Write before/*.parquet: the first strategy's trees, scored by what the PRM was trained from, if that is a PRM."""
     todo = [path for path in files if not folder.path("before", path.name).is_file()]
     if not todo or not is_prm(resolve_model(settings.backbone)):
         return
@@ -158,11 +189,12 @@ def _score_before(
     prm = ProcessRewardModel.from_pretrained(
         resolve_model(settings.backbone), settings.policy.device, trust_remote_code=trust
     )
-    tokens = _tokens(settings, prm.builder.tokenizer)
+    tokens = token_source(settings.backbone, settings.policy, prm.builder.tokenizer)
+    tree = run_strategies(settings)[0].tree
     with bar("score before", total=len(todo)) as shown:
         for path in todo:
-            edu = pl.read_parquet(path).filter(tree="edu")
-            write_shard(prm.score_forest(edu, problems, tokens=tokens), folder.path("before"), path.stem)
+            own = pl.read_parquet(path).filter(tree=tree)
+            write_shard(prm.score_forest(own, problems, tokens=tokens), folder.path("before"), path.stem)
             shown.advance()
 
 
@@ -174,7 +206,8 @@ def _decode_by_prm(settings: TrainSettings, folder: RunFolder, problems: pl.Data
     target = folder.path("scores", "greedy-by-prm.parquet")
     if settings.prm.train.scoring.kind != "likelihood" or target.is_file():
         return
-    if _tokens(settings, InputBuilder.from_pretrained(folder.path("prm"), _PLAIN).tokenizer) != "ids":
+    own = InputBuilder.from_pretrained(folder.path("prm"), _PLAIN).tokenizer
+    if token_source(settings.backbone, settings.policy, own) != "ids":
         return
     policy = settings.policy.model_copy(update={"model": str(folder.path("prm"))})
     held_out = problems.filter(split="test")
@@ -182,18 +215,19 @@ def _decode_by_prm(settings: TrainSettings, folder: RunFolder, problems: pl.Data
     prompts = held_out.select("problem_id", "prompt_token_ids").iter_rows()
     jobs = [Job(problem_id, tuple(ids), greedy) for problem_id, ids in prompts]
     with bar("decode by the PRM", total=len(jobs)) as shown:
-        leaves = leaf_paths(asyncio.run(_grow(jobs, policy, shown)).forest)
-    with grader_of(settings) as grader:
+        leaves = leaf_paths(_grow(jobs, policy, shown).forest)
+    with open_grader(grader_name(settings.problem, settings.problems)) as grader:
         graded = grade_leaves(leaves, held_out, grader)
     texts = leaves.select("problem_id", "tree", "leaf", "text")
     joined = graded.join(texts, on=["problem_id", "tree", "leaf"], how="left", maintain_order="left")
     write_table(joined.select("problem_id", "answer", "correct", "text"), target)
 
 
-async def _grow(jobs: list[Job], policy: PolicySettings, shown: Bar) -> Growth:
-    engine, done = policy.open_engine(), []
-    decoder = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
-    async for grown in grow_trees(jobs, engine=engine, decoder=decoder, concurrency=2 * policy.max_rows):
-        done.append(grown)
+def _grow(jobs: list[Job], policy: PolicySettings, shown: Bar) -> Growth:
+    engine = policy.open_engine()
+    tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
+
+    def told(_: Grown) -> None:
         shown.advance(note=f"{engine.num_decoded / max(shown.seconds, 1e-9):.0f} tokens/s")
-    return collect(done)
+
+    return grow_shard(jobs, engine=engine, tokenizer=tokenizer, max_rows=policy.max_rows, on_tree=told)

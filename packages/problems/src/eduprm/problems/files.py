@@ -1,4 +1,4 @@
-"""Problems from files as people have them: JSON Lines or Parquet, with the field's usual column names.
+"""Problems from files as people have them: JSON, JSON Lines or Parquet, with the field's usual column names.
 
 It knows columns and where a worked answer keeps its final one; it does not grade, split or clean anything.
 A bad row is not mended and does not stop the rest: it is handed back with its number, the reason and a remedy.
@@ -6,7 +6,6 @@ A bad row is not mended and does not stop the rest: it is handed back with its n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +13,12 @@ from typing import Any, NamedTuple
 import polars as pl
 from pydantic import ValidationError
 
-from eduprm.core.compressed import CompressionError, open_plain, plain_name
+from eduprm.core.compressed import plain_name
+from eduprm.core.records import Record, RecordsError, RowError, read_records
 from eduprm.forest.errors import ForestError, shown
 from eduprm.forest.schema import PROBLEM_SCHEMA, SPLITS
 from eduprm.forest.validate import validate_problems
-from eduprm.problems.rows import ProblemColumns, RowError, problem_row
+from eduprm.problems.rows import ProblemColumns, problem_row
 
 REJECTED_SCHEMA = pl.Schema({"row": pl.Int64, "reason": pl.String})
 
@@ -42,7 +42,7 @@ def read_problems(
     """Read a file of problems; bad rows come back beside the good ones.
 
     Args:
-        path: ``.jsonl`` (or ``.ndjson``; either may be packed, ``.gz`` or ``.zst``) or ``.parquet``.
+        path: a file that `eduprm.core.records.read_records` reads.
         columns: which column holds question, answer, problem_id, where names are not the common ones; a name, or a
             path as ``doc.question`` (`column_path`).
         limit: stop after this many good problems; None reads all.
@@ -101,39 +101,8 @@ def _column_choice(columns: Mapping[str, str] | ProblemColumns | None) -> Proble
         ) from None
 
 
-def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    """Rows counted from 1, each a mapping or, where it could not be read, the error to report."""
-    if not path.is_file():
-        raise ForestError("expected a file of problems, got no such file", file=path)
-    suffix = plain_name(path).suffix
-    if suffix == ".parquet":
-        try:
-            frame = pl.read_parquet(path, glob=False)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise ForestError(
-                f"expected a Parquet file, got one that cannot be read ({error})", file=path
-            ) from error
-        yield from enumerate(frame.iter_rows(named=True), start=1)
-    elif suffix in (".jsonl", ".ndjson"):
-        try:
-            with open_plain(path) as lines:
-                for row, line in enumerate(lines, start=1):
-                    if line.strip():
-                        yield row, _parse_line(line)
-        except CompressionError as error:
-            raise ForestError(f"expected a whole JSON Lines file, got one that {error}", file=path) from None
-    else:
-        raise ForestError(
-            f"expected a name ending in .jsonl or .parquet, got {suffix or 'no suffix'}", file=path
-        )
-
-
-def _parse_line(line: bytes) -> Any:
+def _records(path: Path) -> Iterator[tuple[int, Record]]:
     try:
-        return json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return RowError(f"not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8")
-    except RecursionError:
-        return RowError("JSON nested too deep; give one flat object a line")
-    except ValueError as error:
-        return RowError(f"not JSON ({error}); give one object a line")
+        yield from read_records(path)
+    except RecordsError as error:
+        raise ForestError(str(error), file=path) from None

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from eduprm.core.column_path import PathError, column_of, value_at
+from eduprm.core.records import Record, RowError
 from eduprm.forest.errors import shown
 from eduprm.forest.schema import SPLITS
 from eduprm.problems.gold import gold_answer
@@ -41,18 +42,12 @@ class ProblemColumns(BaseModel):
     problem_id: str | None = None
 
 
-class RowError(ValueError):
-    """Why one row was refused."""
-
-
 def problem_row(
-    record: Any, names: ProblemColumns, defaults: Mapping[str, str | None], *, require_answer: bool
+    record: Record, names: ProblemColumns, defaults: Mapping[str, str | None], *, require_answer: bool
 ) -> dict[str, Any]:
     """The row as a dict of the problems table's columns, or a RowError that says what is wrong and what to do."""
     if isinstance(record, RowError):
         raise record
-    if not isinstance(record, Mapping):
-        raise RowError(f"expected a JSON object, got {shown(record)}; give one object a line")
     question = _text(record, "question", names.question)
     if question is None:
         raise RowError("the question is missing or empty; fill it in or drop the row")

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from eduprm.rank.evaluate import evaluate_rules as evaluate_rules
     from eduprm.rank.evaluate import pass_at as pass_at
     from eduprm.rank.evaluate import summarise_choices as summarise_choices
-    from eduprm.rank.rules import AGGREGATIONS as AGGREGATIONS
-    from eduprm.rank.rules import RULES as RULES
-    from eduprm.rank.rules import Rule as Rule
-    from eduprm.rank.rules import get_rule as get_rule
+    from eduprm.rank.names import RULES as RULES
+    from eduprm.rank.names import NamedRule as NamedRule
+    from eduprm.rank.names import get_rule as get_rule
+    from eduprm.rank.names import make_rule as make_rule
+    from eduprm.rank.names import rule_label as rule_label
+    from eduprm.rank.rules._aggregate import AGGREGATIONS as AGGREGATIONS
+    from eduprm.rank.rules._aggregate import aggregate_expr as aggregate_expr
+    from eduprm.rank.rules._aggregate import reward_weight as reward_weight
     from eduprm.rank.selection import CHOICE_SCHEMA as CHOICE_SCHEMA
     from eduprm.rank.selection import available_rules as available_rules
     from eduprm.rank.selection import choose as choose
@@ -30,24 +34,28 @@ if TYPE_CHECKING:
 
 # Loaded on first use: a command line answers a wrong flag before polars is there.
 _WHERE = {
-    "AGGREGATIONS": "rules",
+    "AGGREGATIONS": "rules._aggregate",
     "CANDIDATE_SCHEMA": "candidates",
     "CHOICE_SCHEMA": "selection",
     "CandidateError": "candidates",
     "Difference": "bootstrap",
     "EVALUATION_SCHEMA": "evaluate",
-    "RULES": "rules",
-    "Rule": "rules",
+    "NamedRule": "names",
+    "RULES": "names",
+    "aggregate_expr": "rules._aggregate",
     "available_rules": "selection",
     "candidates_from_leaves": "candidates",
     "choose": "selection",
     "evaluate_methods": "evaluate",
     "evaluate_rules": "evaluate",
     "first_n": "candidates",
-    "get_rule": "rules",
+    "get_rule": "names",
+    "make_rule": "names",
     "paired_difference": "bootstrap",
     "pass_at": "evaluate",
     "rank_candidates": "selection",
+    "reward_weight": "rules._aggregate",
+    "rule_label": "names",
     "summarise_choices": "evaluate",
     "validate_candidates": "candidates",
 }

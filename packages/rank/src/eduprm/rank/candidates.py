@@ -20,9 +20,10 @@ CANDIDATE_SCHEMA: dict[str, pl.DataType] = {
     "num_tokens": pl.Int32(),
     "step_scores": pl.List(pl.Float64()),
 }
-"""Columns of a candidates frame, in order. A further column ``order`` (Int32) is optional."""
+"""Columns of a candidates frame, in order. Further columns ``order`` (Int32) and ``greedy`` (Boolean) are optional."""
 
 ORDER_DTYPE = pl.Int32()
+OPTIONAL_COLUMNS: dict[str, pl.DataType] = {"order": ORDER_DTYPE, "greedy": pl.Boolean()}
 _NULLABLE = {"answer", "correct", "step_scores"}
 
 
@@ -31,12 +32,13 @@ class CandidateError(ValueError):
 
 
 def validate_candidates(candidates: pl.DataFrame) -> pl.DataFrame:
-    """Check a candidates frame and give it back with the schema's columns first, ``order`` next if present.
+    """Check a candidates frame and give it back: the schema's columns first, then ``order`` and ``greedy`` if there.
 
     Args:
         candidates: frame with the columns of `CANDIDATE_SCHEMA` in any order, and optionally ``order``: the
             order in which the leaf was found within its problem, lowest first. Without it the leaf id
-            stands for it, which is right for independent samples but not for a search by best-first.
+            stands for it, which is right for independent samples but not for a search by best-first. ``greedy`` says
+            which is the policy's greedy solution; without it none is.
             ``answer`` is null where none was found, ``correct`` where there is no gold answer,
             ``step_scores`` where nothing was scored.
 
@@ -57,8 +59,7 @@ def validate_candidates(candidates: pl.DataFrame) -> pl.DataFrame:
         candidates: column 'correct' (Boolean) is missing
     """
     wanted = dict(CANDIDATE_SCHEMA)
-    if "order" in candidates.columns:
-        wanted["order"] = ORDER_DTYPE
+    wanted |= {name: kind for name, kind in OPTIONAL_COLUMNS.items() if name in candidates.columns}
     _check_schema(candidates, wanted)
     _check_nulls(candidates, [name for name in wanted if name not in _NULLABLE])
     _check_values(candidates)
@@ -198,7 +199,8 @@ def candidates_from_leaves(
         leaves: what `eduprm.forest.leaf_paths` gives.
         grades: problem_id, tree, leaf, answer, correct: one row for every leaf.
         step_scores: problem_id, tree, leaf, step_scores, or None when nothing was scored; leaves it lacks stay null.
-        order: problem_id, tree, leaf, order, or None to take the leaf id for it.
+        order: problem_id, tree, leaf, order and perhaps greedy, as `eduprm.forest.found_leaves` gives them, or None to
+            take the leaf id for the order.
 
     Raises:
         CandidateError: a leaf has no grade or no order, stands twice, or the result breaks the schema.
@@ -214,12 +216,13 @@ def candidates_from_leaves(
     ungraded = frame.join(grades.cast({"leaf": leaves.schema["leaf"]}), on=list(keys), how="anti")
     if ungraded.height:
         raise CandidateError(f"candidates: no grade for {_where(ungraded.with_row_index('_row'))}")
-    joins = [(grades, ["answer", "correct"]), (step_scores, ["step_scores"]), (order, ["order"])]
+    found = [] if order is None else [name for name in OPTIONAL_COLUMNS if name in ("order", *order.columns)]
+    joins = [(grades, ["answer", "correct"]), (step_scores, ["step_scores"]), (order, found)]
     for other, columns in joins:
         if other is not None:
             wanted = other.select(*keys, *columns).cast({"leaf": leaves.schema["leaf"]})
             frame = frame.join(wanted, on=list(keys), how="left", maintain_order="left")
     if step_scores is None:
         frame = frame.with_columns(step_scores=pl.lit(None))
-    dtypes = CANDIDATE_SCHEMA | ({"order": ORDER_DTYPE} if order is not None else {})
+    dtypes = CANDIDATE_SCHEMA | {name: OPTIONAL_COLUMNS[name] for name in found}
     return validate_candidates(frame.select(list(dtypes)).cast(pl.Schema(dtypes)))

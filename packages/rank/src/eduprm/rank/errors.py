@@ -1,7 +1,6 @@
-"""What can go wrong, as messages of one line.
+"""Rows that are left out of a run, and why, as messages of one line; where they are shown is not its business.
 
-For: errors that stop the run (`UsageError`) and rows that are left out of it (`Rejection`). Does not know: where they
-are shown. Text out of a user's file may hold control characters, so it is quoted and cut before it enters a message.
+Text out of a user's file may hold control characters, so it is quoted and cut before it enters a message.
 """
 
 from __future__ import annotations
@@ -10,10 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from eduprm.core.command_line import quoted
-
-
-class RowError(ValueError):
-    """One row cannot be used; the message says why and what to do, the caller knows which row."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from eduprm.core.column_path import PathError, value_at
 from eduprm.core.errors import quoted
-from eduprm.rank.errors import RowError
+from eduprm.core.records import RowError
 
 
 def read_id(record: Mapping[str, Any], path: str, *, flag: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from eduprm.core.errors import UsageError
-from eduprm.rank.errors import RowError
+from eduprm.core.records import RowError
 
 Kind = Literal["int", "float", "bool", "text", "texts", "floats", "ranked"]
 

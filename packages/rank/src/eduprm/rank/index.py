@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eduprm.core.errors import UsageError, quoted
-from eduprm.rank.errors import Rejection, RowError
+from eduprm.core.records import RowError
+from eduprm.rank.errors import Rejection
 from eduprm.rank.files import SolutionsFile
 from eduprm.rank.layouts import Layout, find_layout
 from eduprm.rank.reading import Reader

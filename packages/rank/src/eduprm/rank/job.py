@@ -7,15 +7,13 @@ finished is taken up unread, under the same key: content of input and PRM, setti
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from rich.console import Console
 
-from eduprm.core.command_line import EXIT_FINE, EXIT_UNFINISHED
 from eduprm.core.errors import UsageError, first_line
 from eduprm.core.progress import bar, busy
 from eduprm.prm.prm_folder import file_digest, folder_digest
@@ -23,27 +21,23 @@ from eduprm.prm.source import PrmPlace
 from eduprm.rank.errors import Rejection
 from eduprm.rank.files import SolutionsFile
 from eduprm.rank.index import Chunk, Counts, Index
-from eduprm.rank.ranking import Ranked, Ranker, same_gold
+from eduprm.rank.ranking import RANKED_SCHEMA, Ranker, same_gold
 from eduprm.rank.reading import Reader
 from eduprm.rank.report import (
     Accuracies,
     beside,
-    print_choice,
-    print_paths,
     print_reading,
     print_rejections,
     print_stop_tokens,
-    print_table,
     write_rejected,
     write_report,
 )
+from eduprm.rank.results import RankedFile, RankPage
 from eduprm.rank.rows import Problem, build_problem
 from eduprm.rank.settings import Settings
 from eduprm.rank.writing import WorkFolder, added_columns
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from eduprm.rank.scoring import Scorer
 
 _COMPUTING = (
@@ -52,41 +46,12 @@ _COMPUTING = (
     "polars",
     "pyarrow",
     "eduprm-prm",
-    "eduprm-bench",
+    "eduprm-rank",
     "eduprm-label",
     "eduprm-segment",
     "eduprm-search",
     "eduprm-entropy",
 )
-
-
-class RankPage(Protocol):
-    """What draws a page from chunks; `eduprm.report.pages.ranking` does."""
-
-    def page_notes(
-        self,
-        problems: Sequence[Problem],
-        rankings: Sequence[Sequence[Ranked]],
-        *,
-        rules: Sequence[str],
-        before: int,
-    ) -> dict[str, Any]:
-        """What the page needs of a chunk, as JSON has it."""
-        ...
-
-    def write_rank_page(
-        self,
-        path: Path,
-        *,
-        title: str,
-        report: dict[str, Any],
-        frame: pl.DataFrame,
-        ranked_by: str,
-        rules: Sequence[str],
-        notes: Iterable[dict[str, Any]],
-    ) -> None:
-        """Write the page from the notes of all chunks, in order."""
-        ...
 
 
 class Job:
@@ -97,7 +62,13 @@ class Job:
     """
 
     def __init__(
-        self, *, settings: Settings, source: SolutionsFile, work: WorkFolder, prm: PrmPlace, page: RankPage
+        self,
+        *,
+        settings: Settings,
+        source: SolutionsFile,
+        work: WorkFolder,
+        prm: PrmPlace,
+        page: RankPage | None,
     ) -> None:
         self.settings = settings
         self.page = page
@@ -116,8 +87,8 @@ class Job:
         self._scorer: Scorer | None = None
         self._errors = Console(stderr=True)
 
-    def run(self, output: Path) -> int:
-        """Do everything; returns the exit status."""
+    def run(self, output: Path) -> RankedFile:
+        """Do everything."""
         start_s = time.perf_counter()
         try:
             with busy(f"reading {self.file}"):
@@ -139,6 +110,7 @@ class Job:
             "prm": self.prm.key(),
             "policy": self._policy_key(),
             "settings": self.settings.result_settings,
+            "rules": self.ranker.key(),
             "versions": {name: version(name) for name in _COMPUTING},
         }
 
@@ -162,7 +134,8 @@ class Job:
         )
         self.counts["left_out_by_where"] = counts.left_out
         self._check_strict()
-        self.source.check_output(self.work.path, added_columns([], self.index.layout, settings.prefix))
+        nothing = pl.DataFrame(schema=RANKED_SCHEMA)
+        self.source.check_output(self.work.path, added_columns(nothing, self.index.layout, settings.prefix))
         self.source.prepare(self.work.path, in_order=self.index.in_order)
         return counts
 
@@ -198,34 +171,30 @@ class Job:
         carriers: dict[int, Any] = {}
         problems: list[Problem] = []
         rejected: list[Rejection] = []
-        for rows in chunk.problems:
-            carriers |= {row: self.source.fetch(place) for row, place in rows}
-            problem, faults = self._build(rows, carriers)
+        for places in chunk.problems:
+            carriers |= {row: self.source.fetch(place) for row, place in places}
+            problem, faults = self._build(places, carriers)
             problems.append(problem)
             rejected += faults
         scored, too_long = self._load().score(problems)
-        rankings = self.ranker.rank(problems, scored)
-        rejected += [*too_long, *rankings.bad_gold]
-        pairs = zip(problems, rankings.solutions, strict=True)
-        ranked = [(problem, ranking) for problem, ranking in pairs if ranking]
+        ranked = self.ranker.rank(problems, scored)
+        solutions = ranked.solutions
+        rejected += [*too_long, *ranked.bad_gold]
+        there = solutions["problem"].unique(maintain_order=True).to_list()
         layout = self.index.layout
-        if layout == "problem":
-            kept = [carriers[problem.row] for problem, _ in ranked]
-        else:
-            kept = [carriers[one.scored.solution.row] for _, ranking in ranked for one in ranking]
+        rows = [problems[k].row for k in there] if layout == "problem" else solutions["row"].to_list()
         notes = {
             "stopped": [one.stop_tokens for p in problems for one in p.solutions if one.stop_tokens],
             "rejected": [item.as_dict() for item in rejected],
-            "outcomes": [asdict(outcome) for outcome in rankings.outcomes],
-            "ties": rankings.ties,
-            "problems": len(ranked),
-            "solutions": sum(len(ranking) for _, ranking in ranked),
-            "page": self.page.page_notes(
-                problems, rankings.solutions, rules=self.ranker.rule_names, before=self.counts["problems"]
-            ),
+            "outcomes": ranked.outcomes,
+            "ties": ranked.ties,
+            "problems": len(there),
+            "solutions": solutions.height,
         }
-        added = added_columns([ranking for _, ranking in ranked], layout, self.settings.prefix)
-        self.work.write(number, self.source, kept, added, notes)
+        if self.page is not None:
+            notes["page"] = self.page.page_notes(problems, ranked, before=self.counts["problems"])
+        added = added_columns(solutions, layout, self.settings.prefix)
+        self.work.write(number, self.source, [carriers[row] for row in rows], added, notes)
         return notes
 
     def _build(
@@ -247,7 +216,7 @@ class Job:
                 self._scorer = Scorer(self.prm.open(), self.settings)
         return self._scorer
 
-    def _finish(self, output: Path, key: dict[str, Any], start_s: float) -> int:
+    def _finish(self, output: Path, key: dict[str, Any], start_s: float) -> RankedFile:
         num_rejected = self.index.num_rejected()
         rejected = beside(output, ".rejected.jsonl")
         if num_rejected:
@@ -273,23 +242,25 @@ class Job:
         }
         data, page = (beside(output, ending) for ending in (".report.json", ".report.html"))
         write_report(data, report, frame)
-        self._write_page(page, report, frame)
+        if self.page is not None:
+            self._write_page(self.page, page, report, frame)
         self.work.remove()
-        console = Console()
         print_stop_tokens(
             self._errors, self.stop_tokens, solutions=self.counts["stop_tokens"], file=self.file
         )
-        print_table(console, frame)
-        counts = self.counts
-        print_choice(console, rule=self.ranker.rule, ties=counts["ties"], problems=counts["problems"])
-        shown = [("ranked rows", output), ("report", data), ("to look at", page)]
-        print_paths(console, [*shown, *([("rejected rows", rejected)] if num_rejected else [])])
-        return EXIT_UNFINISHED if num_rejected else EXIT_FINE
+        return RankedFile(
+            output=output,
+            report_file=data,
+            page=page if self.page is not None else None,
+            rejected=rejected if num_rejected else None,
+            report=report,
+            accuracies=frame,
+        )
 
-    def _write_page(self, page: Path, report: dict[str, Any], frame: pl.DataFrame) -> None:
+    def _write_page(self, drawn: RankPage, path: Path, report: dict[str, Any], frame: pl.DataFrame) -> None:
         notes = (self.work.notes(number) for number in range(self.counts["chunks"]))
-        self.page.write_rank_page(
-            page,
+        drawn.write_rank_page(
+            path,
             title=f"Ranked: {self.settings.file.name}",
             report=report,
             frame=frame,

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from eduprm.core.compressed import CompressionError, compression_of, open_plain
-from eduprm.core.errors import UsageError, first_line
-from eduprm.rank.errors import RowError
+from eduprm.core.errors import UsageError
+from eduprm.core.records import RowError, parse_line
 from eduprm.rank.files import Added, Scanned
-
-_BOM = b"\xef\xbb\xbf"
 
 
 class JsonlSolutions:
@@ -52,7 +50,7 @@ class JsonlSolutions:
         """Read line by line."""
         for row, place, line in self._lines():
             if line.strip():
-                yield Scanned(row, place, _parse(line))
+                yield Scanned(row, place, parse_line(line))
 
     def check_output(self, work: Path, added: Sequence[Added]) -> None:
         """Nothing to do: what was JSON can be written as JSON."""
@@ -67,7 +65,7 @@ class JsonlSolutions:
 
     def fetch(self, place: int) -> dict[str, Any]:
         """Read the line at an offset."""
-        record = _parse(self._line(place))
+        record = parse_line(self._line(place))
         if isinstance(record, RowError):
             raise RuntimeError(f"{self.path} changed while it was read")
         return dict(record)
@@ -122,19 +120,3 @@ def dump_line(row: Mapping[str, Any]) -> bytes:
         return json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n"
     except UnicodeEncodeError:  # halves of surrogate pairs can only stand escaped
         return json.dumps(row).encode("ascii") + b"\n"
-
-
-def _parse(line: bytes) -> Mapping[str, Any] | RowError:
-    try:
-        value = json.loads(line.removeprefix(_BOM))
-    except UnicodeDecodeError as error:
-        return RowError(f"not UTF-8 (byte {error.start} of the line); save the file as UTF-8")
-    except json.JSONDecodeError as error:
-        return RowError(f"not valid JSON ({error.msg} at column {error.colno}); write one JSON object a line")
-    except RecursionError:
-        return RowError("JSON nested too deeply; write one flat JSON object a line")
-    except ValueError as error:  # for one: an integer of thousands of digits
-        return RowError(f"not readable JSON ({first_line(error)}); write one JSON object a line")
-    if not isinstance(value, dict):
-        return RowError(f"expected a JSON object, got {type(value).__name__}; write one object a line")
-    return value

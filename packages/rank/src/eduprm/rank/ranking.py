@@ -6,17 +6,21 @@ For: one chunk at a time, on frames of `eduprm.label` and `eduprm.bench`. Does n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
 from eduprm.core.errors import UsageError, first_line, quoted
 from eduprm.label import canonical_answer, check_gold, extract_answer, get_grader, grade_frame, spell_alike
-from eduprm.rank import CANDIDATE_SCHEMA, RULES, choose, rank_candidates
+from eduprm.prm.prm_folder import file_digest
+from eduprm.rank import CANDIDATE_SCHEMA
 from eduprm.rank.errors import Rejection
+from eduprm.rank.file_rules import choosing_rule, rule_names
 from eduprm.rank.rows import Problem
-from eduprm.rank.rules import DEFAULT_SHARE, aggregate_expr
+from eduprm.rank.rules._aggregate import aggregate_expr
+from eduprm.rank.selection import choose_and_rank
 from eduprm.rank.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,59 +30,39 @@ BASELINES = ("first", "random")
 """What stands beside the rules: the file's first solution, and the mean over all (a pick at random)."""
 
 
-def rule_names(settings: Settings) -> tuple[str, ...]:
-    """Rules that need nothing but texts, scores and gold answers, with the shares of the settings; the oracle last."""
-    names = [n for n, rule in RULES.items() if rule.needs_step_scores or n in ("majority", "oracle")]
-    return tuple(_with_share(name, settings) for name in names)
+RANKED_SCHEMA: dict[str, pl.DataType] = {
+    "problem": pl.Int32(),
+    "problem_id": pl.String(),
+    "leaf": pl.Int32(),
+    "row": pl.Int64(),
+    "index": pl.Int32(),
+    "text": pl.String(),
+    "rank": pl.Int32(),
+    "score": pl.Float64(),
+    "steps": pl.List(pl.String()),
+    "step_scores": pl.List(pl.Float64()),
+    "final_answer": pl.String(),
+    "correct": pl.Boolean(),
+}
+"""A scored solution with its place: `problem` is the problem's place in the chunk, `problem_id` its first row, `leaf`
+counts its usable solutions from 0; `row` (from 1) and `index` (null: the row is the solution) say where it stands."""
 
 
-def choosing_rule(settings: Settings) -> str:
-    """The rule that ranks: `--choose` by `--aggregate`."""
-    if settings.choose == "majority":
-        return "majority"
-    beginning = {"prm": "prm", "weighted": "weighted_majority_prm", "wrf": "wrf_prm", "hmr": "hmr_prm"}
-    return _with_share(f"{beginning[settings.choose]}_{settings.aggregate}", settings)
-
-
-def _with_share(name: str, settings: Settings) -> str:
-    share = {"wrf": settings.wrf_weight, "hmr": settings.hmr_share}.get(name[:3], DEFAULT_SHARE)
-    return name if share == DEFAULT_SHARE else f"{name}@{share:g}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranked:
-    """A solution with its place: `position` counts the problem's usable solutions from 0, `rank` from 1 (best)."""
-
-    scored: Scored
-    position: int
-    rank: int
-    score: float
-    final_answer: str | None
-    correct: bool | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What every rule and baseline scored on one graded problem; `ties`: rules that only the order decided."""
-
-    row: int
-    right: dict[str, float]
-    ties: list[str]
-    solutions: int
-
-
-class Rankings(NamedTuple):
+class RankedChunk(NamedTuple):
     """What a chunk comes to.
 
     Attributes:
-        solutions: per problem, best first.
-        outcomes: of graded problems.
+        solutions: a row of `RANKED_SCHEMA` for every scored solution, best first, problem by problem as they came.
+        choices: what each rule chose (`eduprm.rank.CHOICE_SCHEMA`); problems without a gold answer count as not right.
+        outcomes: per graded problem, as JSON has it: row; right, by rule and baseline; ties, the rules that only the
+            order decided; solutions, how many.
         bad_gold: gold answers that the grader cannot use.
         ties: problems in which only the order of the file decided between answers.
     """
 
-    solutions: list[list[Ranked]]
-    outcomes: list[Outcome]
+    solutions: pl.DataFrame
+    choices: pl.DataFrame
+    outcomes: list[dict[str, Any]]
     bad_gold: list[Rejection]
     ties: int
 
@@ -88,6 +72,7 @@ class Ranker:
 
     def __init__(self, settings: Settings) -> None:
         self.aggregate = settings.aggregate
+        self._base = settings.rule
         self.rule = choosing_rule(settings)
         self.rule_names = rule_names(settings)
         grader = self._grader_name = settings.grader
@@ -96,29 +81,37 @@ class Ranker:
         except (ValueError, ImportError) as error:
             raise UsageError(f"--grader: {first_line(error)}") from None
 
+    def key(self) -> dict[str, Any]:
+        """What the outcomes depend on beside settings and versions: the rules, and the code of anybody's own."""
+        module = self._base.partition(":")[0] if ":" in self._base else None
+        found = None if module is None else find_spec(module)
+        path = None if found is None else found.origin
+        return {"names": list(self.rule_names), "own": file_digest(Path(path)) if path else None}
+
     def close(self) -> None:
         """Stop the grader's worker processes."""
         close = getattr(self._grader, "close", None)
         if close is not None:
             close()
 
-    def rank(self, problems: Sequence[Problem], scored: Sequence[Sequence[Scored]]) -> Rankings:
-        """Rank each problem's solutions, best first; problems without a scored one get an empty list."""
+    def rank(self, problems: Sequence[Problem], scored: Sequence[Sequence[Scored]]) -> RankedChunk:
+        """Rank each problem's solutions, best first, and let every rule of the table choose."""
         frame = _candidates(problems, scored)
         gold, rejected = self._usable_gold([p for p, some in zip(problems, scored, strict=True) if some])
         frame = self._grade(frame, gold)
-        frame = frame.with_columns(_score=aggregate_expr(self.aggregate))
-        places = rank_candidates(frame.select(list(CANDIDATE_SCHEMA)), rule=self.rule)
-        placed = places.join(frame, on=["problem_id", "tree", "leaf"], how="left", maintain_order="left")
-        by_problem: dict[str, list[dict[str, Any]]] = {}
-        for record in placed.drop("step_scores", "text").iter_rows(named=True):
-            by_problem.setdefault(record["problem_id"], []).append(record)
-        return Rankings(
-            solutions=[
-                _ranking(by_problem.get(str(problem.row), []), some)
-                for problem, some in zip(problems, scored, strict=True)
-            ],
-            outcomes=_outcomes(frame.filter(pl.col("correct").is_not_null()), self.rule_names),
+        frame = frame.with_columns(score=aggregate_expr(self.aggregate), final_answer=pl.col("answer"))
+        # An oracle wants a grade everywhere; what it chooses in problems without one is dropped below.
+        candidates = frame.select(list(CANDIDATE_SCHEMA)).with_columns(pl.col("correct").fill_null(False))
+        try:
+            choices, places = choose_and_rank(candidates, rules=self.rule_names, rank_by=self.rule)
+        except ValueError as error:
+            raise UsageError(f"--rule: {first_line(error)}") from error
+        keys = ["problem_id", "tree", "leaf"]
+        placed = frame.join(places.select(*keys, rank="place"), on=keys, how="left", maintain_order="left")
+        return RankedChunk(
+            solutions=placed.sort("problem", "rank").select(list(RANKED_SCHEMA)),
+            choices=choices,
+            outcomes=_outcomes(frame.filter(pl.col("correct").is_not_null()), choices),
             bad_gold=rejected,
             ties=places.filter(pl.col("place") == 1, "tied").height,
         )
@@ -177,48 +170,35 @@ class Ranker:
 
 
 def _candidates(problems: Sequence[Problem], scored: Sequence[Sequence[Scored]]) -> pl.DataFrame:
-    """Candidates of `eduprm.bench`, with their texts; files hold no log-probs, and no rule here reads them."""
+    """Candidates with what the ranked rows need; files hold no log-probs, and no rule here reads them."""
     rows = [
-        (str(p.row), "file", position, None, None, 0.0, len(one.steps), one.step_scores, one.solution.text)
-        for p, some in zip(problems, scored, strict=True)
+        (
+            *(str(p.row), "file", position, None, None, 0.0, len(one.steps), one.step_scores),
+            *(number, one.solution.row, one.solution.index, one.solution.text, one.steps),
+        )
+        for number, (p, some) in enumerate(zip(problems, scored, strict=True))
         for position, one in enumerate(some)
     ]
-    return pl.DataFrame(rows, schema={**CANDIDATE_SCHEMA, "text": pl.String()}, orient="row")
+    carried = {name: RANKED_SCHEMA[name] for name in ("problem", "row", "index", "text", "steps")}
+    return pl.DataFrame(rows, schema={**CANDIDATE_SCHEMA, **carried}, orient="row")
 
 
-def _ranking(records: Sequence[dict[str, Any]], scored: Sequence[Scored]) -> list[Ranked]:
-    return [
-        Ranked(
-            scored=scored[record["leaf"]],
-            position=record["leaf"],
-            rank=record["place"],
-            score=record["_score"],
-            final_answer=record["answer"],
-            correct=record["correct"],
-        )
-        for record in records
-    ]
-
-
-def _outcomes(frame: pl.DataFrame, rules: Sequence[str]) -> list[Outcome]:
-    if not frame.height:
-        return []
-    choices = choose(frame.select(list(CANDIDATE_SCHEMA)), rules=rules)
+def _outcomes(graded: pl.DataFrame, choices: pl.DataFrame) -> list[dict[str, Any]]:
     right: dict[str, dict[str, float]] = {}
     ties: dict[str, list[str]] = {}
     for rule, problem, correct, tied in choices.select("rule", "problem_id", "correct", "tied").iter_rows():
         right.setdefault(problem, {})[rule] = float(correct)
         ties.setdefault(problem, []).extend([rule] if tied else [])
-    base = frame.group_by("problem_id", maintain_order=True).agg(
+    base = graded.group_by("problem_id", maintain_order=True).agg(
         first=pl.col("correct").first(), random=pl.col("correct").mean(), solutions=pl.len()
     )
     return [
-        Outcome(
-            row=int(problem),
-            right={**right[problem], "first": float(first), "random": mean},
-            ties=ties[problem],
-            solutions=solutions,
-        )
+        {
+            "row": int(problem),
+            "right": {**right[problem], "first": float(first), "random": mean},
+            "ties": ties[problem],
+            "solutions": solutions,
+        }
         for problem, first, mean, solutions in base.iter_rows()
     ]
 

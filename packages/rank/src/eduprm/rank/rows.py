@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from eduprm.core.column_path import flattened
 from eduprm.core.errors import quoted
+from eduprm.core.records import RowError
 from eduprm.label import strip_stop_tokens
-from eduprm.rank.errors import Rejection, RowError
+from eduprm.rank.errors import Rejection
 from eduprm.rank.fields import read_answer, read_id, read_problem, text_fault, value_of
 from eduprm.rank.layouts import Layout, missing_column, solutions_path
 from eduprm.rank.settings import Columns

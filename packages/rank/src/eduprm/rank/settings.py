@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from eduprm.core import command_line
+from eduprm.core import command_line, registry
 from eduprm.core.command_line import CommandSettings
 from eduprm.prm import StepCut
 from eduprm.prm.source import PrmReading
@@ -163,18 +163,15 @@ class Settings(PrmReading, CommandSettings):
     aggregate: Literal["min", "last", "product", "mean"] = Field(
         "min", description="how the scores of its steps make the score of a solution"
     )
-    choose: Literal["prm", "majority", "weighted", "wrf", "hmr"] = Field(
+    rule: str = Field(
         "prm",
-        description="what ranks the solutions: prm: their scores; or votes for their final answers: majority: one "
-        "each; weighted: as heavy as their scores; wrf: --wrf-weight of score, the rest frequency; hmr: the majority "
-        "where it is clear, else the prm",
+        min_length=1,
+        description="what ranks the solutions, most by --aggregate: a file of eduprm.rank.rules ("
+        + ", ".join(registry.names("eduprm.rank.rules"))
+        + "; not those that read log-probs or gold answers) or package.module:Rule (docs/rerank.md)",
     )
-    wrf_weight: float = Field(0.5, ge=0, le=1, description="weight of the PRM in WRF; 0: the majority alone")
-    hmr_share: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="a majority is clear for HMR where more than this share of the votes agree",
+    rule_options: dict[str, float | int | bool | str] = Field(
+        {}, description="options of the rule, as in weight=0.3 for wrf_prm or share=0.8 for hmr_prm"
     )
     segment: Literal["auto", "lines", "paragraphs", "fixed", "entropy", "none"] = Field(
         "auto",
@@ -209,6 +206,14 @@ class Settings(PrmReading, CommandSettings):
         if value not in GRADERS and ":" not in value:
             raise ValueError(f"expected one of {', '.join(GRADERS)} or package.module:function")
         return value
+
+    @model_validator(mode="after")
+    def _rule_there(self) -> Settings:
+        if self.rule != "prm" or self.rule_options:  # the default loads no polars here
+            from eduprm.rank.file_rules import check_rule
+
+            check_rule(self.rule, self.rule_options)
+        return self
 
     @field_validator("where")
     @classmethod

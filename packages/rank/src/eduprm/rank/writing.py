@@ -7,22 +7,20 @@ written after its rows, each atomically. Work of other inputs, PRMs or settings 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from eduprm.core.errors import UsageError
-from eduprm.core.files import atomic_write, atomic_write_bytes, sweep_temporaries
+import polars as pl
+
+from eduprm.core.files import atomic_write, atomic_write_bytes, locked
+from eduprm.core.store import content_hash
 from eduprm.rank.files import Added, SolutionsFile
 from eduprm.rank.layouts import Layout
 from eduprm.rank.rows import ADDED_NAMES
-
-if TYPE_CHECKING:
-    from eduprm.rank.ranking import Ranked
 
 _FORMAT = 2  # raise when what a chunk holds changes, so that older chunks are not taken up
 
@@ -36,31 +34,16 @@ class WorkFolder:
 
     def __init__(self, output: Path) -> None:
         self.path = output.with_name(f"{output.name}.work")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("wb")
-        except OSError as error:
-            raise UsageError(
-                f"--output: cannot write beside {output} ({error.strerror}); choose another place"
-            ) from None
-        try:
-            fcntl.flock(
-                self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # a killed run gives its lock back by itself
-        except OSError:
-            self._lock.close()
-            raise UsageError(
-                f"--output: another run is writing {output}; wait for it, or choose another place"
-            ) from None
+        self._lock = ExitStack()
+        self._lock.enter_context(locked(self.path, "--output"))
         self.chunks = self.path
 
     def use(self, key: Mapping[str, Any]) -> None:
         """Take up the chunks of this key: everything that decides their content."""
-        text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
-        self.chunks = self.path / hashlib.sha256(text.encode()).hexdigest()[:24]
+        whole = {"format": _FORMAT, **key}
+        self.chunks = self.path / content_hash(whole)
         self.chunks.mkdir(exist_ok=True)
-        sweep_temporaries(self.chunks)
-        atomic_write_bytes(self.chunks / "key.json", text.encode())
+        atomic_write_bytes(self.chunks / "key.json", json.dumps(whole, sort_keys=True).encode())
 
     def rows_file(self, number: int) -> Path:
         """Where the rows of a chunk stand."""
@@ -101,31 +84,34 @@ class WorkFolder:
         self._lock.close()
 
 
-def added_columns(rankings: Sequence[Sequence[Ranked]], layout: Layout, prefix: str) -> list[Added]:
-    """The columns to add: to one row per problem, or to one row per solution in the order of the rankings."""
+def added_columns(solutions: pl.DataFrame, layout: Layout, prefix: str) -> list[Added]:
+    """The columns to add: to one row per problem, or to one row per solution, in the order of `solutions`.
+
+    Args:
+        solutions: frame of `eduprm.rank.ranking.RANKED_SCHEMA`.
+        layout: what a row is.
+        prefix: put before the columns' names.
+    """
     if layout == "problem":
-        ranked = [[_entry(one) for one in ranking] for ranking in rankings]
-        chosen = [ranking[0].scored.solution.text for ranking in rankings]
-        return [Added(prefix + "ranked", "ranked", ranked), Added(prefix + "chosen", "text", chosen)]
-    flat = [one for ranking in rankings for one in ranking]
-    values = {
-        "rank": Added("", "int", [one.rank for one in flat]),
-        "score": Added("", "float", [one.score for one in flat]),
-        "chosen": Added("", "bool", [one.rank == 1 for one in flat]),
-        "steps": Added("", "texts", [one.scored.steps for one in flat]),
-        "step_scores": Added("", "floats", [one.scored.step_scores for one in flat]),
-        "final_answer": Added("", "text", [one.final_answer for one in flat]),
-        "correct": Added("", "bool", [one.correct for one in flat]),
+        entries = solutions.select(
+            "index", "score", "steps", "step_scores", "final_answer", "correct"
+        ).to_dicts()
+        ranked: dict[int, list[dict[str, Any]]] = {}
+        for problem, entry in zip(solutions["problem"], entries, strict=True):
+            ranked.setdefault(problem, []).append(entry)
+        chosen = solutions.filter(pl.col("rank") == 1)["text"].to_list()
+        return [
+            Added(prefix + "ranked", "ranked", list(ranked.values())),
+            Added(prefix + "chosen", "text", chosen),
+        ]
+    columns = solutions.with_columns(chosen=pl.col("rank") == 1)
+    kinds: dict[str, Any] = {
+        "rank": "int",
+        "score": "float",
+        "chosen": "bool",
+        "steps": "texts",
+        "step_scores": "floats",
+        "final_answer": "text",
+        "correct": "bool",
     }
-    return [values[name]._replace(name=prefix + name) for name in ADDED_NAMES[layout]]
-
-
-def _entry(one: Ranked) -> dict[str, Any]:
-    return {
-        "index": one.scored.solution.index,
-        "score": one.score,
-        "steps": one.scored.steps,
-        "step_scores": one.scored.step_scores,
-        "final_answer": one.final_answer,
-        "correct": one.correct,
-    }
+    return [Added(prefix + name, kinds[name], columns[name].to_list()) for name in ADDED_NAMES[layout]]

@@ -21,13 +21,15 @@ from eduprm.search.contract import (
     holding,
 )
 from eduprm.search.cost import COST_SCHEMA
-from eduprm.search.edu import EduSampling
 from eduprm.search.grow import Grown, Growth, Job, grow_forest, grow_forest_async, grow_trees
 from eduprm.search.models import BUNDLED_MODEL, PRM_MODEL, STEPS_MODEL, resolve_model
-from eduprm.search.order import leaf_order, leaves_at_threshold
+from eduprm.search.order import leaves_at_threshold, replayed
 from eduprm.search.policy import PolicySettings
-from eduprm.search.pruned import PrefixScorer, PrunedEdu
-from eduprm.search.strategies import Greedy, HighTemperature, Strategy
+from eduprm.search.strategies._contract import PrefixScorer, Strategy
+from eduprm.search.strategies.edu import EduSampling
+from eduprm.search.strategies.greedy import Greedy
+from eduprm.search.strategies.p_edu import PrunedEdu
+from eduprm.search.strategies.temperature import HighTemperature
 from eduprm.search.tokenizer import PolicyTokenizer
 
 if TYPE_CHECKING:
@@ -73,9 +75,9 @@ __all__ = [
     "grow_forest_async",
     "grow_trees",
     "holding",
-    "leaf_order",
     "leaves_at_threshold",
     "load_policy",
+    "replayed",
     "resolve_model",
     "score_tokens",
     "to_rows",

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eduprm.search.contract import Finish, TokenDecoder
+from eduprm.search.contract import Continuation, Finish, TokenDecoder
 from eduprm.search.node_texts import node_texts, token_text
 from eduprm.search.tree_rows import TreeRows
 from eduprm.segment import above_threshold, entropy_anchors, judged_texts
@@ -37,6 +37,7 @@ class Branch:
         runner_up_logprobs: float32 [n].
         finish: why it ended; "pruned" where a search gave it up.
         entropies_upper: float32 [n], nats; None when `entropies` is exact, else that is a lower bound.
+        greedy: whether its path is the policy's greedy one, from the prompt to its end.
         forks: positions at which other branches left it.
         anchors: what `CutRule.anchors` found last, and for what it was asked.
     """
@@ -51,6 +52,7 @@ class Branch:
     runner_up_logprobs: NDArray[np.float32]
     finish: Finish | Literal["pruned"]
     entropies_upper: NDArray[np.float32] | None = None
+    greedy: bool = False
     forks: list[int] = field(default_factory=list)
     anchors: tuple[tuple[CutRule, TokenDecoder, frozenset[int]], list[int]] | None = field(
         default=None, repr=False
@@ -66,6 +68,22 @@ class Branch:
         stop = self.stop if stop is None else stop
         own = tuple(self.token_ids[: max(stop - self.start, 0)].tolist())
         return own if self.parent is None else self.parent.path_ids(min(self.start, stop)) + own
+
+
+def as_branch(done: Continuation, *, greedy: bool = False) -> Branch:
+    """A continuation of the bare prompt as a branch; `greedy` if nothing was drawn."""
+    return Branch(
+        parent=None,
+        start=0,
+        token_ids=done.token_ids,
+        logprobs=done.logprobs,
+        entropies=done.entropies,
+        runner_up_ids=done.runner_up_ids,
+        runner_up_logprobs=done.runner_up_logprobs,
+        finish=done.finish,
+        entropies_upper=done.entropies_upper,
+        greedy=greedy,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +132,7 @@ def to_rows(
     """Forest rows of one tree.
 
     Args:
-        branches: parents before children; at least one.
+        branches: in the order found, parents before children; at least one.
         problem_id: of the rows.
         tree: name of the tree within its problem.
         cut: where to cut between forks.
@@ -122,7 +140,8 @@ def to_rows(
         stop_ids: the engine's, as the strategy saw them.
 
     Returns:
-        Columns of NODE_SCHEMA; `entropies_upper` beside them where the engine gave bounds (BOUND_COLUMNS).
+        Columns of NODE_SCHEMA and FOUND_COLUMNS; `entropies_upper` beside them where the engine gave bounds
+        (BOUND_COLUMNS).
 
     Examples:
         >>> import numpy as np
@@ -172,6 +191,7 @@ def tree_rows(
         own.append(ids[at : at + piece.stop - piece.start])
         at += piece.stop - piece.start
     bounds = branches[0].entropies_upper is not None
+    number = {id(branch): place for place, branch in enumerate(branches)}
     return TreeRows(
         problem_id=problem_id,
         tree=tree,
@@ -184,6 +204,12 @@ def tree_rows(
         texts=node_texts([-1 if p.parent is None else p.parent for p in pieces], own, ends, decoder),
         finishes=[
             piece.branch.finish if end and piece.branch is not None else None
+            for piece, end in zip(pieces, ends, strict=True)
+        ],
+        # A branch ends in one leaf: found when it was.
+        orders=[number[id(piece.branch)] if end else None for piece, end in zip(pieces, ends, strict=True)],
+        greedy=[
+            piece.branch.greedy if end and piece.branch is not None else None
             for piece, end in zip(pieces, ends, strict=True)
         ],
     )

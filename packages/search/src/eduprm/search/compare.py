@@ -16,9 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eduprm.forest import leaf_paths
-from eduprm.search.edu import EduSampling
-from eduprm.search.order import leaf_order
+from eduprm.forest import found_leaves, leaf_paths
+from eduprm.search.strategies.edu import EduSampling
 
 COMPARED_SCHEMA = pl.Schema(
     {
@@ -67,7 +66,7 @@ def compare_forests(
     Raises:
         ValueError: the forests hold different trees.
     """
-    mine, others = _leaves(ours, strategy), _leaves(theirs, strategy)
+    mine, others = _leaves(ours), _leaves(theirs)
     if mine.keys() != others.keys():
         raise ValueError(
             f"expected the same trees, got {sorted(mine.keys() ^ others.keys())[:3]} in one only"
@@ -83,11 +82,8 @@ def compare_forests(
     return pl.DataFrame(rows, schema=COMPARED_SCHEMA)
 
 
-def _leaves(forest: pl.DataFrame, strategy: EduSampling) -> dict[tuple[str, str], list[_Leaf]]:
-    order = leaf_order(
-        forest, order=strategy.order, parallel_forks=strategy.parallel_forks, budget=strategy.budget
-    )
-    ordered = leaf_paths(forest).join(order, on=["problem_id", "tree", "leaf"]).sort("order")
+def _leaves(forest: pl.DataFrame) -> dict[tuple[str, str], list[_Leaf]]:
+    ordered = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"]).sort("order")
     found: dict[tuple[str, str], list[_Leaf]] = {}
     for row in ordered.iter_rows(named=True):
         leaf = _Leaf(tuple(row["token_ids"]), np.array(row["logprobs"]), np.array(row["entropies"]))

@@ -1,6 +1,6 @@
 """The greedy path of each tree, with the entropies and the symbols on it: what a threshold is calibrated on.
 
-The first leaf of an EDU tree is the greedy solution. Which threshold gives it how many anchors, says
+Which threshold gives it how many anchors, says
 `eduprm.entropy.calibrate_threshold`, which knows neither trees nor texts.
 """
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from eduprm.forest import leaf_paths
+from eduprm.forest import found_leaves, leaf_paths
 from eduprm.search.contract import TokenDecoder
 from eduprm.segment import is_symbol, judged_texts
 
@@ -23,19 +23,23 @@ class GreedyEntropies(NamedTuple):
 
 
 def greedy_entropies(forest: pl.DataFrame, *, decoder: TokenDecoder) -> GreedyEntropies:
-    """Entropies and symbols of the first leaf of every tree of a forest (NODE_SCHEMA) of EDU trees.
+    """Entropies and symbols of the greedy leaf of every tree of a forest (NODE_SCHEMA and FOUND_COLUMNS) that has one.
 
     Examples:
         >>> class Letters:
         ...     def decode(self, token_ids):
         ...         return "".join(chr(token) for token in token_ids)
-        >>> from eduprm.forest import NODE_SCHEMA
-        >>> row = ("p", "edu", 0, None, list(b"a."), [-0.1, -0.2], [0.5, 0.75], "a.", "length")
-        >>> found = greedy_entropies(pl.DataFrame([row], schema=NODE_SCHEMA, orient="row"), decoder=Letters())
+        >>> from eduprm.forest import FOUND_COLUMNS, NODE_SCHEMA
+        >>> row = ("p", "edu", 0, None, list(b"a."), [-0.1, -0.2], [0.5, 0.75], "a.", "length", 0, True)
+        >>> forest = pl.DataFrame([row], schema={**NODE_SCHEMA, **FOUND_COLUMNS}, orient="row")
+        >>> found = greedy_entropies(forest, decoder=Letters())
         >>> found.entropies, found.skip
         ([[0.5, 0.75]], [[False, True]])
     """
-    paths = leaf_paths(forest).unique(["problem_id", "tree"], keep="first", maintain_order=True)
+    greedy = found_leaves(forest).filter("greedy")
+    paths = leaf_paths(forest).join(
+        greedy, on=["problem_id", "tree", "leaf"], how="semi", maintain_order="left"
+    )
     skip = []
     for ids, finish in paths.select("token_ids", "finish").iter_rows():
         stop_ids = ids[-1:] if finish == "stop" else []

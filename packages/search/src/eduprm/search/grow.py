@@ -18,7 +18,7 @@ from eduprm.search.branches import tree_rows
 from eduprm.search.contract import Engine, RequestError, TokenDecoder, TransientError, holding
 from eduprm.search.cost import COST_SCHEMA, Meter
 from eduprm.search.problems import check_problems, check_strategies
-from eduprm.search.strategies import Strategy
+from eduprm.search.strategies._contract import Strategy
 from eduprm.search.tree_rows import TreeRows, frame_of
 
 REJECTED_SCHEMA = pl.Schema(

@@ -1,6 +1,6 @@
 """The growing of one EDU tree: paths decoded to their ends, waiting forks in a heap, the caps of a budget.
 
-For: the strategies `edu` and `pruned`, which say what to fork and when to stop. Knows an engine by its contract and
+For: the strategies `edu` and `p_edu`, which say what to fork and when to stop. Knows an engine by its contract and
 tokens by their decoder; no model, no text's meaning.
 """
 
@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eduprm.search.branches import Branch
+from eduprm.search.branches import Branch, as_branch
 from eduprm.search.budget import Budget
 from eduprm.search.contract import Continuation, Engine, Request, TokenDecoder
-from eduprm.search.strategies import as_branch
 
 if TYPE_CHECKING:
-    from eduprm.search.edu import EduSampling
+    from eduprm.search.strategies.edu import EduSampling
 
 
 class TreeGrowth:
@@ -58,7 +57,7 @@ class TreeGrowth:
 
     async def _greedy_path(self) -> Branch:
         request = Request(prefix_ids=self._prompt_ids, max_new_tokens=self._room(0), group=self._group)
-        return as_branch(await self._engine.generate(request))
+        return as_branch(await self._engine.generate(request), greedy=True)
 
     def _num_leaves(self) -> int:
         return len(self._branches)

@@ -1,74 +1,82 @@
-"""The order in which a finished tree's leaves were found, read off the tree itself.
+"""What the order of a tree's leaves says: a larger tree's beginnings, and orders that were not written down.
 
-The search is a fixed rule, so it can be replayed on its own result without a model: the first n leaves in this order
-are what the same search with a budget of n leaves would have given. One tree thus answers for every smaller N.
+A search is a fixed rule, so it can be replayed on its own result without a model: that is how forests of before the
+column `order` get one.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from eduprm.search.budget import Budget
-from eduprm.search.edu import Order
+from eduprm.forest import FOUND_COLUMNS
 from eduprm.search.growth import round_room
+from eduprm.search.strategies.edu import EduSampling
 
-ORDER_SCHEMA = {"problem_id": pl.String, "tree": pl.String, "leaf": pl.Int32, "order": pl.Int32}
 
-
-def leaf_order(
-    forest: pl.DataFrame,
-    *,
-    order: Order = "best_first",
-    parallel_forks: int = 1,
-    budget: Budget | None = None,
-) -> pl.DataFrame:
-    """Number the leaves of every tree as they were found.
+def replayed(forest: pl.DataFrame, strategy: EduSampling | None) -> pl.DataFrame:
+    """A forest with FOUND_COLUMNS that a search did not write, computed from how its trees were grown.
 
     Args:
-        forest: nodes of any number of trees. A node with two children is a fork, its first child the greedy
-            path; the children of an empty root with more than two are samples, found in order of their ids.
-        order: the policy the trees were grown with.
-        parallel_forks: likewise.
-        budget: likewise; it decides how a round is filled, and so matters only where `parallel_forks` is above 1
-            and `max_total_tokens` is set.
+        forest: trees grown before searches wrote the columns, all in one way; others are replaced.
+        strategy: what EDU trees (or single greedy paths) were grown with: a node with two children is a fork, its first
+            child the greedy path. None for independent samples below an empty root, found in order of their ids.
 
-    Returns:
-        One row a leaf: problem_id, tree, leaf (node id), order (0 for the first).
+    Raises:
+        ValueError: a node of an EDU tree has more than two children.
 
     Examples:
         A weak fork at the second token, a strong one at the third; a search takes the strong one first.
 
         >>> nodes = [(0, None, [7], [0.1]), (1, 0, [4], [0.6]), (2, 1, [5], [0.9]), (3, 1, [8], [0.9]),
         ...          (4, 0, [9], [0.6])]
-        >>> forest = pl.DataFrame([("p", "edu", *node) for node in nodes], orient="row",
+        >>> forest = pl.DataFrame([("p", "a", *node) for node in nodes], orient="row",
         ...     schema=["problem_id", "tree", "node_id", "parent_id", "token_ids", "entropies"])
-        >>> leaf_order(forest).select("leaf", "order").rows()
-        [(2, 0), (3, 1), (4, 2)]
-        >>> leaf_order(forest, order="chronological").select("leaf", "order").rows()
-        [(2, 0), (4, 1), (3, 2)]
+        >>> replayed(forest, EduSampling())["order"].to_list()
+        [None, None, 0, 1, 2]
+        >>> replayed(forest, EduSampling(order="chronological"))["order"].to_list()
+        [None, None, 0, 2, 1]
+        >>> replayed(forest, EduSampling())["greedy"].to_list()
+        [None, None, True, False, False]
     """
-    rows: list[tuple[str, str, int, int]] = []
+    frames = []
     for (problem_id, tree), nodes in forest.group_by("problem_id", "tree", maintain_order=True):
-        for place, leaf in enumerate(_replay(nodes, order, parallel_forks, budget)):
-            rows.append((str(problem_id), str(tree), leaf, place))
-    return pl.DataFrame(rows, schema=ORDER_SCHEMA, orient="row")
+        children: list[list[int]] = [[] for _ in range(len(nodes))]
+        for node, parent in enumerate(nodes["parent_id"].to_list()):
+            if parent is not None:
+                children[parent].append(node)
+        if strategy is None:
+            found = [node for node, own in enumerate(children) if not own]
+        elif any(len(own) > 2 for own in children):
+            raise ValueError(
+                f"tree {tree!r} of {problem_id!r}: expected at most two children a node of an EDU tree, got more; give "
+                "no strategy for independent samples"
+            )
+        else:
+            found = _replay(nodes, children, strategy)
+        order: list[int | None] = [None] * len(nodes)
+        for place, leaf in enumerate(found):
+            order[leaf] = place
+        greedy = [None if place is None else strategy is not None and place == 0 for place in order]
+        frames.append(nodes.with_columns(_column("order", order), _column("greedy", greedy)))
+    return pl.concat(frames) if frames else forest.with_columns(_column("order", []), _column("greedy", []))
 
 
-def _replay(nodes: pl.DataFrame, order: Order, parallel_forks: int, budget: Budget | None) -> list[int]:
-    children: list[list[int]] = [[] for _ in range(len(nodes))]
-    for node, parent in enumerate(nodes["parent_id"].to_list()):
-        if parent is not None:
-            children[parent].append(node)
-    if any(len(own) > 2 for own in children) or not _is_edu(nodes, children):
-        return [node for node, own in enumerate(children) if not own]
+def _column(name: str, values: Sequence[Any]) -> pl.Series:
+    return pl.Series(name, values, dtype=FOUND_COLUMNS[name])
+
+
+def _replay(nodes: pl.DataFrame, children: list[list[int]], strategy: EduSampling) -> list[int]:
+    """The leaves in the order found: the search is a fixed rule, run again on its own result."""
     lengths = nodes["token_ids"].list.len().to_list()
     fork_entropy = nodes["entropies"].list.first().to_list()
     found: list[int] = []
     waiting: list[tuple[float, int, int, int]] = []
-    left = None if budget is None else budget.max_total_tokens
+    left = strategy.budget.max_total_tokens
 
     def follow(node: int, start: int) -> None:
         """Walk the greedy path from `node`, whose first token is at `start`, to its leaf; queue its forks."""
@@ -77,7 +85,7 @@ def _replay(nodes: pl.DataFrame, order: Order, parallel_forks: int, budget: Budg
             position += lengths[node]
             if len(children[node]) == 2:
                 entropy = float(fork_entropy[children[node][1]])
-                priority = -entropy if order == "best_first" else float(position)
+                priority = -entropy if strategy.order == "best_first" else float(position)
                 heapq.heappush(waiting, (priority, position, number, children[node][1]))
             node = children[node][0]
         found.append(node)
@@ -87,21 +95,21 @@ def _replay(nodes: pl.DataFrame, order: Order, parallel_forks: int, budget: Budg
 
     follow(0, 0)
     while waiting:
-        for node, position in _round(waiting, parallel_forks, budget, left):
+        for node, position in _round(waiting, strategy, left):
             follow(node, position)
     return found
 
 
 def _round(
-    waiting: list[tuple[float, int, int, int]], parallel_forks: int, budget: Budget | None, left: int | None
+    waiting: list[tuple[float, int, int, int]], strategy: EduSampling, left: int | None
 ) -> list[tuple[int, int]]:
     """Take the forks of one round off the queue, as (node, position); the rule of `EduSampling`."""
     chosen: list[tuple[int, int]] = []
-    while waiting and len(chosen) < parallel_forks:
+    while waiting and len(chosen) < strategy.parallel_forks:
         entry = heapq.heappop(waiting)
         _, position, _, node = entry
-        if budget is not None and left is not None:
-            room = round_room(budget, position, left, first=not chosen)
+        if left is not None:
+            room = round_room(strategy.budget, position, left, first=not chosen)
             if room is None:
                 heapq.heappush(waiting, entry)
                 break
@@ -110,18 +118,7 @@ def _round(
     return chosen
 
 
-def _is_edu(nodes: pl.DataFrame, children: list[list[int]]) -> bool:
-    """Whether the two children of every fork stand at one distribution, as EDU's do and two samples' may not."""
-    first = nodes["entropies"].list.first().to_list()
-    tokens = nodes["token_ids"].list.first().to_list()
-    return all(
-        first[own[0]] == first[own[1]] and tokens[own[0]] != tokens[own[1]]
-        for own in children
-        if len(own) == 2
-    )
-
-
-def leaves_at_threshold(forest: pl.DataFrame, order: pl.DataFrame, *, threshold: float) -> pl.DataFrame:
+def leaves_at_threshold(forest: pl.DataFrame, *, threshold: float) -> pl.DataFrame:
     """How many leaves the same best-first search would have found at a higher threshold.
 
     A best-first search takes forks by falling entropy of those that wait. At a higher threshold it takes the same ones
@@ -129,8 +126,7 @@ def leaves_at_threshold(forest: pl.DataFrame, order: pl.DataFrame, *, threshold:
     threshold. That does not hold for chronological trees, nor with several forks at once.
 
     Args:
-        forest: trees grown best-first, one fork at a time, at a threshold not above this one.
-        order: their `leaf_order`.
+        forest: EDU trees grown best-first, one fork at a time, at a threshold not above this one, with FOUND_COLUMNS.
         threshold: nats.
 
     Returns:
@@ -139,14 +135,13 @@ def leaves_at_threshold(forest: pl.DataFrame, order: pl.DataFrame, *, threshold:
     Examples:
         >>> nodes = [(0, None, [7], [0.1]), (1, 0, [4], [0.6]), (2, 1, [5], [0.9]), (3, 1, [8], [0.9]),
         ...          (4, 0, [9], [0.6])]
-        >>> forest = pl.DataFrame([("p", "edu", *node) for node in nodes], orient="row",
+        >>> forest = pl.DataFrame([("p", "a", *node) for node in nodes], orient="row",
         ...     schema=["problem_id", "tree", "node_id", "parent_id", "token_ids", "entropies"])
-        >>> order = leaf_order(forest)
-        >>> [leaves_at_threshold(forest, order, threshold=t)["leaves"].item() for t in (0.5, 0.7, 1.0)]
+        >>> forest = replayed(forest, EduSampling())
+        >>> [leaves_at_threshold(forest, threshold=t)["leaves"].item() for t in (0.5, 0.7, 1.0)]
         [3, 2, 1]
     """
     bound = float(np.float32(threshold))  # the search compared float32 entropies with it
-    places = {row[:3]: row[3] for row in order.select(list(ORDER_SCHEMA)).iter_rows()}
     rows: list[tuple[str, str, int]] = []
     for (problem_id, tree), nodes in forest.group_by("problem_id", "tree", maintain_order=True):
         parents = nodes["parent_id"].to_list()
@@ -155,9 +150,10 @@ def leaves_at_threshold(forest: pl.DataFrame, order: pl.DataFrame, *, threshold:
             if parent is not None:
                 first_child.setdefault(parent, node)
         entropies = nodes["entropies"].list.first().cast(pl.Float64).to_list()
+        places = nodes["order"].to_list()
         leaves = [node for node in range(len(parents)) if node not in first_child]
         late = [
-            places[str(problem_id), str(tree), leaf]
+            places[leaf]
             for leaf in leaves
             if (fork := _fork_of(leaf, parents, first_child)) is not None and entropies[fork] <= bound
         ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from eduprm.search.strategies import Strategy
+from eduprm.search.strategies._contract import Strategy
 
 COLUMNS = ("problem_id", "prompt_token_ids")
 

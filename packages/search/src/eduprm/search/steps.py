@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.forest import NODE_SCHEMA
+from eduprm.forest import FOUND_COLUMNS, NODE_SCHEMA
 from eduprm.search.branches import CutRule
 from eduprm.search.contract import TokenDecoder
 from eduprm.search.node_texts import node_texts, token_text
@@ -69,7 +69,8 @@ def mark_steps(
         low_logprob: nats; a token below it begins a step of the rule `unsure`.
 
     Returns:
-        STEP_SCHEMA: the same trees, paths and texts, leaves in the same order.
+        STEP_SCHEMA, and FOUND_COLUMNS where the forest has them: the same trees, paths and texts, leaves in the same
+        order.
 
     Examples:
         >>> class Letters:
@@ -82,12 +83,14 @@ def mark_steps(
         >>> marked.select("text", "starts_line", "starts_unsure").rows()
         [('a', False, False), ('b\\n', False, True), ('cd', True, False)]
     """
+    found = {name: kind for name, kind in FOUND_COLUMNS.items() if name in forest.columns}
+    schema = pl.Schema({**NODE_SCHEMA, **found, **STEP_SCHEMA})
     frames = []
     for _, nodes in forest.group_by("problem_id", "tree", maintain_order=True):
         rows: list[dict[str, Any]] = []
         last: list[int] = []  # per given node, the number of its last piece
         pending: list[bool] = []  # per given node, whether a line break waits for the text behind it
-        for node in nodes.select(list(NODE_SCHEMA)).iter_rows(named=True):
+        for node in nodes.select([*NODE_SCHEMA, *found]).iter_rows(named=True):
             parent = node["parent_id"]
             waits = False if parent is None else pending[parent]
             texts = [token_text(token, decoder) for token in node["token_ids"]]
@@ -110,8 +113,8 @@ def mark_steps(
         ends = [row["finish"] is not None for row in rows]
         texts = node_texts(parents, [row["token_ids"] for row in rows], ends, decoder)
         rows = [{**row, "text": text} for row, text in zip(rows, texts, strict=True)]
-        frames.append(pl.DataFrame(rows, schema=STEP_SCHEMA))
-    return pl.concat(frames) if frames else STEP_SCHEMA.to_frame()
+        frames.append(pl.DataFrame(rows, schema=schema))
+    return pl.concat(frames) if frames else schema.to_frame()
 
 
 def cut_at_steps(
@@ -126,7 +129,8 @@ def cut_at_steps(
         threshold: nats, of "entropy".
 
     Returns:
-        NODE_SCHEMA: the same trees, paths and texts, leaves in the same order; and per node whether a step ends there.
+        NODE_SCHEMA, and FOUND_COLUMNS where the forest has them: the same trees, paths and texts, leaves in the same
+        order; and per node whether a step ends there.
 
     Raises:
         ValueError: no segmenter, or one of another name.
@@ -138,13 +142,17 @@ def cut_at_steps(
     marked = mark_steps(forest, decoder=decoder, threshold=threshold, low_logprob=float("-inf"))
     ends = [step_ends(marked, rules[name]) for name in segmenters]
     anywhere = pl.DataFrame([end.alias(name) for name, end in zip(segmenters, ends, strict=True)])
-    return marked.select(list(NODE_SCHEMA)), anywhere.select(ends=pl.any_horizontal(pl.all()))["ends"]
+    return marked.drop(f"starts_{rule}" for rule in STEP_RULES), anywhere.select(
+        ends=pl.any_horizontal(pl.all())
+    )["ends"]
 
 
 def _piece(node: dict[str, Any], start: int, stop: int, number: int, above: int | None) -> dict[str, Any]:
     own = {name: node[name][start:stop] for name in ("token_ids", "logprobs", "entropies")}
-    finish = node["finish"] if stop == len(node["token_ids"]) else None
-    return {**node, **own, "node_id": number, "parent_id": above, "text": "", "finish": finish}
+    ends = {name: node[name] for name in ("finish", *FOUND_COLUMNS) if name in node}
+    if stop != len(node["token_ids"]):
+        ends = dict.fromkeys(ends)
+    return {**node, **own, **ends, "node_id": number, "parent_id": above, "text": ""}
 
 
 def step_ends(marked: pl.DataFrame, rule: str) -> pl.Series:

@@ -14,7 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eduprm.forest import BOUND_COLUMNS, NODE_SCHEMA
+from eduprm.forest import BOUND_COLUMNS, FOUND_COLUMNS, NODE_SCHEMA
+
+_GROWN = pl.Schema({**NODE_SCHEMA, **FOUND_COLUMNS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,6 +34,8 @@ class TreeRows:
         entropies_upper: float32 [T], nats, where `entropies` is a lower bound; else None.
         texts: N texts.
         finishes: N reasons, None for inner nodes.
+        orders: N numbers in which leaves were found, None for inner nodes.
+        greedy: N marks of the greedy path, None for inner nodes.
     """
 
     problem_id: str
@@ -44,9 +48,11 @@ class TreeRows:
     entropies_upper: NDArray[np.float32] | None
     texts: list[str]
     finishes: list[str | None]
+    orders: list[int | None]
+    greedy: list[bool | None]
 
     def frame(self) -> pl.DataFrame:
-        """Columns of NODE_SCHEMA, and BOUND_COLUMNS where entropies are bounds."""
+        """Columns of NODE_SCHEMA and FOUND_COLUMNS, and BOUND_COLUMNS where entropies are bounds."""
         return frame_of([self])
 
 
@@ -54,19 +60,19 @@ def frame_of(trees: Sequence[TreeRows]) -> pl.DataFrame:
     """One frame of many trees, in their order.
 
     Returns:
-        Columns of NODE_SCHEMA; `entropies_upper` beside them where the trees have bounds.
+        Columns of NODE_SCHEMA and FOUND_COLUMNS; `entropies_upper` beside them where the trees have bounds.
 
     Raises:
         ValueError: some trees have bounds and some do not.
     """
     if not trees:
-        return pl.DataFrame(schema=NODE_SCHEMA)
+        return pl.DataFrame(schema=_GROWN)
     bounded = {tree.entropies_upper is not None for tree in trees}
     if len(bounded) > 1:
         raise ValueError(
             "some trees have bounds of entropies and some exact ones; build a frame of each kind"
         )
-    schema = pl.Schema({**NODE_SCHEMA, **(BOUND_COLUMNS if bounded == {True} else {})})
+    schema = pl.Schema({**_GROWN, **(BOUND_COLUMNS if bounded == {True} else {})})
     counts = np.array([len(tree.parents) for tree in trees])
     lengths = np.array([length for tree in trees for length in tree.lengths], np.int64)
     values = {
@@ -82,6 +88,8 @@ def frame_of(trees: Sequence[TreeRows]) -> pl.DataFrame:
         **_lists(values, lengths, schema),
         "text": [text for tree in trees for text in tree.texts],
         "finish": [finish for tree in trees for finish in tree.finishes],
+        "order": [order for tree in trees for order in tree.orders],
+        "greedy": [greedy for tree in trees for greedy in tree.greedy],
     }
     return pl.DataFrame({name: columns[name] for name in schema}, schema=schema)
 

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from eduprm.bench.steps.files import RowError, open_sources
+from eduprm.bench.steps.files import open_sources
 from eduprm.bench.steps.rows import ITEM_SCHEMA, Items, collect, id_of, short, steps_of, text_of, whole_number
+from eduprm.core.records import RowError
 from eduprm.rank.bootstrap import hashed_rng, percentile_interval, resample_counts
 
 HUB_NAME = "hitsmy/PRMBench_Preview"

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from eduprm.bench.steps.files import BenchFileError, RowError, Source
+from eduprm.bench.steps.files import BenchFileError, Source
+from eduprm.core.records import Record, RowError
 
 ITEM_SCHEMA: dict[str, pl.DataType] = {
     "part": pl.String(),
@@ -90,11 +91,9 @@ def _first(rejection: tuple[str, int, str | None, str | None, str]) -> str:
     return f"row {row}: {reason}" if key is None else f"row {row} (id {short(key)}): {reason}"
 
 
-def _mapping(record: Any, columns: Sequence[str]) -> Mapping[str, Any]:
+def _mapping(record: Record, columns: Sequence[str]) -> Mapping[str, Any]:
     if isinstance(record, RowError):
         raise record
-    if not isinstance(record, Mapping):
-        raise RowError(f"expected an object, got {type(record).__name__}")
     missing = [name for name in columns if name not in record]
     if missing:
         raise RowError(

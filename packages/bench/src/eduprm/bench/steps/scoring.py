@@ -7,18 +7,17 @@ rows' problems and steps. So a run takes up exactly the chunks that it would hav
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
 from eduprm.bench.steps.rows import drawing_order
-from eduprm.core.files import atomic_write_bytes
+from eduprm.core.store import Store
 
 _FORMAT = 2  # raise when what a chunk holds changes, so that older ones are not taken up
+_CHUNK = ("scores", "chunk")  # kind and name in the store
 
 
 class StepResult(Protocol):
@@ -58,32 +57,28 @@ class RowScore(NamedTuple):
 
 
 class ScoreStore:
-    """Chunks of scores in a folder, by content.
+    """Chunks of scores by content.
 
     Args:
-        folder: made on the first write.
+        store: where they stand.
         key: everything besides the rows that decides a score, as JSON has it.
     """
 
-    def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self._key = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
-
-    def path(self, rows: Sequence[tuple[str, Sequence[str]]]) -> Path:
-        """Where the scores of these (problem, steps) stand, whether they do or not."""
-        text = json.dumps([self._key, rows], ensure_ascii=False)
-        return self.folder / f"{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.json"
+    def __init__(self, store: Store, key: Mapping[str, Any]) -> None:
+        self._store, self._key = store, {"format": _FORMAT, **key}
 
     def read(self, rows: Sequence[tuple[str, Sequence[str]]]) -> list[RowScore] | None:
-        """Scores of a finished chunk, None if it is not finished."""
-        path = self.path(rows)
-        if not path.is_file():
-            return None
-        return [RowScore(*row) for row in json.loads(path.read_bytes())]
+        """Scores of these (problem, steps), None if they are not there."""
+        path = self._store.place(*_CHUNK, self._whole(rows))
+        return [RowScore(*row) for row in json.loads(path.read_bytes())] if path.is_file() else None
 
     def write(self, rows: Sequence[tuple[str, Sequence[str]]], scores: Sequence[RowScore]) -> None:
-        """Keep a chunk, atomically."""
-        atomic_write_bytes(self.path(rows), json.dumps(list(scores), allow_nan=False).encode())
+        """Keep the scores of these rows."""
+        data = json.dumps(list(scores), allow_nan=False).encode()
+        self._store.get(*_CHUNK, self._whole(rows), lambda path: path.write_bytes(data))
+
+    def _whole(self, rows: Sequence[tuple[str, Sequence[str]]]) -> dict[str, Any]:
+        return {**self._key, "rows": [[problem, list(steps)] for problem, steps in rows]}
 
 
 def score_items(

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from eduprm import forest
 from eduprm.bench import token_cost
 from eduprm.bench.grid import GRID_SCHEMA
 from eduprm.forest import leaf_paths
 from eduprm.pipeline.sampling.grow import Setting, Trees
 from eduprm.rank import candidates_from_leaves
-from eduprm.search import leaf_order, leaves_at_threshold
+from eduprm.search import leaves_at_threshold
 from eduprm.search.steps import steps_of_leaves
 
 TOKEN_SCHEMA: dict[str, pl.DataType] = {
@@ -40,13 +41,14 @@ def found_leaves(setting: Setting, trees: Trees) -> pl.DataFrame:
     A best-first tree grown at a lower threshold is cut to the leaves of the setting's own.
     """
     steps = trees.tables["steps"]
-    order = leaf_order(steps, order="chronological" if setting.order == "chronological" else "best_first")
-    leaves = order.join(leaf_paths(steps).select(*_KEYS, "finish"), on=_KEYS, maintain_order="left")
+    leaves = forest.found_leaves(steps).join(
+        leaf_paths(steps).select(*_KEYS, "finish"), on=_KEYS, maintain_order="left"
+    )
     if setting.family == "EDU" and setting.order == "best_first" and setting.threshold is not None:
-        most = leaves_at_threshold(steps, order, threshold=setting.threshold)
+        most = leaves_at_threshold(steps, threshold=setting.threshold)
         leaves = leaves.join(most, on=["problem_id", "tree"]).filter(pl.col("order") < pl.col("leaves"))
     if setting.family == "greedy":
-        leaves = leaves.filter(pl.col("order") == 0)
+        leaves = leaves.filter("greedy")
     done = (pl.col("finish") != "pruned").cast(pl.Int32)
     place = done.cum_sum().over("problem_id", order_by="order") - 1
     return leaves.select(*_KEYS, "order", place=pl.when(pl.col("finish") != "pruned").then(place)).sort(
@@ -95,7 +97,7 @@ def setting_tokens(setting: Setting, trees: Trees, *, seed: int | None, ns: Sequ
     """TOKEN_SCHEMA rows of a setting at each n."""
     leaves = found_leaves(setting, trees)
     steps = trees.tables["steps"]
-    order = leaf_order(steps, order="chronological" if setting.order == "chronological" else "best_first")
+    order = forest.found_leaves(steps)
     most = max(leaves["order"].to_list(), default=0) + 1
     cost = token_cost(steps, ns=range(1, most + 1), order=order)
     seconds = trees.tables["costs"].select("problem_id", "seconds")
@@ -110,7 +112,7 @@ def setting_tokens(setting: Setting, trees: Trees, *, seed: int | None, ns: Sequ
             cost.drop("leaves", "tree"), left_on=["problem_id", "at"], right_on=["problem_id", "n"]
         )
         frames.append(rows.with_columns(n=pl.lit(n)))
-    whole = setting.grown.startswith(("ht", "pruned")) or setting.grown.endswith(f"-{setting.threshold:.6g}")
+    whole = setting.family in ("HT", "P-EDU") or setting.grown.endswith(f"-{setting.threshold:.6g}")
     at_most = pl.col("seconds") if whole else pl.lit(None)
     table = pl.concat(frames).join(seconds, on="problem_id", how="left", maintain_order="left")
     table = table.with_columns(

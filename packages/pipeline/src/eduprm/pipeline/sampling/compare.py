@@ -15,7 +15,7 @@ from eduprm.bench.repeats import summarise_repeats
 from eduprm.rank import RULES
 
 PLAIN_RULES = ("oracle", "majority", "weighted_majority_probability", "mean_logprob")
-PRM_RULES = tuple(rule.name for rule in RULES.values() if rule.needs_step_scores)
+PRM_RULES = tuple(rule.name for rule in RULES.values() if "step_scores" in rule.needs)
 _EDU = ["EDU", "P-EDU"]
 _POINT = ["prm", "setting", "n", "rule"]
 

@@ -33,14 +33,15 @@ def line_items(steps: pl.DataFrame, *, most: int) -> pl.DataFrame:
         part (choose or judge), id, problem (its id), steps, label (from 0; -1: none), scores. Solutions whose lines the
         tokens do not separate (a token with text on both sides of a line break) are left out.
     """
-    leaves = leaf_paths(steps).filter(finish="stop").select(*_KEYS, "text")
+    leaves = leaf_paths(steps).filter(finish="stop").select(*_KEYS, "text", "path")
+    torn = set(steps.filter(_breaks_inside()).select("problem_id", "tree", "node_id").rows())
     scores = steps_of_leaves(steps, "line", "score")
     rows: list[dict[str, Any]] = []
     joined = leaves.join(scores, on=_KEYS, how="left", maintain_order="left")
     distinct = joined.unique(["problem_id", "text"], keep="first", maintain_order=True)
-    for problem, tree, leaf, text, values in distinct.iter_rows():
+    for problem, tree, leaf, text, path, values in distinct.iter_rows():
         lines = check_steps(text)
-        if not lines or len(lines) != len(values):
+        if not lines or len(lines) != len(values) or any((problem, tree, node) in torn for node in path):
             continue
         wrong = [place for place, line in enumerate(lines) if line.has_equation and not line.valid]
         half = hashlib.sha256(problem.encode()).digest()[0] % 2
@@ -60,6 +61,12 @@ def line_items(steps: pl.DataFrame, *, most: int) -> pl.DataFrame:
     )
     place = pl.int_range(pl.len()).over("problem")
     return table.filter(place < most)
+
+
+def _breaks_inside() -> pl.Expr:
+    """Whether a node holds text behind a line break that does not begin it: a token has text on both sides."""
+    text = pl.when("starts_line").then(pl.col("text").str.strip_chars_start()).otherwise("text")
+    return text.str.contains(r"\n\s*\S")
 
 
 def judge_lines(items: Mapping[str, pl.DataFrame], *, seed: int, bootstrap: int) -> pl.DataFrame:

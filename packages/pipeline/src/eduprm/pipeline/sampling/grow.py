@@ -7,7 +7,6 @@ its own problems alone. Wall-clock is that of the shard, shared out among its tr
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,11 +15,14 @@ import polars as pl
 
 from eduprm.core.progress import say
 from eduprm.core.seeds import derive_seed
+from eduprm.core.store import content_hash
+from eduprm.forest.tables import Tables, stored_tables
+from eduprm.pipeline.growing import grow_shard
+from eduprm.pipeline.label_trees import grade_trees
 from eduprm.pipeline.sampling.settings import GridSettings, SamplingSettings
-from eduprm.pipeline.sampling.store import Tables, content_hash
 from eduprm.pipeline.sampling.world import World
 from eduprm.search import Budget, CutRule, EduSampling, HighTemperature, PrunedEdu, Strategy
-from eduprm.search.grow import Grown, Job, collect, grow_trees
+from eduprm.search.grow import Job
 from eduprm.search.steps import CutAt, mark_steps
 
 
@@ -97,7 +99,7 @@ def pruned_strategy(setting: Setting, settings: SamplingSettings, scorer: Any) -
     assert setting.threshold is not None
     grid = settings.grid
     pruned = PrunedEdu(
-        edu=_edu(setting, grid, setting.threshold),
+        **dict(_edu(setting, grid, setting.threshold)),
         scorer=scorer,
         stop_below=grid.stop_below,
         piece_tokens=grid.piece_tokens,
@@ -124,24 +126,18 @@ def grown(
         key: everything that decides the strategy.
     """
     whole = {**world.policy_key, "problems": world.problems_key(problems), "strategy": dict(key)}
-    made = world.store.tables("trees", name, whole, lambda: _grow(world, name, problems, strategy))
+    made = stored_tables(world.store, "trees", name, whole, lambda: _grow(world, name, problems, strategy))
     return Trees(name, content_hash(whole), made)
 
 
 def _grow(world: World, name: str, problems: pl.DataFrame, strategy: Strategy) -> Tables:
-    engine = world.engine
-    engine.reset()
     rows = problems.select("problem_id", "prompt_token_ids").iter_rows()
     jobs = [Job(problem_id, prompt, strategy) for problem_id, prompt in rows]
-
-    async def grow() -> list[Grown]:
-        # A tree decodes one path at a time: twice the rows keep the batch full to the end.
-        most = 2 * world.settings.policy.max_rows
-        trees = grow_trees(jobs, engine=engine, decoder=world.tokenizer, concurrency=most)
-        return [one async for one in trees]
-
+    engine = world.engine
     began = time.monotonic()
-    growth = collect(asyncio.run(grow()))
+    growth = grow_shard(
+        jobs, engine=engine, tokenizer=world.tokenizer, max_rows=world.settings.policy.max_rows
+    )
     seconds = time.monotonic() - began
     tokens = int(growth.costs["unique_tokens"].sum())
     say(
@@ -158,8 +154,8 @@ def marked(world: World, trees: Trees, low_logprob: float) -> Trees:
 
     def make() -> Tables:
         steps = mark_steps(forest, decoder=world.tokenizer, threshold=threshold, low_logprob=low_logprob)
-        return {"steps": steps, "grades": world.grade(steps)}
+        return {"steps": steps, "grades": grade_trees(steps, world.problems, world.grader)}
 
     key = {"trees": trees.key, "threshold": threshold, "low_logprob": low_logprob}
-    made = world.store.tables("steps", trees.name, key, make)
+    made = stored_tables(world.store, "steps", trees.name, key, make)
     return Trees(trees.name, content_hash(key), trees.tables | made)

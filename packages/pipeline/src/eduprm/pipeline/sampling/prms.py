@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from eduprm.core.command_line import UsageError
+from eduprm.core.errors import UsageError
 from eduprm.core.files import atomic_write_bytes
 from eduprm.core.progress import say
-from eduprm.core.seeds import derive_seed
+from eduprm.core.store import content_hash
 from eduprm.forest import topology
+from eduprm.forest.tables import Tables, frame_hash, stored_tables
 from eduprm.pipeline.sampling.grow import Trees
 from eduprm.pipeline.sampling.settings import Kind
-from eduprm.pipeline.sampling.store import content_hash, frame_hash
-from eduprm.pipeline.sampling.world import World
-from eduprm.search import resolve_model
+from eduprm.pipeline.sampling.world import World, model_content
+from eduprm.pipeline.train_prm import seeded, token_source, train_on
+from eduprm.prm import InputFormat
+from eduprm.search import PolicySettings, resolve_model
 
 if TYPE_CHECKING:
     from eduprm.prm import InputBuilder, ProcessRewardModel
@@ -71,12 +73,16 @@ class Prm:
     def score(self, trees: Trees) -> pl.DataFrame:
         """The `steps` of some trees with a column `score`; null for an empty root."""
         key = {"prm": self.key, "trees": trees.key}
-        made = self._world.store.tables(
-            "scores", f"{trees.name}-{self.name}", key, lambda: {"scores": self._score(trees)}
+        made = stored_tables(
+            self._world.store, "scores", f"{trees.name}-{self.name}", key, lambda: self._score(trees)
         )
         return trees.tables["steps"].with_columns(made["scores"]["score"])
 
-    def _score(self, trees: Trees) -> pl.DataFrame:
+    def _score(self, trees: Trees) -> Tables:
+        """Path by path, not by `score_forest`: samples that begin alike are one prefix there only if their nodes are.
+
+        So solutions that are equal have scores that are equal to the last bit, and rules see that they tie.
+        """
         steps = trees.tables["steps"]
         parents = topology(steps).parent.tolist()
         builder = self._builder()
@@ -104,7 +110,7 @@ class Prm:
             if scores[row] is None and parent >= 0:  # no token of its own: it stands where its parent stands
                 scores[row] = scores[parent]
         say(f"scored {trees.name} by {self.name}: {steps.height} fragments")
-        return pl.DataFrame({"score": scores}, schema={"score": pl.Float64})
+        return {"scores": pl.DataFrame({"score": scores}, schema={"score": pl.Float64})}
 
 
 def train_prms(world: World, sets: dict[Kind, pl.DataFrame]) -> list[Prm]:
@@ -120,8 +126,8 @@ def train_prms(world: World, sets: dict[Kind, pl.DataFrame]) -> list[Prm]:
 def _trained(world: World, name: str, number: int, labelled: pl.DataFrame) -> Path:
     settings = world.settings
     wanted = settings.prm
-    seed = wanted.train.seed or derive_seed(settings.seed, "prm", number) % 2**31
-    config = wanted.train.model_copy(update={"seed": seed})
+    config = seeded(wanted.train, settings.seed, "prm", number)
+    backbone = wanted.backbone or settings.policy.model
     questions = world.problems.filter(split="train").select("problem_id", "question")
     key = {
         **world.policy_key,
@@ -131,28 +137,39 @@ def _trained(world: World, name: str, number: int, labelled: pl.DataFrame) -> Pa
         "labels": frame_hash(labelled.select("problem_id", "token_ids", "parent_id", "label", "weight")),
         "questions": content_hash(questions.rows()),
     }
-    folder = world.store.place("prm", name, key)
-    if (folder / "training.json").is_file():
-        return folder
-    from eduprm.prm import InputBuilder, labelled_trees, train_prm
+    if wanted.backbone is not None:
+        _check_vocabulary(backbone, settings.policy, wanted.input)
+        key["backbone"] = model_content(backbone)
 
-    backbone = resolve_model(settings.policy.model)
-    trust = settings.policy.trust_remote_code
-    builder = InputBuilder.from_pretrained(backbone, wanted.input, trust_remote_code=trust)
-    try:
-        data = labelled_trees(labelled, world.problems, builder)
-        result = train_prm(
-            backbone, data, builder, folder, config=config, overwrite=True, trust_remote_code=trust
+    def train(folder: Path) -> None:
+        result = train_on(
+            labelled,
+            world.problems,
+            folder,
+            backbone=backbone,
+            policy=settings.policy,
+            format=wanted.input,
+            config=config,
         )
-    except ValueError as error:
-        raise UsageError(f"PRM {name}: {error}") from None
-    facts = {
-        **result.data,
-        "seconds": round(result.seconds, 1),
-        "trained_tokens": result.tokens,
-        "first_loss": result.losses[0][1] if result.losses else None,
-        "last_loss": result.losses[-1][1] if result.losses else None,
-    }
-    atomic_write_bytes(folder / "training.json", (json.dumps(facts, indent=2) + "\n").encode())
-    say(f"trained {name}: {facts['labels']} labels, {facts['seconds']} s, last loss {facts['last_loss']}")
-    return folder
+        facts = {
+            **result.data,
+            "seconds": round(result.seconds, 1),
+            "trained_tokens": result.tokens,
+            "first_loss": result.losses[0][1] if result.losses else None,
+            "last_loss": result.losses[-1][1] if result.losses else None,
+        }
+        atomic_write_bytes(folder / "training.json", (json.dumps(facts, indent=2) + "\n").encode())
+        say(f"trained {name}: {facts['labels']} labels, {facts['seconds']} s, last loss {facts['last_loss']}")
+
+    return world.store.get("prm", name, key, train)
+
+
+def _check_vocabulary(backbone: str, policy: PolicySettings, format: InputFormat) -> None:
+    from eduprm.prm import InputBuilder
+
+    trust = policy.trust_remote_code
+    builder = InputBuilder.from_pretrained(resolve_model(backbone), format, trust_remote_code=trust)
+    if token_source(backbone, policy, builder.tokenizer) != "ids":
+        raise UsageError(
+            f"--prm.backbone: expected a model of the policy's vocabulary, whose tokens P-EDU gives it, got {backbone}"
+        )

@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 
 from eduprm.core.seeds import derive_seed
+from eduprm.core.store import content_hash
 from eduprm.forest import leaf_paths
 from eduprm.label import grade_frame
 from eduprm.pipeline.sampling.grow import grown
-from eduprm.pipeline.sampling.store import content_hash
 from eduprm.pipeline.sampling.world import World
 from eduprm.search import HighTemperature
 from eduprm.search.steps import step_ends

@@ -10,6 +10,7 @@ import polars as pl
 
 from eduprm.bench.grid import GRID_SCHEMA
 from eduprm.core.command_line import UsageError, quiet_libraries
+from eduprm.core.files import locked
 from eduprm.core.progress import say
 from eduprm.forest import write_table
 from eduprm.pipeline.sampling.candidates import (
@@ -35,7 +36,6 @@ from eduprm.pipeline.sampling.prms import Prm, train_prms
 from eduprm.pipeline.sampling.settings import STAGES, SamplingSettings
 from eduprm.pipeline.sampling.training import RULE_OF, TrainingSets, make_training_sets
 from eduprm.pipeline.sampling.world import World
-from eduprm.pipeline.steps.job import working_in
 
 _GOLD_SOLUTIONS = (
     8  # distinct solutions per problem, of trees and of samples each, that PRMs are judged on line by line
@@ -53,7 +53,7 @@ class Grown(NamedTuple):
 def run(settings: SamplingSettings) -> int:
     """Run the command; returns the exit status."""
     quiet_libraries()
-    with working_in(settings.output):
+    with locked(settings.output, "--output"):
         world = World(settings)
         try:
             _run(world)

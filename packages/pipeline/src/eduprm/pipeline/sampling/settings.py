@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
-from eduprm.prm import InputFormat, TrainConfig
+from eduprm.pipeline.settings import PrmSettings, ProblemSettings
+from eduprm.prm import InputFormat
 from eduprm.search import STEPS_MODEL, PolicySettings
 
 Kind = Literal["edu", "lines", "shepherd", "adaptive"]
@@ -20,23 +21,6 @@ Stage = Literal["problems", "train", "prms", "grow", "score", "report"]
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ProblemSettings(_Part):
-    """Generated problems with a gold answer and a scorer; the two parts share no question."""
-
-    task: str = Field(
-        "long_sum", description="a task of eduprm.problems.tasks, or rg:<reasoning-gym dataset>"
-    )
-    task_config: dict[str, int | float | bool | str] = Field(
-        default_factory=dict, description="settings of the reasoning-gym dataset"
-    )
-    style: str | None = Field(
-        None,
-        description="worked examples before the question; none: what the policy was taught, else the task's own",
-    )
-    num_train: int = Field(96, ge=1, description="problems that PRMs are trained on")
-    num_test: int = Field(96, ge=2, description="held-out problems on which everything is judged")
 
 
 class GridSettings(_Part):
@@ -109,13 +93,15 @@ class TrainingSetSettings(_Part):
         return tuple(dict.fromkeys(value))
 
 
-class PrmSettings(_Part):
-    """The PRMs: the policy's backbone, one way of training for all."""
+class ComparedPrmSettings(PrmSettings):
+    """The PRMs: one way of training for all."""
 
+    backbone: str | None = Field(
+        None, description="model to start from, of the policy's vocabulary; none: the policy"
+    )
     input: InputFormat = Field(
         InputFormat(kind="plain", template="{problem}\n"), description="how problem and steps become tokens"
     )
-    train: TrainConfig = Field(TrainConfig.for_small_model(), description="training")
     seeds: int = Field(
         1, ge=1, description="times that each PRM is trained; draw k is judged by number k mod this"
     )
@@ -153,10 +139,19 @@ class SamplingSettings(CommandSettings):
     shard_problems: int = Field(8, ge=1, description="problems grown between two writes")
     bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals")
     policy: PolicySettings = Field(PolicySettings(model=STEPS_MODEL), description="the model that solves")
-    problem: ProblemSettings = Field(ProblemSettings(), description="the problems")
+    problem: ProblemSettings = Field(ProblemSettings(num_train=96, num_test=96), description="the problems")
     grid: GridSettings = Field(GridSettings(), description="the ways of sampling")
     training: TrainingSetSettings = Field(TrainingSetSettings(), description="the PRMs' training sets")
-    prm: PrmSettings = Field(PrmSettings(), description="the PRMs")
+    prm: ComparedPrmSettings = Field(ComparedPrmSettings(), description="the PRMs")
+
+    @field_validator("problem")
+    @classmethod
+    def _two_halves(cls, value: ProblemSettings) -> ProblemSettings:
+        if value.num_test < 2:
+            raise ValueError(
+                "num_test: expected 2 or more, one problem to choose a threshold on and one to judge, got 1"
+            )
+        return value
 
     @model_validator(mode="after")
     def _temperatures_that_are_drawn(self) -> SamplingSettings:

@@ -22,6 +22,7 @@ from eduprm.core.seeds import derive_seed
 from eduprm.entropy.calibrate import calibrate_threshold
 from eduprm.forest import leaf_paths
 from eduprm.label import label_forest
+from eduprm.pipeline.label_trees import label_steps
 from eduprm.pipeline.sampling.grow import Trees, grown, marked
 from eduprm.pipeline.sampling.rollouts import StepKey, rollout_shares
 from eduprm.pipeline.sampling.settings import Kind
@@ -127,9 +128,7 @@ def _calibrated(world: World, trees: list[Trees]) -> dict[float, float]:
 def _label_tree(trees: Trees, rule: str) -> pl.DataFrame:
     """Every step of the rule labelled with the share of right leaves below its end."""
     steps = trees.tables["steps"]
-    grades = trees.tables["grades"].select("problem_id", "tree", "correct", node_id="leaf")
-    labelled = label_forest(steps, grades)
-    return labelled.with_columns(weight=pl.when(step_ends(steps, rule)).then("weight").otherwise(0.0))
+    return label_steps(steps, step_ends(steps, rule), trees.tables["grades"])
 
 
 def _choose_chains(shards: list[Trees], budget: int) -> pl.DataFrame:
@@ -178,7 +177,7 @@ def _renumbered(nodes: pl.DataFrame) -> Iterator[pl.DataFrame]:
     for _, own in nodes.group_by("problem_id", maintain_order=True):
         first = own.row(0, named=True)
         root = {**first, "node_id": 0, "parent_id": None, "token_ids": [], "logprobs": [], "entropies": []}
-        root |= {"text": "", "finish": None, "chain": -1} | {
+        root |= {"text": "", "finish": None, "order": None, "greedy": None, "chain": -1} | {
             name: False for name in own.columns if name.startswith("starts_")
         }
         before = own["chain"] == own["chain"].shift(1, fill_value=-1)

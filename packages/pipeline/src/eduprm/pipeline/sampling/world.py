@@ -1,11 +1,9 @@
-"""What all stages share: settings, the store, problems, tokenizer; and the policy and grader, opened when first needed.
-
-Does not know what is grown or trained.
-"""
+"""What all stages share: settings, store, problems, tokenizer; policy and grader are opened when first needed."""
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -13,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from eduprm.core.command_line import UsageError
 from eduprm.core.progress import say
-from eduprm.forest import PROBLEM_SCHEMA, leaf_paths
-from eduprm.label import get_grader, grade_leaves
+from eduprm.core.store import Store, content_hash
+from eduprm.pipeline.label_trees import grader_name, open_grader
+from eduprm.pipeline.make_problems import problems_of
 from eduprm.pipeline.sampling.settings import SamplingSettings
-from eduprm.pipeline.sampling.store import Store, content_hash
 from eduprm.prm.prm_folder import folder_digest
-from eduprm.problems import make_split, messages_for, style_for
 from eduprm.search import PolicyTokenizer, resolve_model
 
 if TYPE_CHECKING:
@@ -37,14 +33,13 @@ class World:
         self.folder = settings.output
         self.store = Store(settings.output / "store")
         self.began = time.monotonic()
+        self._opened = ExitStack()
 
     @cached_property
     def policy_key(self) -> dict[str, Any]:
         """What decides the policy's tokens, beside its requests."""
-        model = resolve_model(self.settings.policy.model)
-        content = folder_digest(Path(model)) if Path(model).is_dir() else model
         return {
-            "policy": content,
+            "policy": model_content(self.settings.policy.model),
             "dtype": self.settings.policy.dtype,
             "versions": {name: version(name) for name in _COMPUTING},
         }
@@ -63,47 +58,37 @@ class World:
 
     @cached_property
     def grader(self) -> Any:
-        """Grades by the generator's own scorer."""
-        return get_grader("reasoning-gym")
+        """Grades the answers, opened when something has to be graded."""
+        return self._opened.enter_context(open_grader(grader_name(self.settings.problem, None)))
 
     def close(self) -> None:
         """End the grader's processes, if it was used."""
-        if "grader" in self.__dict__ and hasattr(self.grader, "close"):
-            self.grader.close()
+        self._opened.close()
 
     @cached_property
     def problems(self) -> pl.DataFrame:
         """Training and held-out problems with their prompts; PROBLEM_SCHEMA.
 
         Raises:
-            UsageError: the task does not give them.
+            UsageError: the source does not give them.
         """
-        wanted = self.settings.problem
-        try:
-            found = make_split(
-                wanted.task,
-                train=wanted.num_train,
-                test=wanted.num_test,
-                seed=self.settings.seed,
-                config=dict(wanted.task_config),
-            )
-            style = wanted.style or style_for(wanted.task, policy=self.settings.policy.model)
-            prompts = [self.tokenizer.encode_chat(messages_for(q, style)) for q in found["question"]]
-        except ValueError as error:
-            raise UsageError(f"--problem: {error}") from None
-        prompt_ids = pl.Series("prompt_token_ids", prompts, dtype=pl.List(pl.Int32))
-        return found.with_columns(prompt_ids).select(list(PROBLEM_SCHEMA))
+        settings = self.settings
+        problems, _ = problems_of(
+            settings.problem, policy=settings.policy, seed=settings.seed, folder=self.folder
+        )
+        return problems
 
     def shards(self, split: str) -> list[pl.DataFrame]:
         """The problems of a part, some at a time."""
         own, size = self.problems.filter(split=split), self.settings.shard_problems
         return [own.slice(start, size) for start in range(0, own.height, size)]
 
-    def grade(self, forest: pl.DataFrame) -> pl.DataFrame:
-        """problem_id, tree, leaf, answer, correct of every leaf."""
-        graded = grade_leaves(leaf_paths(forest), self.problems, self.grader)
-        return graded.select("problem_id", "tree", "leaf", "answer", "correct")
-
     def problems_key(self, problems: pl.DataFrame) -> str:
         """Hash of what the policy and the grader are given."""
         return content_hash(problems.select("problem_id", "prompt_token_ids", "answer", "metadata").rows())
+
+
+def model_content(name: str) -> str:
+    """What tells a model's weights from others: the digest of its folder; of a model of the hub, its name."""
+    model = resolve_model(name)
+    return folder_digest(Path(model)) if Path(model).is_dir() else model

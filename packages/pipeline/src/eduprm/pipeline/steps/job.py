@@ -5,7 +5,6 @@ For: the order of things between settings and figures. Does not know: what a ben
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -29,8 +28,9 @@ from eduprm.bench.steps import (
     score_items,
 )
 from eduprm.core.command_line import UsageError
-from eduprm.core.files import atomic_write_bytes, sweep_temporaries
+from eduprm.core.files import atomic_write_bytes
 from eduprm.core.progress import bar, busy
+from eduprm.core.store import Store
 from eduprm.pipeline.steps.settings import StepSettings
 from eduprm.pipeline.steps.training import training_problems
 from eduprm.prm.source import PrmSource
@@ -85,28 +85,6 @@ def take(items: Items, settings: StepSettings) -> Items:
     return Items(draw_rows(items.items, settings.limit), items.rejected)
 
 
-@contextmanager
-def working_in(folder: Path) -> Iterator[None]:
-    """Make the folder, keep a second run out of it, and sweep away what a killed one left.
-
-    Raises:
-        UsageError: it cannot be written, or another run is at work there.
-    """
-    try:
-        (folder / "scores").mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("wb")
-    except OSError as error:
-        raise UsageError(f"--output: cannot write in {folder} ({error.strerror}); choose another") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"--output: another run is working in {folder}; wait for it") from None
-        for place in (folder, folder / "scores"):
-            sweep_temporaries(place)
-        yield
-
-
 def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     """Score all rows, and look for overlap.
 
@@ -123,7 +101,7 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
             ),
             "versions": {name: version(name) for name in _COMPUTING},
         }
-    store = ScoreStore(folder / "scores", key)
+    store = ScoreStore(Store(folder), key)
     with bar("scoring", total=items.items.height, unit=" tokens/s", lasting=False) as progress:
         every = score_items(
             items.items,

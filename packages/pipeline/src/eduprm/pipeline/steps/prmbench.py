@@ -7,7 +7,8 @@ import polars as pl
 from eduprm.bench.steps import evaluate_prmbench, predict_first_wrong, read_prmbench
 from eduprm.bench.steps.prmbench import TOTAL, floor_scores
 from eduprm.bench.steps.table import prmbench_table
-from eduprm.pipeline.steps.job import output_folder, readable, score, take, working_in, write_results
+from eduprm.core.files import locked
+from eduprm.pipeline.steps.job import output_folder, readable, score, take, write_results
 from eduprm.pipeline.steps.page import Column, Row, write_bench_page
 from eduprm.pipeline.steps.printing import print_paths, print_rejected, print_summary
 from eduprm.pipeline.steps.settings import PrmBenchSettings
@@ -25,7 +26,7 @@ def run(settings: PrmBenchSettings) -> int:
     with readable():
         items = take(read_prmbench(settings.data, parts=settings.parts), settings)
     folder = output_folder(settings, "prmbench")
-    with working_in(folder):
+    with locked(folder, "--output"):
         scored = score(items, settings, folder)
         rows = scored.rows
         judges = {"PRM": rows}

@@ -10,7 +10,8 @@ from eduprm.bench.steps import choose_threshold, evaluate_processbench, predict_
 from eduprm.bench.steps.processbench import MEAN, floor_predictions
 from eduprm.bench.steps.table import processbench_table
 from eduprm.core.command_line import UsageError
-from eduprm.pipeline.steps.job import output_folder, readable, score, take, working_in, write_results
+from eduprm.core.files import locked
+from eduprm.pipeline.steps.job import output_folder, readable, score, take, write_results
 from eduprm.pipeline.steps.page import Column, Row, write_bench_page
 from eduprm.pipeline.steps.printing import print_paths, print_rejected, print_summary, print_undefined
 from eduprm.pipeline.steps.settings import ProcessBenchSettings
@@ -31,7 +32,7 @@ def run(settings: ProcessBenchSettings) -> int:
         items = take(read_processbench(settings.data, parts=settings.parts), settings)
     _check_choice(settings, items.items)
     folder = output_folder(settings, "processbench")
-    with working_in(folder):
+    with locked(folder, "--output"):
         scored = score(items, settings, folder)
         threshold = _threshold(settings, scored.rows)
         rows = _predict(scored.rows, threshold["value"])

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from eduprm.rank import CANDIDATE_SCHEMA, choose
-from eduprm.rank.names import rule_label
-from eduprm.rank.ranking import Ranked
+from eduprm.rank.names import reads_gold, rule_label
+from eduprm.rank.ranking import RankedChunk
 from eduprm.rank.rows import Problem
 from eduprm.report import (
     Bin,
@@ -47,60 +46,49 @@ _FILTERS = (
 )
 
 
-def page_notes(
-    problems: Sequence[Problem], rankings: Sequence[Sequence[Ranked]], *, rules: Sequence[str], before: int
-) -> dict[str, Any]:
+def page_notes(problems: Sequence[Problem], chunk: RankedChunk, *, before: int) -> dict[str, Any]:
     """What the page needs of a chunk: entries while fewer than `SHOWN_PROBLEMS` came before, and counts of scores.
 
-    `rules`: those whose choice is shown; the oracle's is not.
+    The choices of rules that read gold answers are not shown.
     """
-    ranked = [(p, r) for p, r in zip(problems, rankings, strict=True) if r]
-    shown = ranked[: max(0, SHOWN_PROBLEMS - before)]
-    chosen = _choices(shown, rules)
+    chosen: dict[
+        str, dict[int, list[str]]
+    ] = {}  # by problem and position, the rules that choose the solution
+    for rule, problem, leaf in chunk.choices.select("rule", "problem_id", "leaf").iter_rows():
+        if not reads_gold(rule):
+            chosen.setdefault(problem, {}).setdefault(leaf, []).append(rule)
+    shown = chunk.solutions["problem"].unique(maintain_order=True).head(max(0, SHOWN_PROBLEMS - before))
+    rankings = chunk.solutions.filter(pl.col("problem").is_in(shown.implode())).partition_by(
+        "problem", maintain_order=True
+    )
     return {
-        "entries": [_entry(problem, ranking, chosen.get(str(problem.row), {})) for problem, ranking in shown],
-        "bins": _bins([one for _, ranking in ranked for one in ranking]),
+        "entries": [
+            _entry(problems[number], ranking.to_dicts(), chosen.get(str(problems[number].row), {}))
+            for number, ranking in zip(shown, rankings, strict=True)
+        ],
+        "bins": _bins(chunk.solutions),
     }
 
 
-def _choices(
-    ranked: Sequence[tuple[Problem, Sequence[Ranked]]], rules: Sequence[str]
-) -> dict[str, dict[int, list[str]]]:
-    """By problem and position, the rules that choose the solution."""
-    rows = [
-        (str(problem.row), "file", one.position, one.final_answer, one.correct, 0.0, len(scores), scores)
-        for problem, ranking in ranked
-        for one in ranking
-        if (scores := one.scored.step_scores)
-    ]
-    found: dict[str, dict[int, list[str]]] = {}
-    if rows:
-        frame = choose(
-            pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row"),
-            rules=[rule for rule in rules if rule != "oracle"],
-        )
-        for rule, problem, leaf in frame.select("rule", "problem_id", "leaf").iter_rows():
-            found.setdefault(problem, {}).setdefault(leaf, []).append(rule)
-    return found
-
-
-def _entry(problem: Problem, ranking: Sequence[Ranked], chosen: dict[int, list[str]]) -> dict[str, Any]:
-    kept = [one for one in ranking if one.rank <= SHOWN_SOLUTIONS or one.position in chosen]
+def _entry(
+    problem: Problem, ranking: Sequence[dict[str, Any]], chosen: dict[int, list[str]]
+) -> dict[str, Any]:
+    kept = [one for one in ranking if one["rank"] <= SHOWN_SOLUTIONS or one["leaf"] in chosen]
     solutions = [
         solution_record(
-            one.scored.steps,
-            one.scored.step_scores,
-            score=one.score,
-            answer=one.final_answer,
-            right=one.correct,
-            rules=chosen.get(one.position, ()),
+            one["steps"],
+            one["step_scores"],
+            score=one["score"],
+            answer=one["final_answer"],
+            right=one["correct"],
+            rules=chosen.get(one["leaf"], ()),
         )
         for one in kept
     ]
-    grades = [one.correct for one in ranking if one.correct is not None]
-    best = ranking[0].correct
+    grades = [one["correct"] for one in ranking if one["correct"] is not None]
+    best = ranking[0]["correct"]
     tags = {"ungraded"} if not grades else {"right"} if best else {"missed"} if any(grades) else {"hopeless"}
-    picked = {one.final_answer for one in ranking if one.position in chosen}
+    picked = {one["final_answer"] for one in ranking if one["leaf"] in chosen}
     badge = f"{sum(grades)}/{len(grades)}" if grades else str(len(ranking))
     return {
         "id": problem.id,
@@ -113,12 +101,12 @@ def _entry(problem: Problem, ranking: Sequence[Ranked], chosen: dict[int, list[s
     }
 
 
-def _bins(solutions: Sequence[Ranked]) -> list[list[float]]:
+def _bins(solutions: pl.DataFrame) -> list[list[float]]:
     """Per tenth of the score: graded solutions, right ones, sum of their scores, solutions without a grade."""
     table = np.zeros((_NUM_BINS, 4))
-    for one in solutions:
-        row = min(_NUM_BINS - 1, max(0, int(np.ceil(one.score * _NUM_BINS)) - 1))
-        table[row] += (0, 0, 0, 1) if one.correct is None else (1, one.correct, one.score, 0)
+    for score, correct in solutions.select("score", "correct").iter_rows():
+        row = min(_NUM_BINS - 1, max(0, int(np.ceil(score * _NUM_BINS)) - 1))
+        table[row] += (0, 0, 0, 1) if correct is None else (1, correct, score, 0)
     return [[float(value) for value in row] for row in table]
 
 
@@ -199,7 +187,7 @@ def _table(frame: pl.DataFrame) -> Table:
         ]
         for row in frame.iter_rows(named=True)
     ]
-    blind = frame.with_row_index("_at").filter(pl.col("rule") != "oracle")
+    blind = frame.with_row_index("_at").filter(~pl.col("rule").map_elements(reads_gold, pl.Boolean))
     best = int(blind.sort("accuracy", "_at", descending=[True, False])["_at"][0])
     note = "Bold: the best rule that sees no gold answer. Ties: problems where only the file's order decided."
     return Table(

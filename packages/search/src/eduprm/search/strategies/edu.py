@@ -37,7 +37,6 @@ class EduSampling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["edu"] = "edu"
     threshold: float = Field(default=1.0, ge=0.0, description="nats; a position above it is an anchor")
     skip_symbols: bool = Field(
         default=True, description="no anchor where the greedy token is white space or punctuation alone"
@@ -49,6 +48,11 @@ class EduSampling(BaseModel):
         ge=1,
         description="most forks of one tree decoded at once; above 1 the tree grows in rounds",
     )
+
+    @property
+    def title(self) -> str:
+        """As tables show it."""
+        return "EDU"
 
     @property
     def tree(self) -> str:
@@ -65,3 +69,6 @@ class EduSampling(BaseModel):
     ) -> list[Branch]:
         """Branches in the order they were found; the first is the greedy path."""
         return await TreeGrowth(self, prompt_ids, problem_id, engine, decoder).run()
+
+
+Strategy = EduSampling

@@ -16,67 +16,62 @@ The PRM is a function of token ids: nothing here knows a model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
-from eduprm.search.branches import Branch, CutRule
+from pydantic import ConfigDict, Field
+
+from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, TokenDecoder
-from eduprm.search.edu import EduSampling
 from eduprm.search.growth import Fork, TreeGrowth, extended
+from eduprm.search.strategies.edu import EduSampling
 
 
-class PrefixScorer(Protocol):
-    """Scores beginnings of solutions; awaited, so that a PRM may answer over a network."""
-
-    async def __call__(self, problem_id: str, prefixes: Sequence[tuple[int, ...]]) -> Sequence[float]:
-        """One score in [0, 1] per prefix: generated token ids from the solution's first, the prompt left out."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrunedEdu:
+class PrunedEdu(EduSampling):
     """EDU sampling whose branches a PRM may stop.
 
-    Attributes:
-        edu: what is forked, in which order, within which budget.
-        scorer: the PRM.
-        stop_below: a step is rejected where its score is below this.
-        piece_tokens: tokens asked for between two looks at the scores; smaller wastes fewer, and asks more often.
-        max_stopped: stopped branches after which no more forks are taken.
-
-    Raises:
-        ValueError: a setting out of range.
+    Examples:
+        >>> async def sure(problem_id, prefixes):
+        ...     return [1.0] * len(prefixes)
+        >>> PrunedEdu(scorer=sure, threshold=0.5).tree
+        'edu-pruned'
     """
 
-    edu: EduSampling
-    scorer: PrefixScorer
-    stop_below: float = 0.2
-    piece_tokens: int = 16
-    max_stopped: int = 64
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.stop_below <= 1.0:
-            raise ValueError(f"stop_below: expected a score from 0 to 1, got {self.stop_below}")
-        for name, least in (("piece_tokens", 1), ("max_stopped", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+    scorer: Callable[[str, Sequence[tuple[int, ...]]], Awaitable[Sequence[float]]] = Field(
+        exclude=True, repr=False, description="the PRM: a `PrefixScorer`"
+    )
+    stop_below: float = Field(
+        default=0.2, ge=0.0, le=1.0, description="a step is rejected where its score is below this"
+    )
+    piece_tokens: int = Field(
+        default=16,
+        ge=1,
+        description="tokens asked for between two looks at the scores; smaller wastes fewer, and asks more often",
+    )
+    max_stopped: int = Field(
+        default=64, ge=0, description="stopped branches after which no more forks are taken"
+    )
+
+    @property
+    def title(self) -> str:
+        """As tables show it."""
+        return "P-EDU"
 
     @property
     def tree(self) -> str:
         """Name of the trees."""
         return "edu-pruned"
 
-    @property
-    def cut(self) -> CutRule:
-        """Paths are cut at all anchors, forked or not."""
-        return self.edu.cut
-
     async def grow(
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
     ) -> list[Branch]:
-        """Branches in the order they were found; the first is the greedy path."""
+        """Branches in the order they were found, stopped ones too; the first is the greedy path."""
         return await _PrunedGrowth(self, prompt_ids, problem_id, engine, decoder).run()
+
+
+Strategy = PrunedEdu
 
 
 class _PrunedGrowth(TreeGrowth):
@@ -90,7 +85,7 @@ class _PrunedGrowth(TreeGrowth):
         engine: Engine,
         decoder: TokenDecoder,
     ) -> None:
-        super().__init__(strategy.edu, prompt_ids, problem_id, engine, decoder)
+        super().__init__(strategy, prompt_ids, problem_id, engine, decoder)
         self._pruning = strategy
         self._rejected_at: dict[tuple[int, int, int], int] = {}
 

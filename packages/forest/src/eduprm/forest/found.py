@@ -1,0 +1,42 @@
+"""When each leaf was found, and which is greedy: what best-of-n of a tree reads.
+
+It knows two columns of a forest; how leaves come to be found, a search knows.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from .errors import ForestError
+from .schema import FOUND_COLUMNS, check_columns
+
+FOUND_SCHEMA = pl.Schema(
+    {"problem_id": pl.String(), "tree": pl.String(), "leaf": pl.Int32(), **FOUND_COLUMNS}
+)
+"""One row a leaf: its node id, the number in which it was found in its tree, and whether it is the greedy path."""
+
+
+def found_leaves(df: pl.DataFrame) -> pl.DataFrame:
+    """The leaves of a forest with FOUND_COLUMNS, in row order.
+
+    The first n leaves in `order` are what the same search with a budget of n leaves would have given, where its
+    strategy says so.
+
+    Errors: ForestError when a column is missing, with what to do.
+
+    Examples:
+        >>> from eduprm.forest import NODE_SCHEMA
+        >>> rows = [["p", "edu", 0, None, [5], [-0.5], [0.7], "4", "stop", 0, True]]
+        >>> forest = pl.DataFrame(rows, schema={**NODE_SCHEMA, **FOUND_COLUMNS}, orient="row")
+        >>> found_leaves(forest).rows()
+        [('p', 'edu', 0, 0, True)]
+    """
+    if missing := [name for name in FOUND_COLUMNS if name not in df.columns]:
+        raise ForestError(
+            f"expected the columns order and greedy, which say when a leaf was found and which is the greedy path; "
+            f"{' and '.join(missing)} missing: the forest was grown before a search wrote them. Grow it again, or "
+            "compute them with eduprm.search.replayed from how it was grown"
+        )
+    check_columns(df, FOUND_COLUMNS, not_null=())
+    leaves = df.filter(pl.col("finish").is_not_null())
+    return leaves.select("problem_id", "tree", pl.col("node_id").alias("leaf"), *FOUND_COLUMNS)

@@ -1,0 +1,103 @@
+"""The strategies of a run: made by name from its settings, all cut into nodes alike.
+
+A strategy takes from the parts `search` and `samples` the options that it has, and its own from `strategy_options`. One
+with a field `scorer` gets a PRM's (`eduprm.pipeline.prefix_prm`), named by its option `prm`. Knows settings; what is
+grown and how, a strategy knows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from eduprm.core.registry import load, make
+from eduprm.core.seeds import derive_seed
+from eduprm.search import PRM_MODEL, STEPS_MODEL, CutRule, Strategy
+
+if TYPE_CHECKING:
+    from eduprm.pipeline.settings import TrainSettings
+
+PACKAGE = "eduprm.search.strategies"
+
+
+class RunStrategy:
+    """A strategy as a run grows it: under the run's name for its trees, cut where the run cuts all trees.
+
+    Attributes:
+        tree: name of its trees.
+        title: as tables show it.
+        cut: where its paths are cut into nodes.
+    """
+
+    def __init__(self, strategy: Strategy, *, cut: CutRule, name: str | None) -> None:
+        self._strategy = strategy
+        self.cut = cut
+        self.tree = name or strategy.tree
+        self.title = name or str(getattr(strategy, "title", strategy.tree))
+
+    async def grow(self, prompt_ids: tuple[int, ...], **given: Any) -> Any:
+        """What the strategy grows."""
+        return await self._strategy.grow(prompt_ids, **given)
+
+
+def run_strategies(settings: TrainSettings, questions: Mapping[str, str] | None = None) -> list[RunStrategy]:
+    """The run's strategies, the one that the PRM is trained on first.
+
+    Args:
+        settings: of the run.
+        questions: problem_id to question, for strategies that ask a PRM; None where nothing is grown.
+
+    Raises:
+        ValueError: no such strategy, an option that it does not take, a value that it refuses, a name twice.
+    """
+    cut = CutRule(threshold=settings.search.threshold, skip_symbols=settings.search.skip_symbols)
+    found = []
+    for entry in settings.strategies:
+        own, _, name = entry.rpartition("=")
+        options = _options(settings, name, settings.strategy_options.get(own or name, {}), questions or {})
+        found.append(RunStrategy(make(PACKAGE, name, "Strategy", options), cut=cut, name=own or None))
+    for kind in ("tree", "title"):
+        names = [getattr(one, kind) for one in found]
+        if twice := [one for one in names if names.count(one) > 1]:
+            raise ValueError(
+                f"expected different names of trees, got {twice[0]!r} twice; write NAME=strategy"
+            )
+    if unknown := set(settings.strategy_options) - {entry.partition("=")[0] for entry in settings.strategies}:
+        raise ValueError(
+            f"strategy_options: expected some of the names in --strategies, got {sorted(unknown)[0]!r}"
+        )
+    return found
+
+
+def _options(
+    settings: TrainSettings, name: str, own: Mapping[str, Any], questions: Mapping[str, str]
+) -> dict[str, Any]:
+    """The run's options that the strategy has, its own in place of them."""
+    taken = _taken(load(PACKAGE, name, "Strategy"))
+    shared = dict(settings.search) | dict(settings.samples)
+    shared["max_tokens_per_path"] = settings.search.budget.max_tokens_per_path
+    shared["seed"] = derive_seed(settings.seed, "samples")
+    options = {key: value for key, value in shared.items() if key in taken}
+    given = dict(own)
+    if "budget" in taken and isinstance(given.get("budget"), Mapping):
+        given["budget"] = settings.search.budget.model_dump() | dict(given["budget"])
+    if "scorer" in taken and "prm" not in taken:
+        options["scorer"] = _scorer(settings, name, given.pop("prm", None), questions)
+    return options | given
+
+
+def _taken(choice: Any) -> set[str]:
+    fields = getattr(choice, "model_fields", None)
+    return set(inspect.signature(choice).parameters if fields is None else fields)
+
+
+def _scorer(settings: TrainSettings, name: str, prm: Any, questions: Mapping[str, str]) -> Any:
+    from eduprm.pipeline.prefix_prm import PrefixPrm
+
+    if prm is None and settings.policy.model == STEPS_MODEL:
+        prm = PRM_MODEL
+    if not isinstance(prm, str):
+        raise ValueError(f"{name}: prm: expected the folder or name of a PRM, got {prm!r}")
+    policy = settings.policy
+    return PrefixPrm(prm, questions, device=policy.device, trust_remote_code=policy.trust_remote_code)

@@ -1,0 +1,1 @@
+"""Selection rules, one a file: the name of the file is the name of the rule. What a rule is: `_contract`."""

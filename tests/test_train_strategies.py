@@ -1,0 +1,128 @@
+"""apps/train with strategies by name: one of a module outside the repository, P-EDU with a PRM of its own."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+from eduprm.forest import found_leaves, leaf_paths, validate_forest
+from eduprm.prm.testing import tiny_backbone, tiny_prm
+
+MINE = '''
+from pydantic import BaseModel, ConfigDict, Field
+from eduprm.core.seeds import derive_seed
+from eduprm.search import Budget, CutRule, Request
+from eduprm.search.branches import as_branch
+
+class Strategy(BaseModel):
+    """The greedy path, then samples that grow hotter."""
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    step: float = Field(0.5, gt=0)
+    budget: Budget = Budget()
+    seed: int = 0
+    tree = property(lambda self: "warming")
+    cut = property(lambda self: CutRule())
+
+    async def grow(self, prompt_ids, *, problem_id, engine, decoder):
+        branches = []
+        for number in range(self.budget.max_leaves):
+            request = Request(
+                prefix_ids=prompt_ids, max_new_tokens=self.budget.max_tokens_per_path, group=problem_id,
+                temperature=number * self.step, seed=derive_seed(self.seed, problem_id, number),
+            )
+            branches.append(as_branch(await engine.generate(request), greedy=not number))
+        return branches
+'''
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, capfd):
+    """Run apps/train in this process on a policy of a few thousand weights: the run's folder and what it says."""
+    from eduprm_train.cli import main
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "warming_up.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    policy = tmp_path / "policy"
+    tiny_backbone(policy)
+    small = [
+        "--policy.model", str(policy), "--policy.device", "cpu", "--problem.style", "zero_shot", "--problem.num-train",
+        "6", "--problem.num-test", "4", "--search.budget.max-leaves", "3", "--search.budget.max-tokens-per-path", "8",
+        "--search.threshold", "5.0", "--samples.num-samples", "3", "--prm.train.epochs", "1", "--bootstrap", "50",
+        "--prm.train.last-layers", "1", "--prm.input", '{"kind": "plain", "template": "{problem}\\n"}',
+    ]  # fmt: skip
+
+    def run(*arguments: str, expect: int = 0):
+        status = main(["--run", str(tmp_path / "run"), *small, *arguments])
+        said = capfd.readouterr()
+        assert status == expect, said.err
+        return tmp_path / "run", said.out + said.err
+
+    return run
+
+
+def held_out(run):
+    return validate_forest(
+        pl.concat([pl.read_parquet(path) for path in sorted((run / "forest").glob("test-*"))])
+    )
+
+
+def test_a_strategy_of_ones_own_trains_the_prm_and_is_judged_by_its_name(train):
+    run, shown = train(
+        "--strategies", "warming_up:Strategy", "edu", "hot=temperature",
+        "--strategy-options", '{"warming_up:Strategy": {"step": 2.0}, "hot": {"temperature": 1.5}}',
+    )  # fmt: skip
+    learned = pl.concat([pl.read_parquet(path) for path in sorted((run / "forest").glob("train-*"))])
+    assert learned["tree"].unique().to_list() == ["warming"]
+    forest = held_out(run)
+    found = found_leaves(forest)
+    assert found.filter(tree="warming").height == 4 * 3
+    assert found.filter(tree="hot")["greedy"].any() is False
+    # The first leaf is greedy decoding, whichever strategy found it.
+    leaves = leaf_paths(forest).join(found, on=["problem_id", "tree", "leaf"]).filter("greedy")
+    assert (
+        leaves.group_by("problem_id").agg(pl.col("text").n_unique(), pl.len())["text", "len"].rows()
+        == [(1, 2)] * 4
+    )
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["strategies"] == {"first": "warming", "compared": ["EDU", "hot"]}
+    assert list(metrics["equal_tokens"]) == ["EDU, =tokens", "greedy+hot, =tokens"]
+    tokens = {row["method"]: row["decoded"] for row in metrics["rules"] if row["n"] == 3}
+    for title, tree in (("warming", "warming"), ("EDU", "edu"), ("hot", "hot")):
+        assert tokens[title] == forest.filter(tree=tree)["token_ids"].list.len().sum() / 4
+    for equal in metrics["equal_tokens"].values():
+        assert equal["budget_per_problem"] == tokens["warming"]
+    assert "warming minus EDU, =tokens" in shown
+    assert (run / "solutions.jsonl").read_text().count("\n") == 4
+
+
+def test_p_edu_is_reached_by_name_and_asks_the_prm_that_is_named(train, tmp_path):
+    prm = tmp_path / "a-prm"
+    tiny_prm(prm)
+    arguments = ["--strategies", "edu", "p_edu", "--only", "problems", "search", "--strategy-options"]
+    options = {"p_edu": {"prm": str(prm), "stop_below": 1.0, "max_stopped": 2, "piece_tokens": 2}}
+    forest = held_out(train(*arguments, json.dumps(options))[0])
+    # Nothing scores 1: forks leave the greedy path at its first token at most, and are stopped at their next anchor.
+    stopped = forest.filter(tree="edu-pruned", finish="pruned")
+    assert stopped.height > 0
+    assert set(forest["tree"]) == {"edu", "edu-pruned"}
+    assert forest.filter(tree="edu", finish="pruned").is_empty()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["edo"], "expected one of edu, greedy, p_edu, temperature or package.module:Strategy, got 'edo'"),
+        (["nowhere:Strategy"], "'nowhere:Strategy' cannot be imported"),
+        (["edu", "edu"], "got 'edu' twice; write NAME=strategy"),
+        (["p_edu"], "p_edu: prm: expected the folder or name of a PRM, got None"),
+        (["edu", "--strategy-options", '{"edu": {"treshold": 1}}'], "'treshold'"),
+        (["edu", "--strategy-options", '{"hot": {"temperature": 1}}'], "names in --strategies, got 'hot'"),
+    ],
+)
+def test_a_wrong_strategy_is_refused_in_a_line_when_settings_are_read(train, arguments, words):
+    _, said = train("--strategies", *arguments, expect=2)
+    assert words in said
+    assert "Traceback" not in said
