@@ -101,7 +101,7 @@ def test_scores_of_another_prm_are_not_taken_up(served, model, tmp_path):
 def test_a_service_that_becomes_another_prm_stops_the_run(served, model, tmp_path):
     write_jsonl(tmp_path / "in.jsonl", problems(6))
     with Serving(model, identity="a" * 64) as serving:
-        from eduprm.rank import served as module
+        from eduprm.serve import source as module
 
         first = module.score_served
         calls = []

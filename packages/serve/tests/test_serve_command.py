@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
+from eduprm.prm import PrmSource
 from eduprm.serve import RetrySettings, Solution, score_served
 from eduprm.serve.server.cli import main
-from eduprm.serve.server.loading import describe, load_scorer
+from eduprm.serve.server.loading import describe
 from eduprm.serve.server.settings import ServeSettings
 
 STEPS = ["2 * 3 = 6\n", "#### 6"]
@@ -42,26 +43,26 @@ def test_the_command_serves_and_ends_with_status_0(folder, prm):
         finally:
             process.kill()
     assert result.scores == pytest.approx(prm.score("2*3?", STEPS), abs=1e-6)
-    assert info.identity == describe(prm, folder, ServeSettings(prm=str(folder))).identity
+    assert info.identity == describe(prm, PrmSource.at(folder), ServeSettings()).identity
     assert line == f"serving {folder} (identity {info.identity[:12]}) on {url}; Ctrl-C stops it\n"
     assert (process.returncode, out, err) == (0, "", "")
 
 
 def test_another_weight_or_format_is_another_identity(folder, prm, tmp_path):
     settings = ServeSettings(prm="anywhere")
-    first = describe(prm, folder, settings)
-    assert first == describe(prm, folder, settings)
+    first = describe(prm, PrmSource.at(folder), settings)
+    assert first == describe(prm, PrmSource.at(folder), settings)
     copy = shutil.copytree(folder, tmp_path / "copy")
-    assert describe(prm, copy, settings).identity == first.identity  # wherever it lies
+    assert describe(prm, PrmSource.at(copy), settings).identity == first.identity  # wherever it lies
     config = copy / "config.json"
     config.write_text(config.read_text().replace('"append_eos": true', '"append_eos": false'))
     assert config.read_text() != (folder / "config.json").read_text()
-    assert describe(prm, copy, settings).identity != first.identity
+    assert describe(prm, PrmSource.at(copy), settings).identity != first.identity
     shutil.copy(folder / "config.json", config)
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
-    assert describe(prm, copy, settings).identity != first.identity
+    assert describe(prm, PrmSource.at(copy), settings).identity != first.identity
 
 
 def test_a_folder_that_holds_no_prm_is_one_line(tmp_path, capsys):
@@ -95,5 +96,5 @@ def test_loading_never_runs_code_of_the_checkpoint(folder, tmp_path):
     config = (copy / "config.json").read_text()
     name = '"auto_map": {"AutoConfig": "evil.Config", "AutoModelForTokenClassification": "evil.Model"},'
     (copy / "config.json").write_text(config.replace("{", "{" + name, 1))
-    load_scorer(copy, ServeSettings(prm=str(copy)))
+    PrmSource.at(copy).open()
     assert not os.path.exists(mark)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from eduprm.prm.inputs import InputBuilder
     from eduprm.prm.published.load import load_step_scorer
     from eduprm.prm.score import ProcessRewardModel
+    from eduprm.prm.solutions import StepScores
+    from eduprm.prm.source import PrmSource
     from eduprm.prm.stepwise import stepwise_trees
     from eduprm.prm.train import TrainResult, train_prm
     from eduprm.prm.tree import TokenTree, build_tree
@@ -19,9 +21,11 @@ __all__ = [
     "InputBuilder",
     "InputFormat",
     "LoraSettings",
+    "PrmSource",
     "ProcessRewardModel",
     "Refusal",
     "StepCut",
+    "StepScores",
     "TokenTree",
     "TrainConfig",
     "TrainResult",
@@ -38,8 +42,10 @@ __all__ = [
 # Loaded on first use: settings must import without torch.
 _HOMES = {
     "InputBuilder": "inputs",
+    "PrmSource": "source",
     "ProcessRewardModel": "score",
     "Refusal": "data",
+    "StepScores": "solutions",
     "TokenTree": "tree",
     "TrainResult": "train",
     "TrainingData": "data",

@@ -38,6 +38,7 @@ from eduprm.prm.model import (
     unwrap,
 )
 from eduprm.prm.packing import PackedRows, group_by_length
+from eduprm.prm.solutions import StepScores, score_steps
 from eduprm.prm.tree import TokenTree, build_tree, split_tree
 
 __all__ = ["ProcessRewardModel"]
@@ -178,6 +179,16 @@ class ProcessRewardModel:
         if joiners:
             warnings.warn(joined_line(len(joiners), len(items), joiners[0]), stacklevel=2)
         return self.score_ids(items)
+
+    def score_steps(
+        self, solutions: Sequence[tuple[str, Sequence[str]]], *, complete: bool = True, as_cut: bool = False
+    ) -> list[StepScores]:
+        """Score (problem, steps) pairs; one that cannot be scored has the reason in place of scores.
+
+        Raises:
+            UsageError: out of memory.
+        """
+        return score_steps(self, solutions, complete=complete, as_cut=as_cut)
 
     def num_tokens(
         self, problem: str, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False

@@ -14,20 +14,11 @@ from pydantic import ValidationError
 
 from eduprm.prm import StepCut
 from eduprm.prm.config import Scoring
-from eduprm.prm.prm_folder import find_prm
+from eduprm.serve.source import named_source
 
 SHIPPED = "smollm2-135m-steps-prm"
 _SHIPPED_FOR = "sums, products, mixed arithmetic and equations of SmolLM2-135M taught to reason in steps"
 _DEFAULT_RUN = Path("runs/default/prm")
-
-
-def named_prm(name: str) -> Path:
-    """The folder of the PRM of `--prm`: a folder, a hub name, or one that ships.
-
-    Raises:
-        UsageError: there is none.
-    """
-    return find_prm(name, resolve=_resolve)
 
 
 def unnamed_prm(file: Path) -> tuple[str, Path, str]:
@@ -44,7 +35,7 @@ def unnamed_prm(file: Path) -> tuple[str, Path, str]:
     for folder, whose in ((file.parent / "prm", f"beside {file.name}"), (_DEFAULT_RUN, "of the default run")):
         if (folder / "config.json").is_file():
             return str(folder), folder, f"no --prm: taking {folder}, {whose}; {trained_for(folder)}"
-    folder = named_prm(SHIPPED)
+    folder = named_source(SHIPPED).folder
     line = (
         f"no --prm and no run's PRM: taking {SHIPPED}, which ships; for {_SHIPPED_FOR}; {trained_for(folder)}"
     )
@@ -76,9 +67,3 @@ def _steps(saved: Any) -> str:
     said = {"entropy": f"where it is unsure (above {cut.threshold:g} nats)", "lines": "at line breaks"}
     ends = " and ".join(said.get(name, name) for name in cut.segmenters)
     return f"trained on steps of {cut.policy} (prompt {cut.style}) that end {ends}"
-
-
-def _resolve(name: str) -> str:
-    from eduprm.search import resolve_model
-
-    return resolve_model(name)

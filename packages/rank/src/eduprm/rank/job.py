@@ -17,10 +17,10 @@ from rich.console import Console
 from eduprm.core.errors import UsageError, first_line
 from eduprm.core.progress import bar, busy
 from eduprm.prm.prm_folder import file_digest, folder_digest
+from eduprm.prm.source import PrmPlace
 from eduprm.rank.errors import Rejection
 from eduprm.rank.files import SolutionsFile
 from eduprm.rank.index import Chunk, Counts, Index
-from eduprm.rank.prms import PrmSource
 from eduprm.rank.ranking import RANKED_SCHEMA, Ranker, same_gold
 from eduprm.rank.reading import Reader
 from eduprm.rank.report import (
@@ -67,7 +67,7 @@ class Job:
         settings: Settings,
         source: SolutionsFile,
         work: WorkFolder,
-        prm: PrmSource,
+        prm: PrmPlace,
         page: RankPage | None,
     ) -> None:
         self.settings = settings
@@ -214,7 +214,7 @@ class Job:
             with busy(f"loading {self.prm.name}"):
                 from eduprm.rank.scoring import Scorer
 
-                self._scorer = Scorer(self.prm.load(), self.settings)
+                self._scorer = Scorer(self.prm.open(), self.settings)
         return self._scorer
 
     def _finish(self, output: Path, key: dict[str, Any], start_s: float) -> RankedFile:

@@ -1,7 +1,7 @@
 """Score the steps of a chunk's solutions, with a PRM in this process or behind a URL.
 
 For: steps and one score each for every solution that the PRM takes; the others are rejected, one by one. Does not know:
-files, ranking, where the PRM is (`PrmSource`). Loads torch only through what it is given: see `prms` and `anchors`.
+files, ranking, where the PRM is (`eduprm.prm.source`). Loads torch only through what it is given, and `anchors`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eduprm.core.errors import first_line
+from eduprm.prm.solutions import StepScorer
 from eduprm.rank.errors import Rejection
-from eduprm.rank.prms import StepScores
 from eduprm.rank.rows import Problem, Solution
 from eduprm.rank.settings import Settings
 from eduprm.rank.steps import cut_steps
@@ -37,8 +37,8 @@ class Scorer:
         UsageError: the policy that cuts cannot be loaded.
     """
 
-    def __init__(self, score_steps: StepScores, settings: Settings) -> None:
-        self._score_steps = score_steps
+    def __init__(self, prm: StepScorer, settings: Settings) -> None:
+        self._prm = prm
         self._settings = settings
         self._cutter: EntropyCutter | None = None
         if settings.segment == "entropy":
@@ -65,12 +65,14 @@ class Scorer:
                     reason = f"cannot be cut by the policy ({why}); take it out or cut with --segment lines"
                     rejected.append(_reject(problem, solution, reason))
         results: list[list[Scored]] = [[] for _ in problems]
-        answers = self._score_steps([(problems[number].text, steps) for number, _, steps in items])
-        for (number, solution, steps), scores in zip(items, answers, strict=True):
-            if isinstance(scores, str):
-                rejected.append(_reject(problems[number], solution, scores))
+        answers = self._prm.score_steps(
+            [(problems[number].text, steps) for number, _, steps in items], as_cut=True
+        )
+        for (number, solution, steps), one in zip(items, answers, strict=True):
+            if one.scores is None:
+                rejected.append(_reject(problems[number], solution, str(one.refused)))
             else:
-                results[number].append(Scored(solution=solution, steps=steps, step_scores=scores))
+                results[number].append(Scored(solution=solution, steps=steps, step_scores=one.scores))
         return results, rejected
 
     def _cut(self, problem: str, solution: Solution) -> list[str]:

@@ -16,12 +16,23 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from eduprm.core import command_line, registry
 from eduprm.core.command_line import CommandSettings
 from eduprm.prm import StepCut
-from eduprm.prm.published import FormatName, StepMarks
+from eduprm.prm.source import PrmReading
 
 GRADERS = ("number", "math", "none")
 
 # Settings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
-_NOT_IN_ROWS = ("file", "prm", "prm_url", "prm_wait_s", "output", "config", "strict", "bootstrap", "seed")
+_NOT_IN_ROWS = (
+    "file",
+    "prm",
+    "prm_url",
+    "prm_server",
+    "prm_wait_s",
+    "output",
+    "config",
+    "strict",
+    "bootstrap",
+    "seed",
+)
 
 
 class Columns(BaseModel):
@@ -112,7 +123,7 @@ class PolicySettings(BaseModel):
         return cut.options
 
 
-class Settings(CommandSettings):
+class Settings(PrmReading, CommandSettings):
     """
     Rank the solutions of each problem in FILE with a process reward model (PRM).
 
@@ -132,15 +143,15 @@ class Settings(CommandSettings):
         description="folder or hub name of the PRM, or the one that ships, smollm2-135m-steps-prm; none: prm/ beside "
         "FILE, else runs/default/prm, else the one that ships",
     )
-    format: FormatName | None = Field(
-        None,
-        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
-    )
-    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     prm_url: str | None = Field(
         None,
         min_length=1,
         description="URL of a service that holds the PRM (python -m eduprm.serve), instead of --prm",
+    )
+    prm_server: Literal["eduprm", "sglang"] = Field(
+        "eduprm",
+        description="what answers at --prm-url: eduprm: that service; sglang: an SGLang server that runs a PRM "
+        "by likelihood, whose folder is --prm (tokenizer, input format, fold; its weights are not loaded)",
     )
     prm_wait_s: float = Field(
         60.0, ge=0, description="seconds without scores from --prm-url after which the run gives up"
@@ -182,13 +193,8 @@ class Settings(CommandSettings):
     limit: int | None = Field(None, ge=1, description="take only the first so many problems; none: all")
     strict: bool = Field(False, description="stop at the first row that cannot be used, rank nothing")
     prefix: str = Field("", description="put before the names of the columns that are added")
-    batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")
     chunk_solutions: int = Field(
         128, ge=1, description="solutions scored between two writes; a killed run loses at most these"
-    )
-    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
-    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
     )
     bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals of the accuracies")
     seed: int = Field(0, ge=0, description="seeds those resamples")
@@ -226,7 +232,10 @@ class Settings(CommandSettings):
 
     @model_validator(mode="after")
     def _one_prm(self) -> Settings:
-        others = {"prm", "format", "marks", "dtype", "batch_tokens"} & self.model_fields_set
+        if self.prm_server == "sglang" and self.prm_url is None:
+            raise ValueError("--prm-server: expected --prm-url beside it, the server's URL; add it")
+        decided = {"format", "marks", "dtype", "batch_tokens"}
+        others = (decided | ({"prm"} if self.prm_server == "eduprm" else set())) & self.model_fields_set
         if self.prm_url is not None and others:
             names = ", ".join("--" + name.replace("_", "-") for name in sorted(others))
             raise ValueError(

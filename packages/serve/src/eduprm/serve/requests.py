@@ -13,12 +13,12 @@ from eduprm.serve.wire import Limits, Solution
 def request_fault(solution: Solution, limits: Limits) -> str | None:
     """Why the service would refuse the request that holds this solution."""
     if len(solution.steps) > limits.max_steps:
-        return f"it has {len(solution.steps)} steps, the service takes {limits.max_steps}"
+        return f"it has {len(solution.steps)} steps, the service takes {limits.max_steps}; take it out"
     longest = max(len(solution.problem), *map(len, solution.steps))
     if longest > limits.max_chars:
-        return f"a text of it has {longest} characters, the service takes {limits.max_chars}"
+        return f"a text of it has {longest} characters, the service takes {limits.max_chars}; take it out"
     if _weight(solution) > limits.max_body_bytes:
-        return f"it is too large for the service's {limits.max_body_bytes} bytes a request"
+        return f"it is too large for the service's {limits.max_body_bytes} bytes a request; take it out"
     return None
 
 

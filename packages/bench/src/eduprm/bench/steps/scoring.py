@@ -1,6 +1,6 @@
 """Score the steps of benchmark rows with a PRM, each solution in one forward pass, in chunks that survive a kill.
 
-It knows a PRM by the few methods of `StepScorer` and the chunks on disk, not the benchmarks' gold. A chunk is kept
+It knows a PRM by the one method of `StepScorer` and the chunks on disk, not the benchmarks' gold. A chunk is kept
 under a hash of all that decides its scores: the PRM's content, the settings and versions that the caller names, and the
 rows' problems and steps. So a run takes up exactly the chunks that it would have computed, whatever was judged before.
 """
@@ -8,7 +8,6 @@ rows' problems and steps. So a run takes up exactly the chunks that it would hav
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -21,29 +20,31 @@ _FORMAT = 2  # raise when what a chunk holds changes, so that older ones are not
 _CHUNK = ("scores", "chunk")  # kind and name in the store
 
 
-class InputBuilder(Protocol):
-    """Builds the ids a PRM reads."""
+class StepResult(Protocol):
+    """What became of one solution; `eduprm.prm.StepScores` is one."""
 
-    def prompt_ids(self, problem: str) -> list[int]:
-        """Ids before the first step."""
+    @property
+    def scores(self) -> list[float] | None:
+        """One in [0, 1] per step."""
 
-    def solution_ids(self, steps: Sequence[str]) -> list[list[int]]:
-        """Ids of each step; ValueError for steps that cannot be read."""
+    @property
+    def tokens(self) -> int:
+        """Of the problem with the solution."""
 
-    def added_joiner(self, steps: Sequence[str]) -> str:
-        """What `solution_ids` puts between the steps of this list; "" for nothing."""
+    @property
+    def refused(self) -> str | None:
+        """Why there are no scores."""
+
+    @property
+    def joiner(self) -> str:
+        """What was put between the steps; "" for nothing."""
 
 
 class StepScorer(Protocol):
     """What is asked of a PRM; `eduprm.prm.ProcessRewardModel` is one."""
 
-    builder: Any  # an InputBuilder; Any, so that builders with further optional arguments fit
-    max_tokens: int | None
-
-    def score_ids(
-        self, solutions: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]
-    ) -> list[list[float]]:
-        """One score in [0, 1] per step of each (prompt ids, ids of each step)."""
+    def score_steps(self, solutions: Sequence[tuple[str, Sequence[str]]], /) -> Sequence[StepResult]:
+        """One result for each (problem, steps), in order."""
 
 
 class RowScore(NamedTuple):
@@ -137,36 +138,8 @@ def _chunks(items: pl.DataFrame, size: int) -> Iterator[list[int]]:
 
 
 def _score_chunk(prm: StepScorer, rows: Sequence[tuple[str, Sequence[str]]]) -> list[RowScore]:
-    inputs: list[tuple[list[int], list[list[int]]] | None] = []
-    reasons: list[str | None] = []
-    joiners: list[str] = []
-    for problem, steps in rows:
-        joiner = ""
-        try:
-            one = prm.builder.prompt_ids(problem), prm.builder.solution_ids(steps)
-            reason, joiner = _too_long(one, prm.max_tokens), prm.builder.added_joiner(steps)
-        except ValueError as error:
-            one, reason = None, f"cannot be read by the PRM ({error})"
-        inputs.append(one if reason is None else None)
-        reasons.append(reason)
-        joiners.append(joiner)
-    fitting = [one for one in inputs if one is not None]
-    scores = iter(prm.score_ids(fitting) if fitting else [])
-    results = []
-    for one, reason, joiner in zip(inputs, reasons, joiners, strict=True):
-        values = next(scores) if one is not None else None
-        if values is not None and not all(map(math.isfinite, values)):
-            values, reason = None, "the PRM's scores are not numbers; try --dtype float32"
-        results.append(RowScore(values, 0 if one is None else _num_tokens(one), reason, joiner))
-    return results
-
-
-def _num_tokens(one: tuple[list[int], list[list[int]]]) -> int:
-    return len(one[0]) + sum(map(len, one[1]))
-
-
-def _too_long(one: tuple[list[int], list[list[int]]], most: int | None) -> str | None:
-    total = _num_tokens(one)
-    if most is None or total <= most:
-        return None
-    return f"{total} tokens with its problem, the PRM's context holds {most}"
+    results = prm.score_steps(rows)
+    return [
+        RowScore(one.scores, 0 if one.scores is None else one.tokens, one.refused, one.joiner)
+        for one in results
+    ]

@@ -27,13 +27,13 @@ from eduprm.bench.steps import (
     find_overlap,
     score_items,
 )
-from eduprm.core.command_line import UsageError, first_line
+from eduprm.core.command_line import UsageError
 from eduprm.core.files import atomic_write_bytes
 from eduprm.core.progress import bar, busy
 from eduprm.core.store import Store
 from eduprm.pipeline.steps.settings import StepSettings
 from eduprm.pipeline.steps.training import training_problems
-from eduprm.prm.prm_folder import find_prm, folder_digest
+from eduprm.prm.source import PrmSource
 from eduprm.search import resolve_model
 
 _COMPUTING = ("eduprm-prm", "torch", "transformers", "tokenizers")
@@ -91,11 +91,11 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     Raises:
         UsageError: there is no PRM, none of the rows fits it, or --train-problems cannot be read.
     """
-    prm = find_prm(settings.prm, resolve=resolve_model)
-    training = training_problems(settings.train_problems, prm)
-    with busy(f"reading {prm}", spinner=False):
+    prm = PrmSource.find(settings.prm, settings, resolve=resolve_model)
+    training = training_problems(settings.train_problems, prm.folder)
+    with busy(f"reading {prm.folder}", spinner=False):
         key = {
-            "prm": folder_digest(prm),
+            "prm": prm.key(),
             "settings": settings.model_dump(
                 mode="json", include={"format", "marks", "batch_tokens", "device", "dtype"}
             ),
@@ -103,21 +103,13 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
         }
     store = ScoreStore(Store(folder), key)
     with bar("scoring", total=items.items.height, unit=" tokens/s", lasting=False) as progress:
-        load = partial(_load, prm, settings)
-        try:
-            every = score_items(
-                items.items,
-                load,
-                store,
-                chunk_rows=settings.chunk_rows,
-                done=lambda rows, tokens: progress.advance(rows, work=tokens),
-            )
-        except RuntimeError as error:
-            if "out of memory" not in str(error):
-                raise
-            raise UsageError(
-                f"--batch-tokens: out of memory with {settings.batch_tokens}; set it lower"
-            ) from error
+        every = score_items(
+            items.items,
+            partial(_load, prm),
+            store,
+            chunk_rows=settings.chunk_rows,
+            done=lambda rows, tokens: progress.advance(rows, work=tokens),
+        )
     late = every.filter(pl.col("reason").is_not_null()).select(
         "part", "id", "reason", source=pl.lit("scoring"), row=pl.lit(None, pl.Int64)
     )
@@ -144,21 +136,9 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     )
 
 
-def _load(prm: Path, settings: StepSettings) -> StepScorer:
-    with busy(f"loading {prm}", spinner=False):
-        from eduprm.prm import load_step_scorer
-
-        try:
-            return load_step_scorer(
-                prm,
-                format=settings.format,
-                marks=settings.marks,
-                device=settings.device,
-                dtype=settings.dtype,
-                batch_tokens=settings.batch_tokens,
-            )
-        except Exception as error:  # transformers, safetensors and tokenizers raise many kinds
-            raise UsageError(f"--prm: {prm} cannot be loaded as a PRM: {first_line(error)}") from error
+def _load(prm: PrmSource) -> StepScorer:
+    with busy(f"loading {prm.folder}", spinner=False):
+        return prm.open()
 
 
 @contextmanager

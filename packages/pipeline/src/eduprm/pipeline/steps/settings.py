@@ -6,28 +6,25 @@ For: reading and checking settings. Does not know: files' contents, models. Impo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
-from eduprm.prm.published import FormatName, StepMarks
+from eduprm.prm.source import PrmReading
 
 
-class StepSettings(CommandSettings):
+class StepSettings(PrmReading, CommandSettings):
     """What the benchmarks of steps have in common."""
+
+    model_config = SettingsConfigDict()
 
     prm: str = Field(
         "runs/default/prm",
         min_length=1,
         description="folder or hub name of the PRM, or one that ships: smollm2-135m-steps-prm",
     )
-    format: FormatName | None = Field(
-        None,
-        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
-    )
-    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     output: Path | None = Field(
         None,
         description="folder of report, rows and scores; none: runs/bench/<command>-<last two names of the PRM's path>",
@@ -43,13 +40,8 @@ class StepSettings(CommandSettings):
         description="what the PRM was trained on, to look for overlap: a file of problems or a run folder; none: the "
         "problems.parquet beside the PRM, if there is one",
     )
-    batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")
     chunk_rows: int = Field(
         32, ge=1, description="rows scored between two writes; a killed run loses at most these"
-    )
-    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
-    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
     )
     bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals")
     seed: int = Field(0, ge=0, description="seeds those resamples and the random judges")

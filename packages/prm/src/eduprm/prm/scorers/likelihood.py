@@ -12,37 +12,12 @@ from typing import ClassVar, Literal
 import torch
 
 from eduprm.prm.config import Scoring
+from eduprm.prm.folding import fold_logprobs
 from eduprm.prm.losses._contract import Batch
 from eduprm.prm.losses.language_model import token_logprobs
 from eduprm.prm.model import language_model_output, packed_hidden
 
-__all__ = ["Scorer", "fold_logprobs"]
-
-
-def fold_logprobs(logprobs: torch.Tensor, nodes: torch.Tensor, *, count: int, fold: str) -> torch.Tensor:
-    """Return exp of the min, mean or sum over each node's tokens, float64 [count].
-
-    Args:
-        logprobs: [n], nats.
-        nodes: int64 [n], the node of each token; every node in 0..count - 1 has one at least.
-        count: nodes.
-        fold: "min", "mean" or "sum".
-
-    Examples:
-        >>> logprobs = torch.tensor([0.5, 0.25, 1.0]).log()
-        >>> fold_logprobs(logprobs, torch.tensor([0, 0, 1]), count=2, fold="min").round(decimals=6).tolist()
-        [0.25, 1.0]
-        >>> fold_logprobs(logprobs, torch.tensor([0, 0, 1]), count=2, fold="sum").round(decimals=6).tolist()
-        [0.125, 1.0]
-    """
-    logprobs = logprobs.double()
-    if fold == "min":
-        least = torch.full((count,), torch.inf, dtype=torch.float64, device=logprobs.device)
-        return least.scatter_reduce(0, nodes, logprobs, "amin").exp()
-    sums = torch.zeros(count, dtype=torch.float64, device=logprobs.device).index_add(0, nodes, logprobs)
-    if fold == "mean":
-        sums = sums / torch.bincount(nodes, minlength=count)
-    return sums.exp()
+__all__ = ["Scorer"]
 
 
 class Scorer:
@@ -65,4 +40,5 @@ class Scorer:
             raise ValueError("expected a prompt before every solution, got one without tokens")
         places = packed_hidden(model, batch)[rows, before]
         logprobs = token_logprobs(places, language_model_output(model), batch["input_ids"][rows, columns])
-        return fold_logprobs(logprobs, tokens[rows, columns], count=len(batch["node_rows"]), fold=self.fold)
+        values, nodes = logprobs.double().cpu().numpy(), tokens[rows, columns].cpu().numpy()
+        return torch.from_numpy(fold_logprobs(values, nodes, count=len(batch["node_rows"]), fold=self.fold))

@@ -1,7 +1,7 @@
 """A bounded queue of solutions, and the one thread that owns the model and empties it in packs of tokens.
 
 No request waits for others to come: while a pack is in the model, what comes meanwhile is what the next one is made of.
-So an idle service answers at once, and a busy one fills its forward passes. It knows a PRM by `StepScorer`'s three
+So an idle service answers at once, and a busy one fills its forward passes. It knows a PRM by `IdScorer`'s three
 names and asyncio by the futures that it completes; it knows no HTTP.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from eduprm.prm.solutions import ReadSolution, StepScores, checked, read_steps
 from eduprm.serve.wire import Solution, SolutionResult
 
 _KEPT_PROMPTS = 256  # solutions of one problem come together: its prompt is tokenised once
@@ -70,23 +71,18 @@ class Job:
 
 @dataclass(eq=False)
 class _Item:
-    """One solution of a job; `ids` once it is tokenised, `joiner` what was put between its steps."""
+    """One solution of a job; `read` once it is tokenised."""
 
     job: Job
     index: int
-    ids: tuple[list[int], list[list[int]]] | None = field(default=None)
-    joiner: str = ""
-
-    @property
-    def num_tokens(self) -> int:
-        return 0 if self.ids is None else len(self.ids[0]) + sum(map(len, self.ids[1]))
+    read: ReadSolution | None = field(default=None)
 
 
 class Batcher:
     """The queue and its thread.
 
     Args:
-        scorer: the PRM: `builder`, `score_ids`, `max_tokens` (see `eduprm.bench.steps.StepScorer`).
+        scorer: the PRM: `builder`, `score_ids`, `max_tokens` (`eduprm.prm.solutions.IdScorer`).
         batch_tokens: most tokens in a pack, prompts that solutions share counted once.
         queue_solutions: most solutions that wait.
 
@@ -175,8 +171,10 @@ class Batcher:
             if item.job.cancelled or not self._prepare(item):
                 self._waiting.popleft()
                 continue
-            prompt = tuple(item.ids[0]) if item.ids else ()
-            cost = item.num_tokens - (len(prompt) if prompt in prompts else 0)
+            if item.read is None:
+                raise AssertionError("unreachable")
+            prompt = tuple(item.read.ids[0])
+            cost = item.read.num_tokens - (len(prompt) if prompt in prompts else 0)
             if pack and tokens + cost > self._batch_tokens:
                 break
             pack.append(self._waiting.popleft())
@@ -186,39 +184,33 @@ class Batcher:
 
     def _prepare(self, item: _Item) -> bool:
         """Tokenise a solution once; False: it was refused."""
-        if item.ids is not None:
+        if item.read is not None:
             return True
         solution = item.job.solutions[item.index]
-        builder, most = self._scorer.builder, self._scorer.max_tokens
+        if len(self._prompts) >= _KEPT_PROMPTS:
+            self._prompts.clear()
         try:
-            prompt = self._prompts.get(solution.problem)
-            if prompt is None:
-                if len(self._prompts) >= _KEPT_PROMPTS:
-                    self._prompts.clear()
-                prompt = self._prompts[solution.problem] = builder.prompt_ids(solution.problem)
-            item.ids = (
-                prompt,
-                builder.solution_ids(solution.steps, complete=solution.complete, as_cut=solution.as_cut),
+            read = read_steps(
+                self._scorer,
+                solution.problem,
+                solution.steps,
+                complete=solution.complete,
+                as_cut=solution.as_cut,
+                prompts=self._prompts,
             )
-            if not solution.as_cut:
-                item.joiner = builder.added_joiner(solution.steps, complete=solution.complete)
-        except ValueError as error:
-            item.job.settle(
-                item.index, SolutionResult(refused=f"cannot be read by the PRM ({one_line(error)})")
-            )
-            return False
         except Exception as error:  # a fault of the builder's: it must not end the thread
             item.job.fail(ScoringError(f"{type(error).__name__}: {one_line(error)}"))
             return False
-        if most is not None and item.num_tokens > most:
-            reason = f"it has {item.num_tokens} tokens with its problem, the PRM's context holds {most}"
-            item.job.settle(item.index, SolutionResult(refused=reason, tokens=item.num_tokens))
+        if isinstance(read, StepScores):
+            item.job.settle(item.index, SolutionResult(**read._asdict()))
             return False
+        item.read = read
         return True
 
     def _score(self, pack: Sequence[_Item]) -> None:
         try:
-            scores = self._scorer.score_ids([item.ids for item in pack])
+            read = [item.read for item in pack if item.read is not None]
+            scores = self._scorer.score_ids([one.ids for one in read])
         except Exception as error:  # out of memory, a broken device: it must not end the thread
             if len(pack) == 1:
                 pack[0].job.fail(ScoringError(f"the PRM failed: {type(error).__name__}: {one_line(error)}"))
@@ -227,12 +219,9 @@ class Batcher:
                 if not item.job.cancelled:
                     self._score([item])
             return
-        for item, values in zip(pack, scores, strict=True):
-            result = SolutionResult(refused="the PRM's scores are not numbers", tokens=item.num_tokens)
-            if all(map(math.isfinite, values)):
-                result = SolutionResult(scores=values, tokens=item.num_tokens, joiner=item.joiner)
+        for item, one, values in zip(pack, read, scores, strict=True):
             self.num_scored += 1
-            item.job.settle(item.index, result)
+            item.job.settle(item.index, SolutionResult(**checked(one, values)._asdict()))
 
 
 def one_line(error: object) -> str:

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from eduprm.core.command_line import UsageError, load_settings
-from eduprm.prm.prm_folder import find_prm
 from eduprm.serve.server.settings import ServeSettings
+from eduprm.serve.source import named_source
 from eduprm.serve.wire import ModelInfo
 
 EXIT_FINE, EXIT_UNUSABLE = 0, 2
@@ -23,25 +23,19 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit status."""
     try:
         settings = load_settings(ServeSettings, arguments)
-        folder = find_prm(settings.prm, resolve=_resolve)
+        source = named_source(settings.prm, settings)
         listener = _listen(settings)
     except UsageError as error:
         return _unusable(error)
-    from eduprm.serve.server.loading import describe, load_scorer
+    from eduprm.serve.server.loading import describe
 
     with listener:
         try:
-            scorer = load_scorer(folder, settings)
+            scorer = source.open()
         except UsageError as error:
             return _unusable(error)
-        info = describe(scorer, folder, settings)
+        info = describe(scorer, source, settings)
         return _serve(settings, scorer, info, listener)
-
-
-def _resolve(name: str) -> str:
-    from eduprm.search import resolve_model  # polars comes with it
-
-    return resolve_model(name)
 
 
 def _unusable(error: UsageError) -> int:

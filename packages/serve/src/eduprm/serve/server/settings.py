@@ -6,17 +6,17 @@ It knows neither models nor HTTP, and loads neither torch nor FastAPI.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
-from eduprm.prm.published import FormatName, StepMarks
+from eduprm.prm.source import PrmReading
 from eduprm.serve.wire import Limits
 
 
-class ServeSettings(CommandSettings):
+class ServeSettings(PrmReading, CommandSettings):
     """
     Serve a process reward model (PRM) over HTTP: one score per step.
 
@@ -33,18 +33,8 @@ class ServeSettings(CommandSettings):
         min_length=1,
         description="folder or hub name of the PRM, or one that ships: smollm2-135m-steps-prm",
     )
-    format: FormatName | None = Field(
-        None,
-        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
-    )
-    marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0: every network")
     port: int = Field(8377, ge=0, le=65535, description="port to listen on; 0: any free one")
-    batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")
-    device: str | None = Field(None, description="device of torch; none: cuda if there is one, else cpu")
-    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
-    )
     limits: Limits = Field(Limits(), description="what one request may hold")
     queue_solutions: int = Field(
         1024, ge=1, description="most solutions that wait; a request that finds them is answered 429"
