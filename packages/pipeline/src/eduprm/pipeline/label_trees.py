@@ -64,7 +64,7 @@ def grader_of(settings: TrainSettings) -> Iterator[Any]:
         UsageError: no such grader.
     """
     try:
-        grader = get_grader(grader_name(settings))
+        grader = get_grader(grader_name(settings), **settings.problem.grader_options)
     except (ValueError, ImportError) as error:
         raise UsageError(f"--problem.grader: {error}") from None
     try:

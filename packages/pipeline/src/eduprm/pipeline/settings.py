@@ -8,20 +8,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from eduprm.core import registry
 from eduprm.core.command_line import CommandSettings
+from eduprm.label import grader_names
 from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search import PRM_MODEL, STEPS_MODEL, Budget, EduSampling, PolicySettings
 from eduprm.search.sglang import EntropyKind, RetrySettings
 
+LABEL_RULES = "eduprm.label.rules"
+Options = dict[str, int | float | bool | str]
 STAGES = ("problems", "search", "label", "prm", "score", "report")
 Stage = Literal["problems", "search", "label", "prm", "score", "report"]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def listed(package: str) -> str:
+    """Names of a package's choices, for help.
+
+    Examples:
+        >>> "uniform" in listed("eduprm.label.rules")
+        True
+    """
+    return ", ".join(registry.names(package))
 
 
 def parse_tasks(text: str) -> dict[str, float]:
@@ -111,8 +125,11 @@ class ProblemSettings(_Part):
     )
     grader: str = Field(
         "auto",
-        description="number, math, reasoning-gym or package.module:function; auto: reasoning-gym for a task, "
-        "number for a file, math for a data set",
+        description=f"{', '.join(grader_names())} or package.module:function; auto: the task's own, number for a file, "
+        "math for a data set",
+    )
+    grader_options: Options = Field(
+        default_factory=dict, description="of a grader that is named, as in timeout_s=20"
     )
 
     @field_validator("task")
@@ -138,8 +155,12 @@ class LabelSettings(_Part):
         description="where steps end and carry a label: entropy (before a token at which the policy was unsure), "
         "lines, or both; a node's value is the same anywhere inside it",
     )
-    leaf_weighting: Literal["uniform", "probability"] = Field(
-        "uniform", description="what a leaf counts for in a node's value: the same, or its probability"
+    rule: str = Field(
+        "uniform",
+        description=f"what makes a node's value of the leaves below: {listed(LABEL_RULES)} or package.module:Rule",
+    )
+    rule_options: Options = Field(
+        default_factory=dict, validate_default=True, description="the rule's, as in eta=2"
     )
     target: Literal["soft", "hard"] = Field(
         "soft", description="label: the value itself, or value > hard_threshold"
@@ -148,6 +169,19 @@ class LabelSettings(_Part):
     node_weight: Literal["leaves", "one"] = Field(
         "leaves", description="weight of a node in the loss: the leaves below it (all paths), or 1"
     )
+
+    @field_validator("rule")
+    @classmethod
+    def _there(cls, value: str) -> str:
+        registry.load(LABEL_RULES, value, "Rule")
+        return value
+
+    @field_validator("rule_options")
+    @classmethod
+    def _taken(cls, value: Options, info: ValidationInfo) -> Options:
+        if "rule" in info.data:
+            registry.make(LABEL_RULES, info.data["rule"], "Rule", value)
+        return value
 
 
 class PrmSettings(_Part):

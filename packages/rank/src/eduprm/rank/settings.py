@@ -15,10 +15,12 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from eduprm.core import command_line
 from eduprm.core.command_line import CommandSettings
+from eduprm.label import grader_names
 from eduprm.prm import StepCut
 from eduprm.prm.published import FormatName, StepMarks
 
-GRADERS = ("number", "math", "none")
+GRADERS = (*(name for name in grader_names() if name != "reasoning-gym"), "none")
+"""Names of `--grader`: reasoning-gym's scorers want the generator's entry, which files of solutions do not hold."""
 
 # Settings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
 _NOT_IN_ROWS = ("file", "prm", "prm_url", "prm_wait_s", "output", "config", "strict", "bootstrap", "seed")
@@ -175,7 +177,11 @@ class Settings(CommandSettings):
     fixed_words: int = Field(24, ge=1, description="words in a step with --segment fixed")
     grader: str = Field(
         "number",
-        description="how answers are compared with the gold ones: number, math, package.module:function or none",
+        description="how answers are compared with the gold ones: "
+        f"{', '.join(GRADERS[:-1])}, package.module:function or none",
+    )
+    grader_options: dict[str, int | float | bool | str] = Field(
+        default_factory=dict, description="of the grader, as in timeout_s=20"
     )
     columns: Columns = Columns()
     problems: ProblemsFile = ProblemsFile()
