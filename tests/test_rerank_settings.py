@@ -35,7 +35,10 @@ def test_toml_gives_settings_and_flags_win(tmp_path):
         ([], ["FILE", "required"]),
         (["x", "--limit", "0"], ["--limit: expected greater than or equal to 1", "got '0'"]),
         (["x", "--limit", "many"], ["--limit: expected a valid integer", "got 'many'"]),
-        (["x", "--segment", "words"], ["--segment: expected 'auto', 'lines'", "got 'words'"]),
+        (
+            ["x", "--segment", "words"],
+            ["--segment: segmenters: expected one of delimiter, entropy", "got 'words'"],
+        ),
         (["x", "--grader", "maths"], ["--grader: expected one of math, number, none", "got 'maths'"]),
         (["x", "--columns.id", ""], ["--columns.id: expected at least 1 character", "got ''"]),
         (["x", "--colums.id", "k"], ["unrecognized arguments: --colums.id k", "--help"]),

@@ -13,7 +13,8 @@ from eduprm.core.progress import bar, say
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
 from eduprm.label import check_gold, get_grader, grade_leaves, label_forest
 from eduprm.pipeline.run_folder import RunFolder
-from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.settings import TrainSettings, parse_tasks
+from eduprm.problems import resolve_task
 from eduprm.search import PolicyTokenizer
 from eduprm.search.steps import cut_at_steps
 
@@ -21,12 +22,32 @@ _GRADE_COLUMNS = ("problem_id", "tree", "leaf", "answer", "correct")
 
 
 def grader_name(settings: TrainSettings) -> str:
-    """The grader that "auto" stands for."""
+    """The grader that "auto" stands for.
+
+    Raises:
+        UsageError: several tasks with graders of their own.
+    """
     if settings.problem.grader != "auto":
         return settings.problem.grader
     if settings.problems is not None:
         return "number"
-    return "reasoning-gym" if settings.problem.dataset is None else "math"
+    if settings.problem.dataset is not None:
+        return "math"
+    tasks = parse_tasks(settings.problem.task)
+    graders = {resolve_task(task, config=settings.problem.task_config).grader for task in tasks}
+    if len(graders) > 1:
+        raise UsageError(
+            f"--problem.task: these tasks are graded by {', '.join(sorted(graders))}: "
+            "give --problem.grader, or one task"
+        )
+    return graders.pop()
+
+
+def step_segmenters(settings: TrainSettings) -> dict[str, dict[str, Any]]:
+    """The segmenters at whose steps labels stand, with their options; entropy's are those that the trees grew with."""
+    grown = {"threshold": settings.search.threshold, "skip_symbols": settings.search.skip_symbols}
+    given = {"entropy": grown, **settings.label.steps_options}
+    return {name: dict(given.get(name, {})) for name in settings.label.steps}
 
 
 def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
@@ -83,12 +104,10 @@ def _labelled(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The leaves' grades, and the trees cut at the steps that carry labels; other nodes weigh nothing."""
     graded = grade_leaves(leaf_paths(forest), problems, grader)
-    steps, ends = cut_at_steps(
-        forest, settings.label.steps, decoder=tokenizer, threshold=settings.search.threshold
-    )
+    steps, ends = cut_at_steps(forest, step_segmenters(settings), decoder=tokenizer)
     leaf = leaf_paths(steps)["leaf"]  # the same leaves in the same order, numbered anew
     graded = graded.with_columns(leaf, leaf.alias("node_id"))
-    labelled = label_forest(steps, graded, **settings.label.model_dump(exclude={"steps"}))
+    labelled = label_forest(steps, graded, **settings.label.model_dump(exclude={"steps", "steps_options"}))
     return graded, labelled.with_columns(pl.when(ends).then("weight").otherwise(0.0).alias("weight"))
 
 

@@ -20,6 +20,8 @@ from eduprm.search.sglang import EntropyKind, RetrySettings
 
 LABEL_RULES = "eduprm.label.rules"
 Options = dict[str, int | float | bool | str]
+TASKS = "eduprm.problems.tasks"
+SEGMENTERS = "eduprm.segment.segmenters"
 STAGES = ("problems", "search", "label", "prm", "score", "report")
 Stage = Literal["problems", "search", "label", "prm", "score", "report"]
 
@@ -96,11 +98,11 @@ class ProblemSettings(_Part):
 
     task: str = Field(
         "long_sum",
-        description="products, products12, chain_sum, long_sum, long_product, mixed, equations, fractions or "
-        "rg:<reasoning-gym dataset>, or several with their shares, long_sum=2,mixed=1; unused with a file",
+        description=f"{listed(TASKS)}, rg:<reasoning-gym dataset> or package.module:Task, or several with their "
+        "shares, long_sum=2,mixed=1; unused with a file",
     )
     task_config: dict[str, int | float | bool | str] = Field(
-        default_factory=dict, description="settings of the reasoning-gym dataset"
+        default_factory=dict, description="settings of the task, of its reasoning-gym dataset say"
     )
     dataset: str | None = Field(
         None,
@@ -119,9 +121,9 @@ class ProblemSettings(_Part):
     )
     style: str | None = Field(
         None,
-        description="worked examples before the question: products, products12, chain_sum or gsm8k; or none of "
-        "them: zero_shot or steps; none: steps for the policy smollm2-135m-steps, else the task's own, gsm8k for a "
-        "file, zero_shot for a data set",
+        description="worked examples before the question: of a task that has them (products, products12, chain_sum, "
+        "gsm8k, package.module:Task); or none: zero_shot or steps; not given: steps for the policy smollm2-135m-steps, "
+        "else the task's own, gsm8k for a file, zero_shot for a data set",
     )
     grader: str = Field(
         "auto",
@@ -149,11 +151,17 @@ class SampleSettings(_Part):
 class LabelSettings(_Part):
     """How answers at the leaves become labels of the steps."""
 
-    steps: tuple[Literal["entropy", "lines"], ...] = Field(
+    steps: tuple[str, ...] = Field(
         ("entropy", "lines"),
         min_length=1,
-        description="where steps end and carry a label: entropy (before a token at which the policy was unsure), "
-        "lines, or both; a node's value is the same anywhere inside it",
+        description=f"what ends a step and carries a label, one or several of {listed(SEGMENTERS)} or "
+        "package.module:Segmenter; entropy: before a token at which the policy was unsure, as the trees fork; a "
+        "node's value is the same anywhere inside it",
+    )
+    steps_options: dict[str, Options] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="options by segmenter, in TOML; entropy's are the search's threshold and skip_symbols",
     )
     rule: str = Field(
         "uniform",
@@ -169,6 +177,25 @@ class LabelSettings(_Part):
     node_weight: Literal["leaves", "one"] = Field(
         "leaves", description="weight of a node in the loss: the leaves below it (all paths), or 1"
     )
+
+    @field_validator("steps")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"expected each segmenter once, got {', '.join(value)}")
+        for name in value:
+            registry.load(SEGMENTERS, name, "Segmenter")
+        return value
+
+    @field_validator("steps_options")
+    @classmethod
+    def _of_steps(cls, value: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
+        names = info.data.get("steps", ())
+        if names and (others := [name for name in value if name not in names or name == "entropy"]):
+            raise ValueError(f"expected options of {', '.join(set(names) - {'entropy'})}, got {others[0]}")
+        for name in names:
+            registry.make(SEGMENTERS, name, "Segmenter", value.get(name))
+        return value
 
     @field_validator("rule")
     @classmethod

@@ -15,7 +15,7 @@ from eduprm.core.progress import Bar, bar, say
 from eduprm.core.seeds import derive_seed
 from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves
-from eduprm.pipeline.label_trees import grader_of
+from eduprm.pipeline.label_trees import grader_of, step_segmenters
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.prm import (
@@ -113,13 +113,7 @@ def _cut(settings: TrainSettings, folder: RunFolder) -> StepCut | None:
     style = folder.facts("problems").get("style")
     if style is None:
         return None
-    return StepCut(
-        segmenters=settings.label.steps,
-        policy=settings.policy.model,
-        threshold=settings.search.threshold,
-        skip_symbols=settings.search.skip_symbols,
-        style=style,
-    )
+    return StepCut(segmenters=step_segmenters(settings), policy=settings.policy.model, style=style)
 
 
 def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:

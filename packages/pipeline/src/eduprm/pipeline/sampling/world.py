@@ -20,7 +20,7 @@ from eduprm.label import get_grader, grade_leaves
 from eduprm.pipeline.sampling.settings import SamplingSettings
 from eduprm.pipeline.sampling.store import Store, content_hash
 from eduprm.prm.prm_folder import folder_digest
-from eduprm.problems import make_split, messages_for, style_for
+from eduprm.problems import make_split, messages_for, resolve_task, style_for
 from eduprm.search import PolicyTokenizer, resolve_model
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ class World:
 
     @cached_property
     def grader(self) -> Any:
-        """Grades by the generator's own scorer."""
-        return get_grader("reasoning-gym")
+        """The task's own."""
+        wanted = self.settings.problem
+        return get_grader(resolve_task(wanted.task, config=dict(wanted.task_config)).grader)
 
     def close(self) -> None:
         """End the grader's processes, if it was used."""
