@@ -96,7 +96,12 @@ def paths(nodes, begins):
 def cutter_of(policy, segmenters, *, skip_symbols):
     """What apps/rerank cuts with, given a PRM that says it was trained on such steps."""
     cut = StepCut(
-        policy=str(policy), threshold=THRESHOLD, style=STYLE, segmenters=segmenters, skip_symbols=skip_symbols
+        policy=str(policy),
+        style=STYLE,
+        segmenters={
+            name: {"threshold": THRESHOLD, "skip_symbols": skip_symbols} if name == "entropy" else {}
+            for name in segmenters
+        },
     )
     settings, line = as_trained(Settings(file="in.jsonl"), cut.model_dump(mode="json"))
     assert settings.segment == "entropy"

@@ -117,7 +117,9 @@ def test_bench_keeps_scores_of_each_form_apart(run, made, tmp_path):
             assert got[row["id"]] == pytest.approx(prm.score(row["problem"], row["steps"]), abs=2e-5)
         seen.append(got)
     assert seen[0] != seen[1] != seen[2]
-    assert len([path for path in (tmp_path / "out" / "scores").iterdir() if path.name.startswith("chunk-")]) == 3
+    assert (
+        len([path for path in (tmp_path / "out" / "scores").iterdir() if path.name.startswith("chunk-")]) == 3
+    )
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["made_from"]["settings"]["format"] == "label-tokens"
     assert report["made_from"]["settings"]["marks"]["first"] == "\n"

@@ -85,7 +85,8 @@ def trained_prm(prm, tmp_path):
 
     def saying(**changed):
         config = json.loads((folder / "config.json").read_text())
-        cut = StepCut(policy=BUNDLED_MODEL, threshold=0.5, style="products").model_copy(update=changed)
+        entropy = {"entropy": {"threshold": 0.5, "skip_symbols": True}}
+        cut = StepCut(policy=BUNDLED_MODEL, segmenters=entropy, style="products").model_copy(update=changed)
         config["eduprm"] = {**config["eduprm"], "steps": cut.model_dump()}
         (folder / "config.json").write_text(json.dumps(config))
         return folder

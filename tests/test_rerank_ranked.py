@@ -180,7 +180,8 @@ def test_segments(rerank, tmp_path):
         "none": [text],
     }
     for segment, steps in expected.items():
-        assert rerank("in.jsonl", "--output", "out.jsonl", "--segment", segment, "--fixed-words", 4)[0] == 0
+        options = ("--segment-options", "words=4") if segment == "fixed" else ()
+        assert rerank("in.jsonl", "--output", "out.jsonl", "--segment", segment, *options)[0] == 0
         assert read_jsonl(tmp_path / "out.jsonl")[0]["ranked"][0]["steps"] == steps
 
 

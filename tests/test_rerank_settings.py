@@ -35,8 +35,11 @@ def test_toml_gives_settings_and_flags_win(tmp_path):
         ([], ["FILE", "required"]),
         (["x", "--limit", "0"], ["--limit: expected greater than or equal to 1", "got '0'"]),
         (["x", "--limit", "many"], ["--limit: expected a valid integer", "got 'many'"]),
-        (["x", "--segment", "words"], ["--segment: expected 'auto', 'lines'", "got 'words'"]),
-        (["x", "--grader", "maths"], ["--grader: expected one of number, math, none", "got 'maths'"]),
+        (
+            ["x", "--segment", "words"],
+            ["--segment: segmenters: expected one of delimiter, entropy", "got 'words'"],
+        ),
+        (["x", "--grader", "maths"], ["--grader: expected one of math, number, none", "got 'maths'"]),
         (["x", "--rule", "best"], ["--rule: rules: expected one of greedy, hmr_prm, ", "got 'best'"]),
         (["x", "--rule", "no.where:Rule"], ["--rule: rules: 'no.where:Rule' cannot be imported"]),
         (

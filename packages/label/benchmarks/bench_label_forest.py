@@ -130,9 +130,9 @@ def main() -> None:
     shuffled = grades.sample(fraction=1.0, shuffle=True, seed=5)
     report = {"nodes": forest.height, "leaves": grades.height, "trees": topology(forest).num_trees}
     for weighting in ("uniform", "probability"):
-        seconds, _ = timed(label_forest, forest, grades, repeats=options.repeats, leaf_weighting=weighting)
+        seconds, _ = timed(label_forest, forest, grades, repeats=options.repeats, rule=weighting)
         loop, values = timed(plain_python, part, part_grades, repeats=options.repeats, weighting=weighting)
-        ours = label_forest(part, part_grades, leaf_weighting=weighting)["value"].to_numpy()
+        ours = label_forest(part, part_grades, rule=weighting)["value"].to_numpy()
         np.testing.assert_allclose(ours, values, atol=1e-6)
         ratio = (statistics.median(loop) / part.height) / (statistics.median(seconds) / forest.height)
         report[weighting] = {

@@ -11,5 +11,5 @@ def test_a_solution_that_is_none():
 
 
 def test_a_grader_that_is_none():
-    with pytest.raises(ValueError, match=r"^expected a grader out of number, math, .* got None$"):
+    with pytest.raises(ValueError, match=r"^expected a grader out of math, number, .* got None$"):
         get_grader(None)

@@ -91,7 +91,7 @@ def check(forest: list[list[dict]]) -> None:
     validate_forest(frame)
     expected = [row for nodes in forest for row in brute_force(nodes)]
     uniform = label_forest(frame, grades.sample(fraction=1.0, shuffle=True, seed=1))
-    weighted = label_forest(frame, grades, leaf_weighting="probability")
+    weighted = label_forest(frame, grades, rule="probability")
     validate_forest(uniform, labelled=True)
     validate_forest(weighted, labelled=True)
     assert uniform["leaves"].to_list() == [row[0] for row in expected]
@@ -134,7 +134,7 @@ def test_targets_and_weights() -> None:
 def test_relabelling_replaces_and_keeps_other_columns() -> None:
     frame, grades = small()
     once = label_forest(frame.with_columns(score=pl.lit(0.25)), grades)
-    twice = label_forest(once, grades, leaf_weighting="probability")
+    twice = label_forest(once, grades, rule="probability")
     assert twice["score"].to_list() == [0.25] * 5
     assert twice["value"][1] == pytest.approx(1 / (1 + math.exp(-1.9)))
     assert sorted(twice.columns) == sorted(once.columns)
@@ -143,20 +143,20 @@ def test_relabelling_replaces_and_keeps_other_columns() -> None:
 def test_an_empty_forest_is_labelled() -> None:
     frame, grades = small()
     for weighting in ("uniform", "probability"):
-        assert label_forest(frame.clear(), grades.clear(), leaf_weighting=weighting).height == 0
+        assert label_forest(frame.clear(), grades.clear(), rule=weighting).height == 0
 
 
 def test_a_deep_chain_and_a_caterpillar_need_no_recursion() -> None:
     chain = [{"parent": i - 1 if i else None, "logprobs": [-0.01], "right": True} for i in range(20_000)]
     frame, grades = frame_of([chain])
-    assert label_forest(frame, grades, leaf_weighting="probability")["value"].to_list() == [1.0] * 20_000
+    assert label_forest(frame, grades, rule="probability")["value"].to_list() == [1.0] * 20_000
     nodes = [{"parent": None, "logprobs": [0.0], "right": False}]
     for i in range(1000):  # each fork: a wrong leaf, then the next fork; every fork is even
         above = 0 if i == 0 else 2 * i
         nodes.append({"parent": above, "logprobs": [math.log(0.5)], "right": False})
         nodes.append({"parent": above, "logprobs": [math.log(0.5)], "right": i == 999})
     frame, grades = frame_of([nodes])
-    values = label_forest(frame, grades, leaf_weighting="probability")["value"]
+    values = label_forest(frame, grades, rule="probability")["value"]
     assert values[0] == pytest.approx(0.5**1000, rel=1e-3)
     assert values[2 * 990] == pytest.approx(0.5**10, rel=1e-5)
 
@@ -187,7 +187,7 @@ def test_a_grade_for_a_node_that_is_no_leaf_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"leaf_weighting": "mean"}, {"target": "medium"}, {"node_weight": "all"}, {"hard_threshold": 1.0}],
+    [{"rule": "mean"}, {"target": "medium"}, {"node_weight": "all"}, {"hard_threshold": 1.0}],
 )
 def test_unknown_options_are_refused(options: dict) -> None:
     frame, grades = small()
@@ -202,5 +202,5 @@ def test_a_log_prob_that_is_not_finite_is_refused_by_row(logprob: float) -> None
     logprobs[3] = [logprob]
     broken = frame.with_columns(pl.Series("logprobs", logprobs, dtype=frame.schema["logprobs"]))
     with pytest.raises(ValueError, match=r"finite log-probs.*row 3 .*'node_id': 3.*sums to (-?inf|nan)"):
-        label_forest(broken, grades, leaf_weighting="probability")
+        label_forest(broken, grades, rule="probability")
     assert label_forest(broken, grades)["value"].to_list() == label_forest(frame, grades)["value"].to_list()

@@ -135,3 +135,17 @@ def test_losses_that_cannot_be_read_are_answered_in_a_line():
         "--prm.train.losses", "fork"
     )
     assert "--prm.train.losses" in refusal("--prm.train.losses", "fork=0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--label.rule", "mean"], "--label.rule: rules: expected one of "),
+        (["--label.rule", "no.such:Rule"], "cannot be imported: No module named 'no'"),
+        (["--label.rule-options", "eta=2"], "--label.rule-options: uniform: expected no options, got 'eta'"),
+    ],
+)
+def test_a_wrong_choice_is_one_line(flags: list[str], said: str) -> None:
+    line = refusal(*flags)
+    assert said in line
+    assert "\n" not in line

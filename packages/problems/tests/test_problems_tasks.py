@@ -12,12 +12,16 @@ import pytest
 
 from eduprm.forest import PROBLEM_SCHEMA, validate_problems
 from eduprm.label import ReasoningGymGrader, check_gold, grade_frame
-from eduprm.problems import TASKS, make_problems, make_split, messages_for, style_for
-from eduprm.problems.prompts import SHOTS, product_question, shot_questions, sum_question, worked_chain
-from eduprm.problems.tasks import HELD_OUT_SHARE, part_of, resolve_task
+from eduprm.problems import make_problems, make_split, messages_for, style_for
+from eduprm.problems.arithmetic import product_question, sum_question, worked_chain
+from eduprm.problems.making import HELD_OUT_SHARE, part_of, resolve_task
+from eduprm.problems.prompts import shot_questions, shot_styles, shots_of
 
 reasoning_gym = pytest.importorskip("reasoning_gym", reason="needs the extra eduprm-bench[reasoning-gym]")
 
+TASK_NAMES = [
+    "products", "products12", "chain_sum", "long_sum", "long_product", "mixed", "equations", "fractions",
+]  # fmt: skip
 EQUATION = re.compile(r"(\d+(?: [-+*/] \d+)+) = (-?\d+)|(-\d+ [-+*/] \d+) = (-?\d+)")
 
 
@@ -25,7 +29,7 @@ def expression_of(problem: Mapping[str, Any]) -> str:
     return json.loads(problem["metadata"])["entry"]["metadata"]["expression"]
 
 
-@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize("task", TASK_NAMES)
 def test_problems_are_valid_distinct_and_hold_their_gold(task: str) -> None:
     problems = make_split(task, train=60, test=20, seed=3)
     validate_problems(problems)
@@ -71,7 +75,7 @@ def test_seeds_repeat_and_neighbours_differ() -> None:
 
 
 def test_later_chunks_of_a_seed_are_not_those_of_its_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eduprm.problems.tasks._CHUNK", 8)
+    monkeypatch.setattr("eduprm.problems.tasks._reasoning_gym._CHUNK", 8)
     config = {"min_digits": 3, "max_digits": 4}  # so many questions that equal ones mean equal draws
     one, two = (set(make_problems("products", count=40, seed=s, config=config)["question"]) for s in (5, 6))
     assert not one & two
@@ -93,8 +97,8 @@ def test_any_data_set_is_reached_by_name_and_config() -> None:
     [
         (
             {"task": "sums"},
-            "task must be one of products, products12, chain_sum, long_sum, long_product, mixed, equations, "
-            "fractions or 'rg:<dataset>'; got 'sums'",
+            "task must be one of chain_sum, equations, fractions, gsm8k, long_product, long_sum, mixed, products, "
+            "products12, 'rg:<dataset>' or package.module:Task; got 'sums'",
         ),
         ({"task": "rg:nothing"}, "reasoning-gym refused 'nothing'"),
         ({"config": {"min_term": 2}}, "reasoning-gym refused 'products'"),
@@ -147,10 +151,10 @@ def test_questions_of_the_shots_have_the_generators_wording() -> None:
         assert wording(entry["metadata"]["expression"]) == entry["question"]
 
 
-@pytest.mark.parametrize("style", list(SHOTS))
+@pytest.mark.parametrize("style", shot_styles())
 def test_every_step_of_a_worked_example_is_true(style: str) -> None:
-    assert len(SHOTS[style]) == 4
-    for question, solution in SHOTS[style]:
+    assert len(shots_of(style)) == 4
+    for question, solution in shots_of(style):
         *steps, last = solution.split("\n")
         results = []
         for line in steps:
@@ -171,7 +175,7 @@ def test_worked_chains_go_below_zero() -> None:
 
 
 def test_messages_alternate_and_end_with_the_question() -> None:
-    for style in SHOTS:
+    for style in shot_styles():
         messages = messages_for("What now?", style)
         assert [m["role"] for m in messages] == ["user", "assistant"] * 4 + ["user"]
         assert messages[-1]["content"] == "What now?"
@@ -180,10 +184,40 @@ def test_messages_alternate_and_end_with_the_question() -> None:
     (only,) = messages_for("What now?", "zero_shot")
     assert only["content"].startswith("What now?\n\n")
     assert "####" in only["content"]
-    with pytest.raises(ValueError, match=r"style must be one of products, .*, zero_shot, steps; got 'few'"):
+    with pytest.raises(ValueError, match=r"style must be one of chain_sum, .*, zero_shot, steps; got 'few'"):
         messages_for("What now?", "few")
     own = ["products", "products12", "chain_sum"]
     assert [style_for(task) for task in (*own, "long_sum", "rg:gcd")] == [*own, "zero_shot", "zero_shot"]
+
+
+def test_a_task_of_ones_own_keeps_its_parts_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_own_tasks.py").write_text(
+        "class Few:\n"
+        "    shots, grader = (('What is 1?', '#### 1'),), 'number'\n"
+        "    def __init__(self, kinds: int = 3): self.kinds = kinds\n"
+        "    def rows(self, seed):\n"
+        "        for k in range(1_000_000):\n"
+        "            k %= self.kinds\n"
+        "            yield {'question': f'What is {k}?', 'answer': str(k), 'split': 'train'}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "my_own_tasks:Few"
+    problems = make_problems(name, count=9, seed=0, config={"kinds": 5}, take_what_there_is=True)
+    # The worked example's question is no problem; a million repeats are not waited for.
+    assert problems["answer"].to_list() == ["0", "2", "3", "4"]
+    assert (style_for(name), len(messages_for("Now?", name))) == (name, 3)
+    with pytest.raises(ValueError, match="split 'test', wanted 1"):
+        make_problems(name, count=1, seed=0, split="test")
+    with pytest.raises(ValueError, match="expected the options kinds, got 'sorts'"):
+        make_problems(name, count=1, seed=0, config={"sorts": 1})
+
+
+def test_gsm8k_is_a_data_set_with_parts_of_its_own(tmp_path: Path) -> None:
+    for split, rows in (("train", [3, 4]), ("test", [5])):
+        lines = [{"question": f"What is {k} + {k}?", "answer": f"So.\n#### {2 * k}"} for k in rows]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    problems = make_split("gsm8k", train=2, test=1, seed=0, config={"dataset": str(tmp_path), "config": ""})
+    assert problems.select("answer", "split").rows() == [("6", "train"), ("8", "train"), ("10", "test")]
 
 
 def test_our_gsm8k_examples_are_not_gsm8ks() -> None:
@@ -194,7 +228,7 @@ def test_our_gsm8k_examples_are_not_gsm8ks() -> None:
         pytest.skip(f"no GSM8K under {folder} (set EDUPRM_DATA)")
     known = {re.sub(r"\W+", " ", json.loads(line)["question"]).lower() for f in files for line in f.open()}
     words = {frozenset(text.split()) for text in known}
-    for question, _ in SHOTS["gsm8k"]:
+    for question, _ in shots_of("gsm8k"):
         own = frozenset(re.sub(r"\W+", " ", question).lower().split())
         closest = max(len(own & other) / len(own | other) for other in words)
         assert closest < 0.6
@@ -203,7 +237,7 @@ def test_our_gsm8k_examples_are_not_gsm8ks() -> None:
 def test_the_label_packages_grader_scores_these_problems() -> None:
     from eduprm.label import get_grader, grade_frame
 
-    problems = pl.concat([make_problems(task, count=8, seed=2) for task in TASKS])
+    problems = pl.concat([make_problems(task, count=8, seed=2) for task in TASK_NAMES])
     right = problems.select("problem_id", text="some step\n#### " + pl.col("answer"))
     wrong = problems.select("problem_id", text="some step\n#### 1" + pl.col("answer"))
     with get_grader("reasoning-gym") as grader:

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from eduprm.core import registry
 from eduprm.segment import (
+    NEWLINE,
     SEGMENTERS,
     Solution,
     Span,
@@ -73,9 +75,11 @@ def test_every_segmenter_covers_the_tokens(token_texts: list[str], data: st.Data
         logprobs=[-value for value in confidences],
         top_texts=data.draw(st.lists(st.text(max_size=2), min_size=length, max_size=length)),
     )
-    options = {name: {} for name in SEGMENTERS} | {"fixed_length": {"size": data.draw(st.integers(1, 50))}}
+    names = registry.names(SEGMENTERS)
+    own = {"fixed_length": {"size": data.draw(st.integers(1, 50))}, "delimiter": {"delimiters": ". "}}
+    options = {name: own.get(name, {}) for name in names}
     starts = set()
-    for name in SEGMENTERS:
+    for name in names:
         spans = get_segmenter(name, **options[name])(solution)
         check_spans(spans, length)
         assert [text for start, stop in spans for text in token_texts[start:stop]] == token_texts
@@ -234,7 +238,7 @@ def test_a_hostile_text_is_cut_in_linear_time() -> None:
 
 def test_token_spans_round_to_tokens() -> None:
     texts = ["a.\n", "\nb", "\n\n", "c", ""]
-    assert get_segmenter("delimiter")(Solution(texts)) == [Span(0, 1), Span(1, 3), Span(3, 5)]
+    assert get_segmenter("paragraphs")(Solution(texts)) == [Span(0, 1), Span(1, 3), Span(3, 5)]
     # the word after ". " carries the blank: it begins its sentence, and does not end the one before
     sentences = get_segmenter("delimiter", delimiters=". ")(
         Solution(["Add", " two", ".", " Then", " stop", "."])
@@ -263,10 +267,16 @@ def test_token_spans_round_to_tokens() -> None:
         (lambda: split_text("a", ()), "not empty"),
         (
             lambda: get_segmenter("paragraph"),
-            "among delimiter, entropy, fixed_length, lines, low_confidence, got 'paragraph'",
+            "one of delimiter, entropy, fixed, fixed_length, lines, low_confidence, none, paragraphs or .* 'paragraph'",
         ),
-        (lambda: get_segmenter("fixed_length"), "'fixed_length' among size, got none"),
-        (lambda: get_segmenter("entropy", limit=1), "among threshold, skip_symbols, got limit"),
+        (
+            lambda: get_segmenter("fixed_length"),
+            "fixed_length: .* argument: 'size'; it takes the options size",
+        ),
+        (
+            lambda: get_segmenter("entropy", limit=1),
+            "entropy: expected the options threshold, skip_symbols, got 'limit'",
+        ),
         (
             lambda: get_segmenter("entropy")(Solution(["a"])),
             "with entropies for segmenter 'entropy', got none",
@@ -288,6 +298,18 @@ def test_token_spans_round_to_tokens() -> None:
 def test_errors_say_what_was_expected_and_what_came(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@relaxed
+@given(st.text(alphabet="ab. \n\r\t", max_size=40))
+def test_a_text_without_tokens_is_cut_by_its_characters(text: str) -> None:
+    solution = Solution.of_text(text)
+    for name, expected in (("lines", split_text(text, NEWLINE)), ("paragraphs", split_text(text))):
+        assert [text[start:stop] for start, stop in get_segmenter(name)(solution)] == expected
+    words = [text[slice(*span)] for span in get_segmenter("fixed", words=2)(solution)]
+    assert "".join(words) == text
+    assert all(len(part.split()) <= 2 for part in words)
+    assert len(get_segmenter("none")(solution)) == bool(text)
 
 
 def test_imports_without_torch_and_polars() -> None:

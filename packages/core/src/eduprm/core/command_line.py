@@ -167,4 +167,5 @@ def _error_line(item: Any, settings: type[CommandSettings], recipe: dict[str, An
         if message.startswith(opening):
             message = "expected " + message.removeprefix(opening)
     source = f" in {path}" if location and location[0] in recipe else ""
-    return f"{flag}: {message}, got {quoted(item['input'])}{source}"
+    got = "" if ", got " in message else f", got {quoted(item['input'])}"
+    return f"{flag}: {message}{got}{source}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import polars as pl
 
 from eduprm.label.answers import extract_answer
-from eduprm.label.graders import AnswerGrader, Grader, Problem
+from eduprm.label.graders._contract import AnswerGrader, Grader, Problem
 from eduprm.label.numeric import canonical_answer
 
 GOLD_TEMPLATE = "#### {answer}"

@@ -1,6 +1,6 @@
 """A grader whose checks run in a few bounded worker processes.
 
-What it is for: what `math_grader` and `reasoning_gym_grader` share. It does not know what is checked. Work is spread by
+What it is for: what the graders `math` and `reasoning_gym` share. It does not know what is checked. Work is spread by
 threads that only wait on pipes; verdicts do not depend on how many workers there are.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from eduprm.label.graders import AnswerGrader, Problem
+from eduprm.label.graders._contract import AnswerGrader, Problem
 from eduprm.label.worker import BoundedWorker, WorkerCounts
 
 _T = TypeVar("_T")

@@ -12,10 +12,13 @@ underflows however long a path is.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-from eduprm.forest import Topology
+if TYPE_CHECKING:
+    from eduprm.forest import Topology
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

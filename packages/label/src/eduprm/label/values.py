@@ -1,24 +1,24 @@
 """Monte Carlo values and labels for the nodes of a forest.
 
 What it is for: from one right-or-wrong per leaf to leaves, correct, value, label and weight per node, by whole-array
-passes (5 million nodes in seconds). It does not grade (see `grading`) and does not look at texts.
-Sources: the value of a node as the share of right leaves below it, EDU-PRM (arXiv 2503.22233); hard labels with
-threshold 0, Math-Shepherd (arXiv 2312.08935). Weighting leaves by probability is ours: a forced second-best branch
-is no sample, so it counts by what the policy gives it.
+passes (5 million nodes in seconds). What the value of a node is says a rule (`eduprm.label.rules`). It does not grade
+(see `grading`) and does not look at texts. Source of hard labels with threshold 0: Math-Shepherd (arXiv 2312.08935).
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from eduprm.core import registry
 from eduprm.forest import LABEL_COLUMNS, Topology, topology
-from eduprm.label.pooling import pool_by_probability
+from eduprm.label.rules._contract import GradedTrees, LabelRule
 
-LeafWeighting = Literal["uniform", "probability"]
+RULES = "eduprm.label.rules"
 Target = Literal["soft", "hard"]
 NodeWeight = Literal["leaves", "one"]
 
@@ -29,7 +29,8 @@ def label_forest(
     forest: pl.DataFrame,
     leaf_correct: pl.DataFrame,
     *,
-    leaf_weighting: LeafWeighting = "uniform",
+    rule: str = "uniform",
+    rule_options: Mapping[str, Any] | None = None,
     target: Target = "soft",
     hard_threshold: float = 0.0,
     node_weight: NodeWeight = "leaves",
@@ -39,20 +40,20 @@ def label_forest(
     Args:
         forest: Nodes in NODE_SCHEMA's rules (preorder); earlier label columns are replaced, others kept.
         leaf_correct: Columns problem_id, tree, node_id, correct (bool), one row for every leaf, in any order.
-        leaf_weighting: "uniform" counts every leaf once; "probability" weighs a leaf by exp of its path's summed
-            log-probs (nats), normalised under each node.
+        rule: The value of a node: a module of `eduprm.label.rules`, or "package.module:Rule".
+        rule_options: Of the rule.
         target: "soft" makes label = value, "hard" makes label 1.0 where value > hard_threshold, else 0.0.
         hard_threshold: In [0, 1).
         node_weight: "leaves" weighs a node by the leaves below it (the loss of all root-to-leaf paths), "one" by 1.
             A node without tokens (an empty root) has no place for a score and always gets weight 0.
 
     Returns:
-        The forest with leaves Int32, correct Float64 (count of right leaves, whatever the weighting), value, label
+        The forest with leaves Int32, correct Float64 (count of right leaves, whatever the rule), value, label
         and weight Float64, in the order given.
 
     Raises:
-        ValueError: an unknown option; a leaf without a grade, or with two, or a grade for a node that is no leaf; a
-            log-prob that is not finite under "probability" ("uniform" does not read them).
+        ValueError: no such rule or option; a leaf without a grade, or with two, or a grade for a node that is no leaf;
+            a log-prob that is not finite under a rule that reads them; a rule that gives other than [0, 1].
 
     Examples:
         >>> import polars as pl
@@ -65,10 +66,10 @@ def label_forest(
         ...                       schema_overrides={"node_id": pl.Int32})
         >>> label_forest(forest, graded)["value"].to_list()
         [0.5, 1.0, 0.0]
-        >>> label_forest(forest, graded, leaf_weighting="probability")["value"].round(3).to_list()
+        >>> label_forest(forest, graded, rule="probability")["value"].round(3).to_list()
         [0.909, 1.0, 0.0]
     """
-    _check_choice("leaf_weighting", leaf_weighting, get_args(LeafWeighting))
+    chosen: LabelRule = registry.make(RULES, rule, "Rule", rule_options)
     _check_choice("target", target, get_args(Target))
     _check_choice("node_weight", node_weight, get_args(NodeWeight))
     if not 0.0 <= hard_threshold < 1.0:
@@ -77,10 +78,7 @@ def label_forest(
     right = np.zeros(shape.num_nodes, dtype=np.int64)
     right[shape.is_leaf] = _right_leaves(forest, leaf_correct, shape)
     leaves, correct = shape.leaves, shape.subtree_sum(right)
-    if leaf_weighting == "uniform":
-        value = correct / np.maximum(leaves, 1)
-    else:
-        value = pool_by_probability(shape, _finite_logprobs(forest), right)
+    value = _checked(chosen.values(GradedTrees(shape, right, lambda: _finite_logprobs(forest))), shape, rule)
     label = value if target == "soft" else (value > hard_threshold).astype(np.float64)
     weight = leaves.astype(np.float64) if node_weight == "leaves" else np.ones(shape.num_nodes)
     weight = np.where(forest["token_ids"].list.len().to_numpy() > 0, weight, 0.0)
@@ -103,9 +101,20 @@ def _finite_logprobs(forest: pl.DataFrame) -> npt.NDArray[np.float64]:
         place = forest.select(_KEYS).row(row, named=True)
         raise ValueError(
             f"expected finite log-probs to weigh leaves by, row {row} ({place}) sums to {sums[row]}; "
-            'repair the forest or use leaf_weighting="uniform"'
+            'repair the forest or use rule="uniform"'
         )
     return sums
+
+
+def _checked(value: Any, shape: Topology, rule: str) -> npt.NDArray[np.float64]:
+    value = np.asarray(value, dtype=np.float64)
+    if value.shape != (shape.num_nodes,):
+        raise ValueError(f"label rule {rule}: expected {shape.num_nodes} values, got shape {value.shape}")
+    wrong = ~((value >= 0) & (value <= 1))  # NaN too
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"label rule {rule}: expected values in [0, 1], got {value[row]} at row {row}")
+    return value
 
 
 def _check_choice(name: str, got: str, allowed: tuple[str, ...]) -> None:

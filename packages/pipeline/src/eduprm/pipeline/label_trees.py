@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from eduprm.core.progress import bar, say
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
 from eduprm.label import check_gold, get_grader, grade_leaves, label_forest
 from eduprm.pipeline.run_folder import RunFolder
-from eduprm.pipeline.settings import ProblemSettings, TrainSettings
+from eduprm.pipeline.settings import ProblemSettings, TrainSettings, parse_tasks
+from eduprm.problems import resolve_task
 from eduprm.search import PolicyTokenizer
 from eduprm.search.steps import cut_at_steps
 
@@ -22,12 +23,33 @@ _GRADE_COLUMNS = ("problem_id", "tree", "leaf", "answer", "correct")
 
 
 def grader_name(problem: ProblemSettings, file: Path | None) -> str:
-    """The grader that "auto" stands for, of problems that come from a file or from elsewhere."""
+    """The grader that "auto" stands for, of problems that come from a file or from elsewhere.
+
+    Raises:
+        UsageError: several tasks with graders of their own.
+    """
     if problem.grader != "auto":
         return problem.grader
     if file is not None:
         return "number"
-    return "reasoning-gym" if problem.dataset is None else "math"
+    if problem.dataset is not None:
+        return "math"
+    graders = {
+        resolve_task(task, config=dict(problem.task_config)).grader for task in parse_tasks(problem.task)
+    }
+    if len(graders) > 1:
+        raise UsageError(
+            f"--problem.task: these tasks are graded by {', '.join(sorted(graders))}: "
+            "give --problem.grader, or one task"
+        )
+    return graders.pop()
+
+
+def step_segmenters(settings: TrainSettings) -> dict[str, dict[str, Any]]:
+    """The segmenters at whose steps labels stand, with their options; entropy's are those that the trees grew with."""
+    grown = {"threshold": settings.search.threshold, "skip_symbols": settings.search.skip_symbols}
+    given: dict[str, Any] = {"entropy": grown, **settings.label.steps_options}
+    return {name: dict(given.get(name, {})) for name in settings.label.steps}
 
 
 def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
@@ -48,7 +70,7 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
     policy = settings.policy
     tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
     name = grader_name(settings.problem, settings.problems)
-    with open_grader(name) as grader:
+    with open_grader(name, settings.problem.grader_options) as grader:
         _check_gold(problems, grader, name)
         with bar("label", total=len(todo)) as shown:
             for path in todo:
@@ -59,14 +81,14 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
 
 
 @contextmanager
-def open_grader(name: str) -> Iterator[Any]:
+def open_grader(name: str, options: Mapping[str, Any] | None = None) -> Iterator[Any]:
     """The grader of this name, its worker ended behind it.
 
     Raises:
-        UsageError: no such grader.
+        UsageError: no such grader, or no such option.
     """
     try:
-        grader = get_grader(name)
+        grader = get_grader(name, **(options or {}))
     except (ValueError, ImportError) as error:
         raise UsageError(f"--problem.grader: {error}") from None
     try:
@@ -84,11 +106,10 @@ def _labelled(
     tokenizer: PolicyTokenizer,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The leaves' grades, and the trees cut at the steps that carry labels; other nodes weigh nothing."""
-    steps, ends = cut_at_steps(
-        forest, settings.label.steps, decoder=tokenizer, threshold=settings.search.threshold
-    )
+    steps, ends = cut_at_steps(forest, step_segmenters(settings), decoder=tokenizer)
     graded = grade_trees(steps, problems, grader)
-    return graded, label_steps(steps, ends, graded, **settings.label.model_dump(exclude={"steps"}))
+    options = settings.label.model_dump(exclude={"steps", "steps_options"})
+    return graded, label_steps(steps, ends, graded, **options)
 
 
 def grade_trees(forest: pl.DataFrame, problems: pl.DataFrame, grader: Any) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from eduprm.forest import PROBLEM_SCHEMA, ForestError, validate_problems, write_
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import ProblemSettings, TrainSettings, parse_tasks
 from eduprm.problems import make_split, messages_for, read_problems, style_for
-from eduprm.problems.tasks import part_of
+from eduprm.problems.making import part_of
 from eduprm.search import PolicySettings, PolicyTokenizer
 
 

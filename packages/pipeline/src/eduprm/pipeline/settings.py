@@ -8,23 +8,38 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from eduprm.core import registry
 from eduprm.core.command_line import CommandSettings
-from eduprm.core.registry import names
+from eduprm.label import grader_names
 from eduprm.pipeline.strategies import PACKAGE as STRATEGIES
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search import PRM_MODEL, STEPS_MODEL, Budget, EduSampling, PolicySettings
 from eduprm.search.sglang import EntropyKind, RetrySettings
 
+LABEL_RULES = "eduprm.label.rules"
+Options = dict[str, int | float | bool | str]
+TASKS = "eduprm.problems.tasks"
+SEGMENTERS = "eduprm.segment.segmenters"
 STAGES = ("problems", "search", "label", "prm", "score", "report")
 Stage = Literal["problems", "search", "label", "prm", "score", "report"]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def listed(package: str) -> str:
+    """Names of a package's choices, for help.
+
+    Examples:
+        >>> "uniform" in listed("eduprm.label.rules")
+        True
+    """
+    return ", ".join(registry.names(package))
 
 
 def parse_tasks(text: str) -> dict[str, float]:
@@ -85,11 +100,11 @@ class ProblemSettings(_Part):
 
     task: str = Field(
         "long_sum",
-        description="products, products12, chain_sum, long_sum, long_product, mixed, equations, fractions or "
-        "rg:<reasoning-gym dataset>, or several with their shares, long_sum=2,mixed=1; unused with a file",
+        description=f"{listed(TASKS)}, rg:<reasoning-gym dataset> or package.module:Task, or several with their "
+        "shares, long_sum=2,mixed=1; unused with a file",
     )
     task_config: dict[str, int | float | bool | str] = Field(
-        default_factory=dict, description="settings of the reasoning-gym dataset"
+        default_factory=dict, description="settings of the task, of its reasoning-gym dataset say"
     )
     dataset: str | None = Field(
         None,
@@ -108,14 +123,17 @@ class ProblemSettings(_Part):
     )
     style: str | None = Field(
         None,
-        description="worked examples before the question: products, products12, chain_sum or gsm8k; or none of "
-        "them: zero_shot or steps; none: steps for the policy smollm2-135m-steps, else the task's own, gsm8k for a "
-        "file, zero_shot for a data set",
+        description="worked examples before the question: of a task that has them (products, products12, chain_sum, "
+        "gsm8k, package.module:Task); or none: zero_shot or steps; not given: steps for the policy smollm2-135m-steps, "
+        "else the task's own, gsm8k for a file, zero_shot for a data set",
     )
     grader: str = Field(
         "auto",
-        description="number, math, reasoning-gym or package.module:function; auto: reasoning-gym for a task, "
-        "number for a file, math for a data set",
+        description=f"{', '.join(grader_names())} or package.module:function; auto: the task's own, number for a file, "
+        "math for a data set",
+    )
+    grader_options: Options = Field(
+        default_factory=dict, description="of a grader that is named, as in timeout_s=20"
     )
 
     @field_validator("task")
@@ -135,14 +153,24 @@ class SampleSettings(_Part):
 class LabelSettings(_Part):
     """How answers at the leaves become labels of the steps."""
 
-    steps: tuple[Literal["entropy", "lines"], ...] = Field(
+    steps: tuple[str, ...] = Field(
         ("entropy", "lines"),
         min_length=1,
-        description="where steps end and carry a label: entropy (before a token at which the policy was unsure), "
-        "lines, or both; a node's value is the same anywhere inside it",
+        description=f"what ends a step and carries a label, one or several of {listed(SEGMENTERS)} or "
+        "package.module:Segmenter; entropy: before a token at which the policy was unsure, as the trees fork; a "
+        "node's value is the same anywhere inside it",
     )
-    leaf_weighting: Literal["uniform", "probability"] = Field(
-        "uniform", description="what a leaf counts for in a node's value: the same, or its probability"
+    steps_options: dict[str, Options] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="options by segmenter, in TOML; entropy's are the search's threshold and skip_symbols",
+    )
+    rule: str = Field(
+        "uniform",
+        description=f"what makes a node's value of the leaves below: {listed(LABEL_RULES)} or package.module:Rule",
+    )
+    rule_options: Options = Field(
+        default_factory=dict, validate_default=True, description="the rule's, as in eta=2"
     )
     target: Literal["soft", "hard"] = Field(
         "soft", description="label: the value itself, or value > hard_threshold"
@@ -151,6 +179,38 @@ class LabelSettings(_Part):
     node_weight: Literal["leaves", "one"] = Field(
         "leaves", description="weight of a node in the loss: the leaves below it (all paths), or 1"
     )
+
+    @field_validator("steps")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"expected each segmenter once, got {', '.join(value)}")
+        for name in value:
+            registry.load(SEGMENTERS, name, "Segmenter")
+        return value
+
+    @field_validator("steps_options")
+    @classmethod
+    def _of_steps(cls, value: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
+        names = info.data.get("steps", ())
+        if names and (others := [name for name in value if name not in names or name == "entropy"]):
+            raise ValueError(f"expected options of {', '.join(set(names) - {'entropy'})}, got {others[0]}")
+        for name in names:
+            registry.make(SEGMENTERS, name, "Segmenter", value.get(name))
+        return value
+
+    @field_validator("rule")
+    @classmethod
+    def _there(cls, value: str) -> str:
+        registry.load(LABEL_RULES, value, "Rule")
+        return value
+
+    @field_validator("rule_options")
+    @classmethod
+    def _taken(cls, value: Options, info: ValidationInfo) -> Options:
+        if "rule" in info.data:
+            registry.make(LABEL_RULES, info.data["rule"], "Rule", value)
+        return value
 
 
 class PrmSettings(_Part):
@@ -224,7 +284,7 @@ class TrainSettings(CommandSettings):
         ["edu", "temperature", "greedy"],
         min_length=1,
         description="ways of growing trees: "
-        + ", ".join(names(STRATEGIES))
+        + ", ".join(registry.names(STRATEGIES))
         + " or package.module:Name; NAME=strategy "
         "names its trees. The PRM is trained on the first; on held-out problems the others are compared with it at "
         "equal tokens. At least one has the policy's greedy path (edu, p_edu, greedy)",

@@ -15,7 +15,7 @@ from eduprm.core.seeds import derive_seed
 from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves
 from eduprm.pipeline.growing import grow_shard
-from eduprm.pipeline.label_trees import grader_name, open_grader
+from eduprm.pipeline.label_trees import grader_name, open_grader, step_segmenters
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.strategies import run_strategies
@@ -144,13 +144,7 @@ def _cut(settings: TrainSettings, folder: RunFolder) -> StepCut | None:
     style = folder.facts("problems").get("style")
     if style is None:
         return None
-    return StepCut(
-        segmenters=settings.label.steps,
-        policy=settings.policy.model,
-        threshold=settings.search.threshold,
-        skip_symbols=settings.search.skip_symbols,
-        style=style,
-    )
+    return StepCut(segmenters=step_segmenters(settings), policy=settings.policy.model, style=style)
 
 
 def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
@@ -216,7 +210,8 @@ def _decode_by_prm(settings: TrainSettings, folder: RunFolder, problems: pl.Data
     jobs = [Job(problem_id, tuple(ids), greedy) for problem_id, ids in prompts]
     with bar("decode by the PRM", total=len(jobs)) as shown:
         leaves = leaf_paths(_grow(jobs, policy, shown).forest)
-    with open_grader(grader_name(settings.problem, settings.problems)) as grader:
+    name = grader_name(settings.problem, settings.problems)
+    with open_grader(name, settings.problem.grader_options) as grader:
         graded = grade_leaves(leaves, held_out, grader)
     texts = leaves.select("problem_id", "tree", "leaf", "text")
     joined = graded.join(texts, on=["problem_id", "tree", "leaf"], how="left", maintain_order="left")

@@ -13,9 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 __all__ = ["InputFormat", "LoraSettings", "Scoring", "StepCut", "TrainConfig"]
 
-SEGMENTERS = ("entropy", "lines")
-"""Of `eduprm.segment`, those that a tree can be cut by in training."""
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,49 +80,34 @@ class StepCut(_Frozen):
     """Where the solutions that a PRM was trained on were cut into steps; saved in the model's config.
 
     A PRM knows its scores at the ends of such steps; cut otherwise, it is asked what it never learned. Steps end where
-    any of the segmenters ends one. Configs of before `segmenters` name one as `kind`, and skipped symbols.
+    any of the segmenters ends one. Configs of before segmenters had options of their own are read too: a list of names
+    (or one, `kind`) with `threshold` and `skip_symbols` of entropy beside it.
 
     Examples:
-        >>> cut = StepCut(segmenters=("entropy", "lines"), policy="Qwen/Qwen2.5-1.5B", threshold=1.0, style="zero_shot")
-        >>> cut.options
-        {'entropy': {'threshold': 1.0, 'skip_symbols': True}, 'lines': {}}
+        >>> cut = StepCut(segmenters={"entropy": {"threshold": 1.0}, "lines": {}}, policy="p", style="zero_shot")
+        >>> list(cut.segmenters)
+        ['entropy', 'lines']
         >>> StepCut.model_validate({"kind": "entropy", "policy": "p", "threshold": 1.0, "style": "steps"}).segmenters
-        ('entropy',)
+        {'entropy': {'threshold': 1.0, 'skip_symbols': True}}
     """
 
-    segmenters: tuple[str, ...] = Field(
-        default=("entropy",),
+    segmenters: dict[str, dict[str, int | float | bool | str]] = Field(
         min_length=1,
-        description="entropy: before a token at which the policy was unsure; lines: behind a line break",
+        description="names of eduprm.segment, or package.module:Segmenter, with the options of each",
     )
     policy: str = Field(min_length=1, description="bundled model, local folder or hub name")
-    threshold: float = Field(ge=0, description="nats; a step begins at a token whose entropy is above this")
-    skip_symbols: bool = Field(
-        default=True,
-        description="no step begins where the policy's most probable token is white space or punctuation alone",
-    )
     style: str = Field(min_length=1, description="name of the prompt that the policy read the problem with")
 
     @model_validator(mode="before")
     @classmethod
-    def _one_kind(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or "kind" not in value:
+    def _options_beside(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or isinstance(value.get("segmenters"), Mapping):
             return value
-        rest = {name: item for name, item in value.items() if name != "kind"}
-        return {"segmenters": (value["kind"],), **rest}
-
-    @field_validator("segmenters")
-    @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not set(value) <= set(SEGMENTERS) or len(set(value)) != len(value):
-            raise ValueError(f"expected each at most once of {', '.join(SEGMENTERS)}, got {', '.join(value)}")
-        return value
-
-    @property
-    def options(self) -> dict[str, dict[str, Any]]:
-        """The segmenters with their options, as `eduprm.segment.joint_segmenter` takes them."""
-        own = {"entropy": {"threshold": self.threshold, "skip_symbols": self.skip_symbols}}
-        return {name: own.get(name, {}) for name in self.segmenters}
+        own = ("kind", "segmenters", "threshold", "skip_symbols")
+        rest = {name: item for name, item in value.items() if name not in own}
+        beside = {"threshold": value.get("threshold"), "skip_symbols": value.get("skip_symbols", True)}
+        names = value.get("segmenters") or [value.get("kind", "entropy")]
+        return {"segmenters": {name: beside if name == "entropy" else {} for name in names}, **rest}
 
 
 class Scoring(_Frozen):

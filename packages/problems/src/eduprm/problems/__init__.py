@@ -1,4 +1,4 @@
-"""Problems with gold answers: generated, read from files, split by a hash of the question, turned into prompts.
+"""Problems with gold answers: of a task, read from files, split by a hash of the question, turned into prompts.
 
 One table (`eduprm.forest.PROBLEM_SCHEMA`) whatever the source. reasoning-gym is imported when a task is generated.
 """
@@ -9,24 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eduprm.problems.files import Problems as Problems
     from eduprm.problems.files import read_problems as read_problems
+    from eduprm.problems.making import make_problems as make_problems
+    from eduprm.problems.making import make_split as make_split
+    from eduprm.problems.making import resolve_task as resolve_task
+    from eduprm.problems.prompts import TASKS as TASKS
     from eduprm.problems.prompts import messages_for as messages_for
     from eduprm.problems.prompts import style_for as style_for
     from eduprm.problems.rows import COMMON_NAMES as COMMON_NAMES
     from eduprm.problems.rows import ProblemColumns as ProblemColumns
-    from eduprm.problems.task_list import TASKS as TASKS
-    from eduprm.problems.tasks import make_problems as make_problems
-    from eduprm.problems.tasks import make_split as make_split
 
 # Loaded on first use: a command line answers a wrong flag before polars is there.
 _WHERE = {
     "COMMON_NAMES": "rows",
     "ProblemColumns": "rows",
     "Problems": "files",
-    "TASKS": "task_list",
-    "make_problems": "tasks",
-    "make_split": "tasks",
+    "TASKS": "prompts",
+    "make_problems": "making",
+    "make_split": "making",
     "messages_for": "prompts",
     "read_problems": "files",
+    "resolve_task": "making",
     "style_for": "prompts",
 }
 

@@ -1,10 +1,12 @@
-"""Cut a solution where trees of a policy are cut: `--segment entropy`, the steps that an EDU-PRM is trained on.
+"""Cut a solution where trees of a policy are cut: by the steps that an EDU-PRM is trained on, `--segment entropy`.
 
 For: the policy that the settings name, and the prompt it reads a problem with. Does not know: the PRM, the rules (they
 are `eduprm.segment`'s) or how they are measured (`eduprm.search.TextCutter`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from eduprm.core.errors import UsageError, first_line
 from eduprm.problems import messages_for
@@ -19,7 +21,13 @@ class EntropyCutter:
         UsageError: no such model, one that cannot be loaded, no such segmenter or prompt style.
     """
 
-    def __init__(self, settings: PolicySettings, *, device: str | None) -> None:
+    def __init__(
+        self,
+        settings: PolicySettings,
+        segmenters: Mapping[str, Mapping[str, object]],
+        *,
+        device: str | None,
+    ) -> None:
         self._settings = settings
         try:
             messages_for("", settings.style)
@@ -27,7 +35,7 @@ class EntropyCutter:
             raise UsageError(f"--policy.style: {error}") from None
         try:
             self._tokenizer = PolicyTokenizer(settings.model)
-            self._cutter = TextCutter(settings.model, settings.segmenter_options, device=device)
+            self._cutter = TextCutter(settings.model, segmenters, device=device)
         except Exception as error:  # transformers raises many kinds: no such name, no network, broken files
             raise UsageError(
                 f"--policy.model: {settings.model} cannot be loaded: {first_line(error)}"

@@ -64,6 +64,6 @@ def _steps(saved: Any) -> str:
     if saved is None:
         return "its config does not say on which steps"
     cut = StepCut.model_validate(saved)
-    said = {"entropy": f"where it is unsure (above {cut.threshold:g} nats)", "lines": "at line breaks"}
-    ends = " and ".join(said.get(name, name) for name in cut.segmenters)
+    said = {"entropy": "where it is unsure (above {threshold:g} nats)", "lines": "at line breaks"}
+    ends = " and ".join(said.get(name, name).format(**options) for name, options in cut.segmenters.items())
     return f"trained on steps of {cut.policy} (prompt {cut.style}) that end {ends}"

@@ -117,7 +117,7 @@ class Job:
 
     def _policy_key(self) -> str | None:
         """Content of the policy that cuts, where one does; a hub name stands for itself."""
-        if self.settings.segment != "entropy":
+        if self.settings.policy_cut is None:
             return None
         from eduprm.search import resolve_model
 

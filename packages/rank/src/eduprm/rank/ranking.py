@@ -77,7 +77,7 @@ class Ranker:
         self.rule_names = rule_names(settings)
         grader = self._grader_name = settings.grader
         try:
-            self._grader = None if grader == "none" else get_grader(grader)
+            self._grader = None if grader == "none" else get_grader(grader, **settings.grader_options)
         except (ValueError, ImportError) as error:
             raise UsageError(f"--grader: {first_line(error)}") from None
 

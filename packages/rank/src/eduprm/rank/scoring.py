@@ -41,10 +41,11 @@ class Scorer:
         self._prm = prm
         self._settings = settings
         self._cutter: EntropyCutter | None = None
-        if settings.segment == "entropy":
+        cut = settings.policy_cut
+        if cut is not None:
             from eduprm.rank.anchors import EntropyCutter
 
-            self._cutter = EntropyCutter(settings.policy, device=settings.device)
+            self._cutter = EntropyCutter(settings.policy, cut, device=settings.device)
 
     def score(self, problems: Sequence[Problem]) -> tuple[list[list[Scored]], list[Rejection]]:
         """Score all solutions of some problems.
@@ -80,9 +81,8 @@ class Scorer:
             return list(solution.steps)
         if self._cutter is not None:
             return self._cutter.steps(problem, solution.text)
-        return cut_steps(
-            solution.text, segment=self._settings.segment, fixed_words=self._settings.fixed_words
-        )
+        settings = self._settings
+        return cut_steps(solution.text, segment=settings.segment, options=settings.segment_options)
 
 
 def _reject(problem: Problem, solution: Solution, reason: str) -> Rejection:

@@ -10,15 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from eduprm.core import command_line, registry
 from eduprm.core.command_line import CommandSettings
-from eduprm.prm import StepCut
+from eduprm.label import grader_names
 from eduprm.prm.source import PrmReading
 
-GRADERS = ("number", "math", "none")
+GRADERS = (*(name for name in grader_names() if name != "reasoning-gym"), "none")
+"""Names of `--grader`: reasoning-gym's scorers want the generator's entry, which files of solutions do not hold."""
+
+SEGMENTERS = "eduprm.segment.segmenters"
 
 # Settings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
 _NOT_IN_ROWS = (
@@ -98,10 +101,14 @@ class PolicySettings(BaseModel):
         min_length=1,
         description="bundled model, local folder or hub name: best the policy whose trees trained the PRM",
     )
-    segmenters: tuple[Literal["entropy", "lines"], ...] = Field(
+    segmenters: tuple[str, ...] = Field(
         default=("entropy",),
         min_length=1,
-        description="what ends a step, one or both: entropy: where the model is unsure; lines: a line break",
+        description="what ends a step with --segment entropy, one or several: entropy: where the model is unsure; "
+        "lines: a line break; or any other of --segment",
+    )
+    options: dict[str, dict[str, int | float | bool | str]] = Field(
+        default_factory=dict, description="of those segmenters, in TOML; entropy's stand beside it"
     )
     threshold: float = Field(
         default=0.5, ge=0, description="nats; a step begins at a token whose entropy is above this"
@@ -117,10 +124,19 @@ class PolicySettings(BaseModel):
     )
 
     @property
-    def segmenter_options(self) -> dict[str, dict[str, Any]]:
+    def cut(self) -> dict[str, dict[str, Any]]:
         """The segmenters with their options, as `eduprm.segment` takes them."""
-        cut = StepCut(policy=self.model, **self.model_dump(exclude={"model"}))
-        return cut.options
+        own = {"entropy": {"threshold": self.threshold, "skip_symbols": self.skip_symbols}}
+        return {name: {**self.options.get(name, {}), **own.get(name, {})} for name in self.segmenters}
+
+    def check_segmenters(self) -> None:
+        """Make each segmenter once.
+
+        Raises:
+            ValueError: one that is not there, or does not take its options.
+        """
+        for name, options in self.cut.items():
+            registry.make(SEGMENTERS, name, "Segmenter", options)
 
 
 class Settings(PrmReading, CommandSettings):
@@ -173,17 +189,24 @@ class Settings(PrmReading, CommandSettings):
     rule_options: dict[str, float | int | bool | str] = Field(
         {}, description="options of the rule, as in weight=0.3 for wrf_prm or share=0.8 for hmr_prm"
     )
-    segment: Literal["auto", "lines", "paragraphs", "fixed", "entropy", "none"] = Field(
+    segment: str = Field(
         "auto",
-        description="what a step is: a line; a paragraph (up to a blank line); fixed: --fixed-words words; entropy: "
-        "up to where --policy.model is unsure; none: the whole solution; auto: as the PRM was trained if it says how, "
+        description="what ends a step: "
+        f"{', '.join(registry.names(SEGMENTERS))} or package.module:Segmenter; entropy: as --policy.segmenters say, "
+        "where --policy.model is unsure; none: the whole solution is one; auto: as the PRM was trained if it says how, "
         "else paragraphs if there are any, else lines",
     )
+    segment_options: dict[str, int | float | bool | str] = Field(
+        default_factory=dict, validate_default=True, description="of the segmenter, as in words=24 of fixed"
+    )
     policy: PolicySettings = Field(PolicySettings(), description="the model that cuts with --segment entropy")
-    fixed_words: int = Field(24, ge=1, description="words in a step with --segment fixed")
     grader: str = Field(
         "number",
-        description="how answers are compared with the gold ones: number, math, package.module:function or none",
+        description="how answers are compared with the gold ones: "
+        f"{', '.join(GRADERS[:-1])}, package.module:function or none",
+    )
+    grader_options: dict[str, int | float | bool | str] = Field(
+        default_factory=dict, description="of the grader, as in timeout_s=20"
     )
     columns: Columns = Columns()
     problems: ProblemsFile = ProblemsFile()
@@ -199,6 +222,32 @@ class Settings(PrmReading, CommandSettings):
     bootstrap: int = Field(2000, ge=1, description="resamples behind the intervals of the accuracies")
     seed: int = Field(0, ge=0, description="seeds those resamples")
     config: Path | None = Field(None, description="TOML file with any of these settings; flags win over it")
+
+    @field_validator("segment")
+    @classmethod
+    def _known_segmenter(cls, value: str) -> str:
+        if value != "auto":
+            registry.load(SEGMENTERS, value, "Segmenter")
+        return value
+
+    @field_validator("segment_options")
+    @classmethod
+    def _taken(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        segment = info.data.get("segment", "auto")
+        if value and segment in ("auto", "entropy"):
+            raise ValueError(
+                f"expected none with --segment {segment}, got {', '.join(value)}; see --policy.threshold"
+            )
+        if segment not in ("auto", "entropy"):
+            registry.make(SEGMENTERS, segment, "Segmenter", value)
+        return value
+
+    @field_validator("policy")
+    @classmethod
+    def _made(cls, value: PolicySettings) -> PolicySettings:
+        if value != PolicySettings():  # numpy stays out of the usual command line
+            value.check_segmenters()
+        return value
 
     @field_validator("grader")
     @classmethod
@@ -244,9 +293,19 @@ class Settings(PrmReading, CommandSettings):
         return self
 
     @property
+    def policy_cut(self) -> dict[str, dict[str, Any]] | None:
+        """Segmenters that cut the policy's tokens; None where texts are cut without one."""
+        if self.segment == "entropy":
+            return self.policy.cut
+        if self.segment == "auto":
+            return None
+        made = registry.make(SEGMENTERS, self.segment, "Segmenter", self.segment_options)
+        return {self.segment: self.segment_options} if getattr(made, "needs", ()) else None
+
+    @property
     def result_settings(self) -> dict[str, Any]:
         """The settings that decide what the ranked rows hold, as plain values."""
-        unused = set() if self.segment == "entropy" else {"policy"}
+        unused = {"policy"} if self.policy_cut is None else set()
         return self.model_dump(mode="json", exclude={*_NOT_IN_ROWS, *unused})
 
 

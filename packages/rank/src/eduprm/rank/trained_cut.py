@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from eduprm.core.errors import first_line
 from eduprm.prm import StepCut
 from eduprm.rank.settings import PolicySettings, Settings
 from eduprm.search import resolve_model
@@ -33,15 +34,23 @@ def as_trained(settings: Settings, saved: Any) -> tuple[Settings, str | None]:
             f"the PRM's config says how it was trained to cut, but not so that it can be read here ({what['loc']}: "
             f"{what['msg']}): cut at lines or paragraphs, where its scores mean less"
         )
+    others = {name: options for name, options in cut.segmenters.items() if name != "entropy"}
     trained = {
         "model": cut.policy,
-        "segmenters": cut.segmenters,
-        "threshold": cut.threshold,
-        "skip_symbols": cut.skip_symbols,
         "style": cut.style,
+        "segmenters": tuple(cut.segmenters),
+        "options": others,
+        **cut.segmenters.get("entropy", {}),
     }
     given = settings.policy.model_dump(include=settings.policy.model_fields_set)
-    policy = PolicySettings(**{**trained, **given})
+    try:
+        policy = PolicySettings(**{**trained, **given})
+        policy.check_segmenters()
+    except (ValidationError, ValueError) as error:
+        return settings, (
+            f"the PRM was trained on steps that cannot be cut here ({first_line(error)}): cut at lines or paragraphs, "
+            "where its scores mean less"
+        )
     try:
         resolve_model(policy.model)
     except ValueError as error:
@@ -56,4 +65,4 @@ def as_trained(settings: Settings, saved: Any) -> tuple[Settings, str | None]:
 def _where(policy: PolicySettings) -> str:
     unsure = f"where {policy.model} is unsure (above {policy.threshold:g} nats)"
     said = {"entropy": unsure, "lines": "at line breaks"}
-    return " and ".join(said[name] for name in policy.segmenters)
+    return " and ".join(said.get(name, f"by {name}") for name in policy.segmenters)

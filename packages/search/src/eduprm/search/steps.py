@@ -14,7 +14,7 @@ Knows tokens by their decoder, and no model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -23,7 +23,7 @@ from eduprm.forest import FOUND_COLUMNS, NODE_SCHEMA
 from eduprm.search.branches import CutRule
 from eduprm.search.contract import TokenDecoder
 from eduprm.search.node_texts import node_texts, token_text
-from eduprm.segment import above_threshold, line_starts, low_confidence_anchors
+from eduprm.segment import Segmenter, Solution, get_segmenter, is_symbol, joint_segmenter
 
 STEP_RULES = ("anchor", "line", "unsure")
 STEP_SCHEMA = pl.Schema({**NODE_SCHEMA, **{f"starts_{rule}": pl.Boolean() for rule in STEP_RULES}})
@@ -83,32 +83,48 @@ def mark_steps(
         >>> marked.select("text", "starts_line", "starts_unsure").rows()
         [('a', False, False), ('b\\n', False, True), ('cd', True, False)]
     """
+    cutters = {
+        "anchor": get_segmenter("entropy", threshold=threshold),
+        "line": get_segmenter("lines"),
+        "unsure": get_segmenter("low_confidence", threshold=low_logprob),
+    }
+    return cut_trees(forest, cutters, decoder=decoder)
+
+
+def cut_trees(
+    forest: pl.DataFrame, segmenters: Mapping[str, Segmenter], *, decoder: TokenDecoder
+) -> pl.DataFrame:
+    """Cut a forest's nodes wherever a step of any segmenter begins on any path, and say by which.
+
+    A forest does not hold the most probable tokens. It says what matters of them: nodes begin at anchors, and inside a
+    node none is one. So `Solution.top_texts` is a word where a node begins, and else a symbol or "".
+
+    Args:
+        forest: NODE_SCHEMA, cut at anchors of the entropy segmenter's threshold or below.
+        segmenters: by the names that the columns get; each cuts every path as it cuts a solution's tokens.
+        decoder: the policy's tokenizer.
+
+    Returns:
+        NODE_SCHEMA, FOUND_COLUMNS where the forest has them, and a column `starts_NAME` for each segmenter: the same
+        trees, paths and texts, leaves in the same order.
+    """
     found = {name: kind for name, kind in FOUND_COLUMNS.items() if name in forest.columns}
-    schema = pl.Schema({**NODE_SCHEMA, **found, **STEP_SCHEMA})
+    marks = {f"starts_{name}": pl.Boolean() for name in segmenters}
+    schema = pl.Schema({**NODE_SCHEMA, **found, **marks})
     frames = []
     for _, nodes in forest.group_by("problem_id", "tree", maintain_order=True):
+        given = nodes.select([*NODE_SCHEMA, *found]).to_dicts()
+        begins = _begins(given, segmenters, decoder)
         rows: list[dict[str, Any]] = []
         last: list[int] = []  # per given node, the number of its last piece
-        pending: list[bool] = []  # per given node, whether a line break waits for the text behind it
-        for node in nodes.select([*NODE_SCHEMA, *found]).iter_rows(named=True):
-            parent = node["parent_id"]
-            waits = False if parent is None else pending[parent]
-            texts = [token_text(token, decoder) for token in node["token_ids"]]
-            lines, waits = line_starts(texts, pending=waits)
-            unsure = set(low_confidence_anchors(node["logprobs"], threshold=low_logprob))
-            anchor = bool(above_threshold(node["entropies"][:1], threshold).any())
-            above = None if parent is None else last[parent]
-            starts = sorted({0, *lines, *unsure})
+        for node, own in zip(given, begins, strict=True):
+            above = None if node["parent_id"] is None else last[node["parent_id"]]
+            starts = sorted({0}.union(*own.values()))
             for start, stop in zip(starts, [*starts[1:], len(node["token_ids"])], strict=True):
-                marks = {
-                    "starts_anchor": anchor and start == 0,
-                    "starts_line": start in lines,
-                    "starts_unsure": start in unsure,
-                }
-                rows.append(_piece(node, start, stop, len(rows), above) | marks)
+                begun = {f"starts_{name}": start in places for name, places in own.items()}
+                rows.append(_piece(node, start, stop, len(rows), above) | begun)
                 above = len(rows) - 1
             last.append(len(rows) - 1)
-            pending.append(waits)
         parents = [-1 if row["parent_id"] is None else row["parent_id"] for row in rows]
         ends = [row["finish"] is not None for row in rows]
         texts = node_texts(parents, [row["token_ids"] for row in rows], ends, decoder)
@@ -117,34 +133,58 @@ def mark_steps(
     return pl.concat(frames) if frames else schema.to_frame()
 
 
+def _begins(
+    nodes: list[dict[str, Any]], segmenters: Mapping[str, Segmenter], decoder: TokenDecoder
+) -> list[dict[str, set[int]]]:
+    """Per node and segmenter, the positions in the node at which a step begins on some path; never a path's first."""
+    texts = [[token_text(token, decoder) for token in node["token_ids"]] for node in nodes]
+    tops = [_top_texts(own) for own in texts]
+    found: list[dict[str, set[int]]] = [{name: set() for name in segmenters} for _ in nodes]
+    inner = {node["parent_id"] for node in nodes}
+    for leaf in (number for number in range(len(nodes)) if number not in inner):
+        path = [leaf]
+        while (parent := nodes[path[-1]]["parent_id"]) is not None:
+            path.append(parent)
+        path.reverse()
+        solution = Solution(
+            [text for node in path for text in texts[node]],
+            entropies=[value for node in path for value in nodes[node]["entropies"]],
+            logprobs=[value for node in path for value in nodes[node]["logprobs"]],
+            top_texts=[text for node in path for text in tops[node]],
+        )
+        places = [(node, at) for node in path for at in range(len(texts[node]))]
+        for name, cut in segmenters.items():
+            for span in cut(solution)[1:]:
+                node, at = places[span.start]
+                found[node][name].add(at)
+    return found
+
+
+def _top_texts(texts: list[str]) -> list[str]:
+    """What is known of the most probable tokens of a node: nodes begin at anchors, and inside one none is."""
+    inside = [text if is_symbol(text) else "" for text in texts[1:]]
+    return [texts[0] if texts[:1] and not is_symbol(texts[0]) else "word", *inside] if texts else []
+
+
 def cut_at_steps(
-    forest: pl.DataFrame, segmenters: Sequence[str], *, decoder: TokenDecoder, threshold: float
+    forest: pl.DataFrame, segmenters: Mapping[str, Mapping[str, Any]], *, decoder: TokenDecoder
 ) -> tuple[pl.DataFrame, pl.Series]:
     """Cut a forest's nodes at the steps of several segmenters, and say which nodes end a step of any of them.
 
     Args:
-        forest: NODE_SCHEMA, cut at anchors of `threshold` or below.
-        segmenters: "entropy" (steps end before anchors) and "lines"; one or both.
+        forest: NODE_SCHEMA, cut at anchors of the entropy segmenter's threshold or below.
+        segmenters: names (`eduprm.segment.get_segmenter`) with the options of each; one or several.
         decoder: the policy's tokenizer.
-        threshold: nats, of "entropy".
 
     Returns:
         NODE_SCHEMA, and FOUND_COLUMNS where the forest has them: the same trees, paths and texts, leaves in the same
         order; and per node whether a step ends there.
 
     Raises:
-        ValueError: no segmenter, or one of another name.
+        ValueError: no segmenter, or no such one or option.
     """
-    rules = {"entropy": "anchor", "lines": "line"}
-    unknown = [name for name in segmenters if name not in rules]
-    if unknown or not segmenters:
-        raise ValueError(f"expected one or several of {', '.join(rules)}, got {list(segmenters)}")
-    marked = mark_steps(forest, decoder=decoder, threshold=threshold, low_logprob=float("-inf"))
-    ends = [step_ends(marked, rules[name]) for name in segmenters]
-    anywhere = pl.DataFrame([end.alias(name) for name, end in zip(segmenters, ends, strict=True)])
-    return marked.drop(f"starts_{rule}" for rule in STEP_RULES), anywhere.select(
-        ends=pl.any_horizontal(pl.all())
-    )["ends"]
+    marked = cut_trees(forest, {"any": joint_segmenter(segmenters)}, decoder=decoder)
+    return marked.drop("starts_any"), step_ends(marked, "any")
 
 
 def _piece(node: dict[str, Any], start: int, stop: int, number: int, above: int | None) -> dict[str, Any]:
@@ -169,8 +209,7 @@ def step_ends(marked: pl.DataFrame, rule: str) -> pl.Series:
         >>> step_ends(tree, "line").to_list()
         [False, True, True]
     """
-    if rule not in STEP_RULES:
-        raise ValueError(f"expected a rule among {', '.join(STEP_RULES)}, got {rule!r}")
+    _check_rule(marked, rule)
     keys = ["problem_id", "tree"]
     children = (
         marked.filter(pl.col("parent_id").is_not_null())
@@ -198,8 +237,7 @@ def steps_of_leaves(marked: pl.DataFrame, rule: str, values: str) -> pl.DataFram
         >>> steps_of_leaves(tree, "unsure", "score").rows()
         [('p', 'edu', 1, [0.6]), ('p', 'edu', 2, [0.5, 0.7])]
     """
-    if rule not in STEP_RULES:
-        raise ValueError(f"expected a rule among {', '.join(STEP_RULES)}, got {rule!r}")
+    _check_rule(marked, rule)
     rows: list[tuple[str, str, int, list[float]]] = []
     for (problem_id, tree), nodes in marked.group_by("problem_id", "tree", maintain_order=True):
         parents, begins = nodes["parent_id"].to_list(), nodes[f"starts_{rule}"].to_list()
@@ -215,3 +253,9 @@ def steps_of_leaves(marked: pl.DataFrame, rule: str, values: str) -> pl.DataFram
                 own = [] if held[node] is None else [held[node]]
                 rows.append((str(problem_id), str(tree), node, before[node] + own))
     return pl.DataFrame(rows, schema=_LEAF_STEPS, orient="row")
+
+
+def _check_rule(marked: pl.DataFrame, rule: str) -> None:
+    rules = [name.removeprefix("starts_") for name in marked.columns if name.startswith("starts_")]
+    if rule not in rules:
+        raise ValueError(f"expected a rule among {', '.join(rules)}, got {rule!r}")

@@ -10,20 +10,10 @@ from .anchors import (
     low_confidence_anchors,
     low_confidence_threshold,
 )
+from .choose import SEGMENTERS, Segmenter, get_segmenter, joint_segmenter, needs_of
 from .delimiters import BLANK_LINE, NEWLINE, delimiter_spans, split_text
 from .lines import LineStarts, line_starts
-from .segmenters import (
-    SEGMENTERS,
-    Segmenter,
-    Solution,
-    delimiter_segmenter,
-    entropy_segmenter,
-    fixed_length_segmenter,
-    get_segmenter,
-    joint_segmenter,
-    line_segmenter,
-    low_confidence_segmenter,
-)
+from .segmenters._contract import Solution
 from .spans import Span, check_spans, fixed_length_spans, spans_from_anchors, token_spans
 from .symbols import is_symbol
 
@@ -37,21 +27,17 @@ __all__ = [
     "Span",
     "above_threshold",
     "check_spans",
-    "delimiter_segmenter",
     "delimiter_spans",
     "entropy_anchors",
-    "entropy_segmenter",
-    "fixed_length_segmenter",
     "fixed_length_spans",
     "get_segmenter",
     "is_symbol",
     "joint_segmenter",
     "judged_texts",
-    "line_segmenter",
     "line_starts",
     "low_confidence_anchors",
-    "low_confidence_segmenter",
     "low_confidence_threshold",
+    "needs_of",
     "spans_from_anchors",
     "split_text",
     "token_spans",

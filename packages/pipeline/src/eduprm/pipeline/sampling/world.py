@@ -59,7 +59,8 @@ class World:
     @cached_property
     def grader(self) -> Any:
         """Grades the answers, opened when something has to be graded."""
-        return self._opened.enter_context(open_grader(grader_name(self.settings.problem, None)))
+        problem = self.settings.problem
+        return self._opened.enter_context(open_grader(grader_name(problem, None), problem.grader_options))
 
     def close(self) -> None:
         """End the grader's processes, if it was used."""

@@ -13,9 +13,7 @@ from eduprm.search.embedded.checks import stop_ids_of
 from eduprm.search.embedded.loading import load_policy
 from eduprm.search.embedded.scoring import TokenScorer
 from eduprm.search.tokenizer import PolicyTokenizer
-from eduprm.segment import Solution, joint_segmenter, judged_texts
-
-_MEASURING = frozenset({"entropy", "low_confidence"})
+from eduprm.segment import Solution, get_segmenter, joint_segmenter, judged_texts, needs_of
 
 
 class TextCutter:
@@ -44,7 +42,7 @@ class TextCutter:
         self._tokenizer = PolicyTokenizer(policy)
         self._scorer: TokenScorer | None = None
         self._stop_ids: frozenset[int] = frozenset()
-        if _MEASURING & set(segmenters):
+        if any(needs_of(get_segmenter(name, **options)) for name, options in segmenters.items()):
             model = load_policy(policy, device=device)
             self._scorer = TokenScorer(model)
             self._stop_ids = stop_ids_of(model)

@@ -19,7 +19,7 @@ import polars as pl
 from eduprm.forest import PROBLEM_SCHEMA
 from eduprm.label.answer_bodies import unwrap
 from eduprm.label.answers import extract_answer, extract_marked
-from eduprm.label.graders import Problem, gold_answer
+from eduprm.label.graders._contract import Problem, gold_answer
 from eduprm.label.pool import PooledGrader
 
 SOURCE_PREFIX = "reasoning_gym:"
@@ -103,6 +103,9 @@ class ReasoningGymGrader(PooledGrader):
 
     def _is_right(self, score: float) -> bool:
         return score >= self.threshold
+
+
+Grader = ReasoningGymGrader
 
 
 def _dataset_name(problem: Problem) -> str:

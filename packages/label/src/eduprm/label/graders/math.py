@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from eduprm.label.graders import Problem, gold_answer
+from eduprm.label.graders._contract import Problem, gold_answer
 from eduprm.label.numeric import number_equal, parse_number
 from eduprm.label.pool import PooledGrader
 from eduprm.label.same_answers import group_spellings
@@ -75,3 +75,6 @@ def _equal_numbers(one: str, other: str) -> bool | None:
         return True
     plain = all(parse_number(text, units=False) is not None for text in (one, other))
     return False if plain and "%" not in one + other else None
+
+
+Grader = MathGrader

@@ -1,0 +1,1 @@
+"""Values of a tree's nodes from its graded leaves, a module each with a class `Rule` (see `_contract`)."""

@@ -1,0 +1,50 @@
+"""What a label rule is, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from eduprm.forest import Topology
+
+__all__ = ["GradedTrees", "LabelRule"]
+
+
+@dataclass(frozen=True, slots=True)
+class GradedTrees:
+    """Trees of n nodes in preorder with their leaves graded.
+
+    Attributes:
+        shape: parents, leaves, and sums over subtrees and ancestors (`eduprm.forest.Topology`).
+        right: int64 [n], 1 at right leaves, else 0.
+        read_logprobs: what `logprobs` calls.
+    """
+
+    shape: Topology
+    right: npt.NDArray[np.int64]
+    read_logprobs: Callable[[], npt.NDArray[np.float64]]
+
+    def logprobs(self) -> npt.NDArray[np.float64]:
+        """Return the summed log-prob (nats) of each node's own tokens, float64 [n].
+
+        Raises:
+            ValueError: one that is not finite. Rules that do not ask take such forests.
+        """
+        return self.read_logprobs()
+
+    def shares(self) -> npt.NDArray[np.float64]:
+        """Return the share of right leaves below each node, float64 [n]: its Monte Carlo value."""
+        return self.shape.subtree_sum(self.right) / np.maximum(self.shape.leaves, 1)
+
+
+class LabelRule(Protocol):
+    """A frozen class; its fields are the rule's options, checked when it is made."""
+
+    def values(self, trees: GradedTrees) -> npt.NDArray[np.float64]:
+        """Return the value of every node, float64 [n] in [0, 1]."""
+        ...
