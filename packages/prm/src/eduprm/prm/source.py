@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eduprm.core.errors import UsageError, first_line
 from eduprm.prm.prm_folder import find_prm, folder_digest
-from eduprm.prm.published.formats import FormatName, StepMarks
+from eduprm.prm.published import FORMATS, StepMarks, check_format
 from eduprm.prm.solutions import StepScorer
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ class PrmReading(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: FormatName | None = Field(
+    format: str | None = Field(
         None,
-        description="the form in which the PRM was published (docs/published-prms.md); none: its config tells",
+        description=f"the form in which the PRM was published ({', '.join(FORMATS)} or package.module:Format; "
+        "docs/published-prms.md); none: its config tells",
     )
     marks: StepMarks = Field(StepMarks(), description="what --format trl and label-tokens leave open")
     batch_tokens: int = Field(8192, ge=1, description="most tokens in one forward pass of the PRM")
@@ -55,6 +56,11 @@ class PrmReading(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
     )
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return None if value is None else check_format(value)
 
 
 class PrmSource(PrmReading):

@@ -1,30 +1,17 @@
-"""Load any PRM that eduprm can score with: its own, and the published forms.
-
-For: the one call of the apps. Does not know: how a form is read; each has a module with `load`, in `ADAPTERS`.
-"""
+"""Load any PRM that eduprm can score with: its own, and the published forms."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from eduprm.prm.published.formats import FORMATS, StepMarks, choose_format
+from eduprm.prm.published.choosing import choose_format, find_format
+from eduprm.prm.published.marks import StepMarks
 from eduprm.prm.published.weights import read_config
 from eduprm.prm.score import ProcessRewardModel
 
-__all__ = ["ADAPTERS", "load_step_scorer"]
-
-ADAPTERS = {
-    "qwen2.5-math-prm": "qwen_math_prm",
-    "math-shepherd": "math_shepherd",
-    "rlhflow": "rlhflow",
-    "skywork-o1-open-prm": "skywork",
-    "trl": "trl",
-    "label-tokens": "label_tokens",
-}
+__all__ = ["load_step_scorer"]
 
 
 def load_step_scorer(
@@ -41,7 +28,7 @@ def load_step_scorer(
 
     Args:
         path_or_name: the checkpoint.
-        format: one of `FORMATS`; None: told from the checkpoint's config.
+        format: one of `FORMATS` or package.module:Format; None: told from the checkpoint's config.
         marks: what formats trl and label-tokens leave open.
         device: None: CUDA if there is one.
         dtype: None: bfloat16 on CUDA, float32 elsewhere.
@@ -63,20 +50,17 @@ def load_step_scorer(
         2
     """
     path = str(path_or_name)
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"expected a format of {', '.join(FORMATS)}, got {format!r}")
     name = choose_format(read_config(path), path=path) if format is None else format
     marks = StepMarks() if marks is None else marks
-    marks.check_used(name)
+    published = None if name == "eduprm" else find_format(name)
+    marks.check_used(name, () if published is None else published.marks)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if dtype is None:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    if isinstance(dtype, str):
-        dtype = getattr(torch, dtype)
-    if name == "eduprm":
+    precision: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    if published is None:
         return ProcessRewardModel.from_pretrained(
-            path, device, dtype, attn_implementation=attn_implementation, batch_tokens=batch_tokens
+            path, device, precision, attn_implementation=attn_implementation, batch_tokens=batch_tokens
         )
-    adapter: Any = import_module(f"eduprm.prm.published.{ADAPTERS[name]}")
-    model, builder = adapter.load(path, dtype=dtype, attn_implementation=attn_implementation, marks=marks)
+    model, builder = published.load(path, dtype=precision, attn_implementation=attn_implementation, marks=marks)
     return ProcessRewardModel(model.to(device), builder, batch_tokens=batch_tokens)

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from eduprm.prm.model import load_classifier
-from eduprm.prm.published.formats import StepMarks
+from eduprm.prm.published.marks import StepMarks
 from eduprm.prm.published.text import PublishedBuilder, load_tokenizer
 from eduprm.prm.published.weights import check_safetensors
 
-__all__ = ["TrlBuilder", "load"]
+__all__ = ["Format", "TrlBuilder"]
 
 
 class TrlBuilder(PublishedBuilder):
@@ -41,11 +41,17 @@ class TrlBuilder(PublishedBuilder):
         return [*self.first_ids(text, where=f"step {index}"), *self.separator_ids]
 
 
-def load(
-    path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
-) -> tuple[Any, TrlBuilder]:
-    """Load model and builder of ids."""
-    check_safetensors(path)
-    builder = TrlBuilder(load_tokenizer(path), marks.separator)
-    model = load_classifier(path, dtype=dtype, attn_implementation=attn_implementation, need_head=True)
-    return model, builder
+class Format:
+    """This form (`eduprm.prm.published.formats._contract`)."""
+
+    architectures = ("ForTokenClassification",)
+    marks = ("separator",)
+
+    def load(
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+    ) -> tuple[Any, TrlBuilder]:
+        """Load model and builder of ids."""
+        check_safetensors(path)
+        builder = TrlBuilder(load_tokenizer(path), marks.separator)
+        model = load_classifier(path, dtype=dtype, attn_implementation=attn_implementation, need_head=True)
+        return model, builder

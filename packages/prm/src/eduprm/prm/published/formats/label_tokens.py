@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from eduprm.forest.literal import token_runs
-from eduprm.prm.published.formats import StepMarks
+from eduprm.prm.published.marks import StepMarks
 from eduprm.prm.published.text import PublishedBuilder, begins_with_bos, load_tokenizer, one_token
 from eduprm.prm.published.weights import cut_head, load_checked
 
-__all__ = ["LabelTokenBuilder", "load"]
+__all__ = ["Format", "LabelTokenBuilder"]
 
 
 class LabelTokenBuilder(PublishedBuilder):
@@ -51,12 +51,18 @@ class LabelTokenBuilder(PublishedBuilder):
         return [*self.later_ids(before + text, where=where), self.tag_id]
 
 
-def load(
-    path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
-) -> tuple[Any, LabelTokenBuilder]:
-    """Load model and builder of ids."""
-    from transformers import AutoModelForCausalLM
+class Format:
+    """This form (`eduprm.prm.published.formats._contract`)."""
 
-    builder = LabelTokenBuilder(load_tokenizer(path), marks)
-    model = load_checked(AutoModelForCausalLM, path, dtype=dtype, attn_implementation=attn_implementation)
-    return cut_head(model, bad=builder.bad_id, good=builder.good_id), builder
+    architectures = ()
+    marks = ("tag", "good", "bad", "prompt", "first", "between")
+
+    def load(
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+    ) -> tuple[Any, LabelTokenBuilder]:
+        """Load model and builder of ids."""
+        from transformers import AutoModelForCausalLM
+
+        builder = LabelTokenBuilder(load_tokenizer(path), marks)
+        model = load_checked(AutoModelForCausalLM, path, dtype=dtype, attn_implementation=attn_implementation)
+        return cut_head(model, bad=builder.bad_id, good=builder.good_id), builder

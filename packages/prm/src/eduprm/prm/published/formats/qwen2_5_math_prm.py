@@ -18,11 +18,11 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2Model, Qwen2PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from eduprm.prm.published.formats import StepMarks
+from eduprm.prm.published.marks import StepMarks
 from eduprm.prm.published.text import PublishedBuilder, load_tokenizer, one_token, template_parts
 from eduprm.prm.published.weights import load_checked
 
-__all__ = ["QwenMathBuilder", "QwenMathPrm", "load"]
+__all__ = ["Format", "QwenMathBuilder", "QwenMathPrm"]
 
 SYSTEM = r"Please reason step by step, and put your final answer within \boxed{}."
 TAG = "<extra_0>"
@@ -63,17 +63,23 @@ class QwenMathBuilder(PublishedBuilder):
         return [*self.later_ids(text, where=f"step {index}"), self.tag_id]
 
 
-def load(
-    path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
-) -> tuple[QwenMathPrm, QwenMathBuilder]:
-    """Load model and builder of ids."""
-    builder = QwenMathBuilder(load_tokenizer(path))
-    model = load_checked(
-        QwenMathPrm,
-        path,
-        dtype=dtype,
-        attn_implementation=attn_implementation,
-        backbone="qwen2",
-        unused=frozenset({"lm_head.weight"}),
-    )
-    return model, builder
+class Format:
+    """This form (`eduprm.prm.published.formats._contract`)."""
+
+    architectures = ("Qwen2ForProcessRewardModel",)
+    marks = ()
+
+    def load(
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+    ) -> tuple[QwenMathPrm, QwenMathBuilder]:
+        """Load model and builder of ids."""
+        builder = QwenMathBuilder(load_tokenizer(path))
+        model = load_checked(
+            QwenMathPrm,
+            path,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            backbone="qwen2",
+            unused=frozenset({"lm_head.weight"}),
+        )
+        return model, builder

@@ -15,16 +15,24 @@ from typing import Any
 
 import torch
 
-from eduprm.prm.published import label_tokens
-from eduprm.prm.published.formats import StepMarks
+from eduprm.prm.published.formats import label_tokens
+from eduprm.prm.published.marks import StepMarks
 
-__all__ = ["MARKS", "load"]
+__all__ = ["MARKS", "Format"]
 
 MARKS = StepMarks(tag="ки", good="+", bad="-", prompt="{problem}", first=" ", between="\n")
 
 
-def load(
-    path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
-) -> tuple[Any, label_tokens.LabelTokenBuilder]:
-    """Load model and builder of ids."""
-    return label_tokens.load(path, dtype=dtype, attn_implementation=attn_implementation, marks=MARKS)
+class Format:
+    """This form (`eduprm.prm.published.formats._contract`)."""
+
+    architectures = ()
+    marks = ()
+
+    def load(
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+    ) -> tuple[Any, label_tokens.LabelTokenBuilder]:
+        """Load model and builder of ids."""
+        return label_tokens.Format().load(
+            path, dtype=dtype, attn_implementation=attn_implementation, marks=MARKS
+        )

@@ -17,11 +17,11 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2Model, Qwen2PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from eduprm.prm.published.formats import StepMarks
+from eduprm.prm.published.marks import StepMarks
 from eduprm.prm.published.text import PublishedBuilder, load_tokenizer
 from eduprm.prm.published.weights import load_checked
 
-__all__ = ["SkyworkBuilder", "SkyworkPrm", "load"]
+__all__ = ["Format", "SkyworkBuilder", "SkyworkPrm"]
 
 
 class _ValueHead(nn.Module):
@@ -72,17 +72,23 @@ class SkyworkBuilder(PublishedBuilder):
         return [*self.first_ids(text, where=f"step {index}"), self.newline_id]
 
 
-def load(
-    path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
-) -> tuple[SkyworkPrm, SkyworkBuilder]:
-    """Load model and builder of ids."""
-    builder = SkyworkBuilder(load_tokenizer(path))
-    model = load_checked(
-        SkyworkPrm,
-        path,
-        dtype=dtype,
-        attn_implementation=attn_implementation,
-        backbone="qwen2",
-        unused=frozenset({"lm_head.weight"}),
-    )
-    return model, builder
+class Format:
+    """This form (`eduprm.prm.published.formats._contract`)."""
+
+    architectures = ("Qwen2ForPrmModel",)
+    marks = ()
+
+    def load(
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+    ) -> tuple[SkyworkPrm, SkyworkBuilder]:
+        """Load model and builder of ids."""
+        builder = SkyworkBuilder(load_tokenizer(path))
+        model = load_checked(
+            SkyworkPrm,
+            path,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            backbone="qwen2",
+            unused=frozenset({"lm_head.weight"}),
+        )
+        return model, builder

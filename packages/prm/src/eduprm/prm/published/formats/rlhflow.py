@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from eduprm.prm.published.formats import StepMarks
+from eduprm.prm.published.marks import StepMarks
 from eduprm.prm.published.text import PublishedBuilder, load_tokenizer, one_token, template_parts
 from eduprm.prm.published.weights import cut_head, load_checked
 
-__all__ = ["RlhflowBuilder", "load"]
+__all__ = ["Format", "RlhflowBuilder"]
 
 
 class RlhflowBuilder(PublishedBuilder):
@@ -50,12 +50,18 @@ class RlhflowBuilder(PublishedBuilder):
         return [self.good_id, *self.mixed_ids(parts, where=where)]
 
 
-def load(
-    path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
-) -> tuple[Any, RlhflowBuilder]:
-    """Load model and builder of ids."""
-    from transformers import AutoModelForCausalLM
+class Format:
+    """This form (`eduprm.prm.published.formats._contract`)."""
 
-    builder = RlhflowBuilder(load_tokenizer(path))
-    model = load_checked(AutoModelForCausalLM, path, dtype=dtype, attn_implementation=attn_implementation)
-    return cut_head(model, bad=builder.bad_id, good=builder.good_id), builder
+    architectures = ()
+    marks = ()
+
+    def load(
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+    ) -> tuple[Any, RlhflowBuilder]:
+        """Load model and builder of ids."""
+        from transformers import AutoModelForCausalLM
+
+        builder = RlhflowBuilder(load_tokenizer(path))
+        model = load_checked(AutoModelForCausalLM, path, dtype=dtype, attn_implementation=attn_implementation)
+        return cut_head(model, bad=builder.bad_id, good=builder.good_id), builder

@@ -1,0 +1,1 @@
+"""Forms in which PRMs are published: a file each, found by its name."""

@@ -1,0 +1,94 @@
+"""docs/extend.md: each block as a module outside the repository, run through an app by its name alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from eduprm.prm.testing import tiny_backbone
+from eduprm_rerank.cli import main as rerank
+from eduprm_train.cli import main as train
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCKS = dict(re.findall(r"^```python (\w+)\n(.*?)^```", (ROOT / "docs/extend.md").read_text(), re.M | re.S))
+NAMES = {
+    "--problem.task": "my_task:Task", "--problem.grader": "my_grader:contains", "--label.rule": "my_rule:Rule",
+    "--label.steps": "my_segmenter:Segmenter",
+}  # fmt: skip
+SMALL = [
+    "--problem.num-train", "4", "--problem.num-test", "2",
+    "--search.budget.max-leaves", "3", "--samples.num-samples", "2",
+    "--search.budget.max-tokens-per-path", "24", "--search.threshold", "0.1", "--bootstrap", "20",
+    "--prm.train.last-layers", "none", "--policy.device", "cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of apps/train with every block in it."""
+    folder = tmp_path_factory.mktemp("extend")
+    for name, block in BLOCKS.items():
+        (folder / f"{name}.py").write_text(block)
+    tiny = tiny_backbone(folder / "tiny", max_position_embeddings=512)
+    recipe = folder / "recipe.toml"
+    recipe.write_text(
+        '[prm.train.losses]\n"my_loss:Loss" = 1.0\n[prm.train.scoring]\nkind = "head"\n'
+        '[label.rule_options]\ndiscount = 0.5\n[label.steps_options."my_segmenter:Segmenter"]\nsize = 5\n'
+    )
+    chosen = [part for pair in NAMES.items() for part in pair]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        given = ["--run", str(folder / "run"), "--config", str(recipe), "--policy.model", str(tiny)]
+        assert train([*given, *chosen, *SMALL]) == 0
+        yield folder / "run"
+
+
+def test_a_block_is_short() -> None:
+    assert set(BLOCKS) == {"my_segmenter", "my_rule", "my_loss", "my_task", "my_grader"}
+    assert all(len(block.splitlines()) < 25 for block in BLOCKS.values())
+
+
+def test_the_task_and_the_grader(run: Path) -> None:
+    problems = pl.read_parquet(run / "problems.parquet")
+    assert problems["question"].str.contains(r"^What is \d+ \+ \d+\?$").all()
+    grades = pl.concat([pl.read_parquet(path) for path in (run / "grades").glob("*.parquet")])
+    assert grades["correct"].any()  # a random model now and then writes the digit
+    assert not grades["correct"].all()
+
+
+def test_the_segmenter_and_the_label_rule(run: Path) -> None:
+    labels = pl.concat([pl.read_parquet(path) for path in (run / "labels").glob("train-*.parquet")])
+    labelled = labels.filter(pl.col("weight") > 0)
+    # Tokens are bytes: a node that does not fork ends after five characters at most.
+    assert labelled["token_ids"].list.len().max() <= 5
+    powers = {0.0, *(0.5**depth for depth in range(40))}
+    assert set(labels["value"]) <= powers
+    assert labels.filter(pl.col("parent_id").is_null())["value"].is_in([0.0, 1.0]).all()
+
+
+def test_the_loss(run: Path) -> None:
+    losses = json.loads((run / "training.json").read_text())["losses"]
+    assert losses
+    assert all(0 <= loss <= 1 for _, loss in losses)  # of a squared error of probabilities
+    saved = json.loads((run / "prm" / "config.json").read_text())["eduprm"]
+    assert saved["steps"]["segmenters"] == {"my_segmenter:Segmenter": {"size": 5}}
+
+
+def test_rerank_cuts_as_trained_and_by_name(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "abcdefghijk"
+    Path("in.jsonl").write_text(
+        json.dumps({"id": 1, "problem": "?", "solutions": [text], "answer": "3"}) + "\n"
+    )
+    for flags, size in (((), 5), (("--segment", "my_segmenter:Segmenter"), 8)):
+        given = ["in.jsonl", "--prm", str(run / "prm"), "--output", "out.jsonl", "--bootstrap", "20"]
+        assert rerank([*given, *flags, "--grader", "my_grader:contains"]) in (0, 3)
+        row = json.loads(Path("out.jsonl").read_text())
+        steps = [text[start : start + size] for start in range(0, len(text), size)]
+        assert row["ranked"][0]["steps"] == steps
