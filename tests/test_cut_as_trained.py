@@ -107,7 +107,7 @@ def cutter_of(policy, segmenters, *, skip_symbols):
     assert settings.segment == "entropy"
     assert "as in the PRM's training" in line
     assert ("line breaks" in line) == ("lines" in segmenters)
-    return EntropyCutter(settings.policy, device="cpu")
+    return EntropyCutter(settings.policy, settings.policy.cut, device="cpu")
 
 
 @pytest.mark.parametrize("skip_symbols", [True, False])

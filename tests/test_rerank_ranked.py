@@ -163,7 +163,7 @@ def test_graders_and_worked_gold_answers(rerank, tmp_path):
     assert {one["correct"] for one in read_jsonl(tmp_path / "b.jsonl")[0]["ranked"]} == {None}
     status, _, err = rerank("in.jsonl", "--output", "c.jsonl", "--grader", "no.such:thing")
     assert status == 2
-    assert err.startswith("rerank: --grader: expected \"package.module:function\", got 'no.such:thing'")
+    assert err.startswith("rerank: --grader: graders: 'no.such:thing' cannot be imported")
     status, _, err = rerank("in.jsonl", "--output", "c.jsonl", "--grader", "math:sqrt")
     assert status == 2
     assert err.startswith("rerank: --grader math:sqrt failed: TypeError")

@@ -85,7 +85,9 @@ def test_a_form_that_cannot_be_told_is_asked_for_in_one_line(config, message):
 
 
 def test_unknown_names_and_unused_marks_are_refused(made):
-    with pytest.raises(ValueError, match=r"a format of eduprm, label-tokens,.*qwen2\.5-math-prm,.* got 'shepherd'"):
+    with pytest.raises(
+        ValueError, match=r"a format of eduprm, label-tokens,.*qwen2\.5-math-prm,.* got 'shepherd'"
+    ):
         load_step_scorer(made("math-shepherd"), format="shepherd")
     with pytest.raises(ValueError, match=r"rlhflow fixes its marks.*got tag, good, bad; .*label-tokens"):
         load_step_scorer(made("rlhflow"), format="rlhflow", marks=MARKS)

@@ -76,7 +76,7 @@ def test_cutting_at_other_steps_keeps_the_columns_on_the_leaves(engine, problems
     forest = grow_forest(
         problems(PROMPTS), strategies=[STRATEGIES["rounds"]], engine=engine, decoder=letters
     ).forest
-    steps, _ = cut_at_steps(forest, ("entropy", "lines"), decoder=letters, threshold=0.8)
+    steps, _ = cut_at_steps(forest, {"entropy": {"threshold": 0.8}, "lines": {}}, decoder=letters)
     validate_forest(steps)
     assert (
         found_leaves(steps).select("order", "greedy").equals(found_leaves(forest).select("order", "greedy"))

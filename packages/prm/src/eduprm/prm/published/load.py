@@ -62,5 +62,7 @@ def load_step_scorer(
         return ProcessRewardModel.from_pretrained(
             path, device, precision, attn_implementation=attn_implementation, batch_tokens=batch_tokens
         )
-    model, builder = published.load(path, dtype=precision, attn_implementation=attn_implementation, marks=marks)
+    model, builder = published.load(
+        path, dtype=precision, attn_implementation=attn_implementation, marks=marks
+    )
     return ProcessRewardModel(model.to(device), builder, batch_tokens=batch_tokens)
