@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from eduprm.prm.published.testing import tiny_published
 from eduprm.prm.testing import tiny_backbone
 from eduprm_rerank.cli import main as rerank
 from eduprm_train.cli import main as train
@@ -16,8 +17,8 @@ from eduprm_train.cli import main as train
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = dict(re.findall(r"^```python (\w+)\n(.*?)^```", (ROOT / "docs/extend.md").read_text(), re.M | re.S))
 NAMES = {
-    "--problem.task": "my_task:Task", "--problem.grader": "my_grader:contains", "--label.rule": "my_rule:Rule",
-    "--label.steps": "my_segmenter:Segmenter",
+    "--problem.task": "my_task:Task", "--problem.grader": "my_grader:varied", "--label.rule": "my_rule:Rule",
+    "--label.steps": "my_segmenter:Segmenter", "--strategies": "my_strategy:Strategy",
 }  # fmt: skip
 SMALL = [
     "--problem.num-train", "4", "--problem.num-test", "2",
@@ -37,7 +38,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = folder / "recipe.toml"
     recipe.write_text(
         '[prm.train.losses]\n"my_loss:Loss" = 1.0\n[prm.train.scoring]\nkind = "head"\n'
-        '[label.rule_options]\ndiscount = 0.5\n[label.steps_options."my_segmenter:Segmenter"]\nsize = 5\n'
+        '[label.rule_options]\ndiscount = 0.5\n[strategy_options."my_strategy:Strategy"]\nstep = 1.5\n'
+        '[label.steps_options."my_segmenter:Segmenter"]\nsize = 5\n'
     )
     chosen = [part for pair in NAMES.items() for part in pair]
     with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +50,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_block_is_short() -> None:
-    assert set(BLOCKS) == {"my_segmenter", "my_rule", "my_loss", "my_task", "my_grader"}
+    assert set(BLOCKS) == {
+        "my_segmenter", "my_rule", "my_loss", "my_task", "my_grader", "my_strategy", "my_choice", "my_format"
+    }  # fmt: skip
     assert all(len(block.splitlines()) < 25 for block in BLOCKS.values())
 
 
@@ -56,7 +60,7 @@ def test_the_task_and_the_grader(run: Path) -> None:
     problems = pl.read_parquet(run / "problems.parquet")
     assert problems["question"].str.contains(r"^What is \d+ \+ \d+\?$").all()
     grades = pl.concat([pl.read_parquet(path) for path in (run / "grades").glob("*.parquet")])
-    assert grades["correct"].any()  # a random model now and then writes the digit
+    assert grades["correct"].any()
     assert not grades["correct"].all()
 
 
@@ -88,7 +92,38 @@ def test_rerank_cuts_as_trained_and_by_name(
     )
     for flags, size in (((), 5), (("--segment", "my_segmenter:Segmenter"), 8)):
         given = ["in.jsonl", "--prm", str(run / "prm"), "--output", "out.jsonl", "--bootstrap", "20"]
-        assert rerank([*given, *flags, "--grader", "my_grader:contains"]) in (0, 3)
+        assert rerank([*given, *flags, "--grader", "my_grader:varied"]) in (0, 3)
         row = json.loads(Path("out.jsonl").read_text())
         steps = [text[start : start + size] for start in range(0, len(text), size)]
         assert row["ranked"][0]["steps"] == steps
+
+
+def test_the_strategy(run: Path) -> None:
+    forest = pl.concat([pl.read_parquet(path) for path in (run / "forest").glob("*.parquet")])
+    assert set(forest["tree"]) == {"warming"}
+    assert json.loads((run / "metrics.json").read_text())["strategies"]["first"] == "warming"
+
+
+def test_the_selection_rule(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = ["abcdefghijk", "abcdef", "abcdefghijklmnop"]
+    Path("in.jsonl").write_text(json.dumps({"id": 1, "problem": "?", "solutions": texts}) + "\n")
+    given = ["in.jsonl", "--prm", str(run / "prm"), "--output", "out.jsonl", "--bootstrap", "20"]
+    assert rerank([*given, "--rule", "my_choice:Rule"]) == 0
+    ranked = json.loads(Path("out.jsonl").read_text())["ranked"]
+    assert [one["index"] for one in ranked] == [1, 0, 2]
+
+
+def test_the_published_prm(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    prm = tiny_published(tmp_path / "published", "label-tokens")
+    row = {"id": 1, "problem": "2 * 3?", "solutions": ["2 * 3 = 6\n#### 6", "2 * 3 = 5\n#### 5"]}
+    Path("in.jsonl").write_text(json.dumps(row) + "\n")
+    marks = ["--marks.tag", "<step>", "--marks.good", "<yes>", "--marks.bad", "<no>", "--marks.first", ""]
+    named = ["--format", "label-tokens", *marks, "--marks.prompt", "Q: {problem}\n"]
+    ranked = []
+    for number, flags in enumerate((named, ["--format", "my_format:Format"])):
+        given = ["in.jsonl", "--prm", str(prm), "--output", f"{number}.jsonl", "--bootstrap", "20"]
+        assert rerank([*given, *flags]) == 0
+        ranked.append(json.loads(Path(f"{number}.jsonl").read_text())["ranked"])
+    assert ranked[0] == ranked[1]
