@@ -1,6 +1,6 @@
 """The commands of the app: a name, its settings, and the function that runs it.
 
-For: which command is meant, mistakes as one line, exit statuses. Does not know: what a command does. A new command is a
+For which command is meant, mistakes as one line, exit statuses. A new command is a
 line in `COMMANDS`.
 """
 

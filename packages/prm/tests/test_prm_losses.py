@@ -10,6 +10,7 @@ import torch
 
 from eduprm.prm.losses.fork import Loss as ForkLoss
 from eduprm.prm.losses.language_model import Loss as LanguageModelLoss
+from eduprm.prm.losses.ranking import Loss as RankingLoss
 from eduprm.prm.model import language_model_output, load_language_model, packed_hidden, to_tensors
 from eduprm.prm.packing import fit_rows, pack_rows
 from eduprm.prm.testing import tiny_backbone
@@ -161,3 +162,34 @@ def test_parents_are_the_tokens_before_on_each_path(make_tree):
             back.append(int(tree.token_ids[place]))
             place = int(tree.token_parents[place])
         assert back[::-1] == ids
+
+
+def test_ranking_compares_siblings_alone():
+    generator = torch.Generator().manual_seed(3)
+    first = build_tree(
+        [9], [[1], [2, 5], [3], [4], [6]], [-1, 0, 0, 2, -1], targets=[0.6, 1.0, 0.2, 0.2, 0.1]
+    )
+    second = build_tree([9], [[1], [2], [3]], [-1, -1, -1], targets=[0.5, 0.5, np.nan], weights=[1, 1, 1])
+    batch = to_tensors(pack_rows([first, second], [[0, 1]], pad_id=0))
+    hidden = torch.randn(1, batch["input_ids"].shape[1], 4, generator=generator)
+    head = torch.nn.Linear(4, 2)
+    scores = head(hidden)[0].detach()
+    margins = [float(scores[column, 1] - scores[column, 0]) for column in batch["node_columns"]]
+    # Nodes 1 and 2 hang on 0, nodes 0 and 4 on the prompt; 3 has no sibling, and the second tree prefers nothing.
+    pairs = [(1, 2, 0.8), (0, 4, 0.5)]
+    by_hand = sum(
+        gap * math.log1p(math.exp(margins[worse] - margins[better])) for better, worse, gap in pairs
+    )
+    ours = RankingLoss().total(hidden, head, batch)
+    assert ours.item() == pytest.approx(by_hand, rel=1e-5)
+    assert RankingLoss().weight(batch).item() == pytest.approx(1.3)
+    ours.backward()
+    assert head.weight.grad.isfinite().all()
+
+
+def test_ranking_without_siblings_weighs_nothing():
+    batch = to_tensors(pack_rows([build_tree([9], [[1], [2]], [-1, 0], targets=[0.5, 0.9])], [[0]], pad_id=0))
+    head = torch.nn.Linear(4, 2)
+    total = RankingLoss().total(torch.zeros(1, batch["input_ids"].shape[1], 4), head, batch)
+    assert (total.item(), RankingLoss().weight(batch).item()) == (0.0, 0.0)
+    total.backward()  # a step without pairs still has a gradient to give

@@ -1,8 +1,7 @@
 """Certified bounds on the entropy where only the top-k log-probabilities are known.
 
-For: servers and files that give top-k log-probs and no logits. The entropy of a truncated top-k is not an
+For servers and files that give top-k log-probs and no logits. The entropy of a truncated top-k is not an
 estimate of the entropy (on one model 1.59 nats from the top 20, where 5.07 was true); bounds are honest.
-Does not know: logits, how the log-probs were computed (only how wrong they may be).
 Source: elementary concavity; the proof stands in `entropy_bounds`.
 """
 

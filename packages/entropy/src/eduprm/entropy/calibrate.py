@@ -1,8 +1,7 @@
 """A threshold that yields a wanted number of anchors per solution, and the distribution it was read from.
 
-For: choosing where to fork for a policy other than the paper's. EDU-PRM (arXiv 2503.22233) reports a fixed
+For choosing where to fork for a policy other than the paper's. EDU-PRM (arXiv 2503.22233) reports a fixed
 threshold of 1.0 and no rule for other models; this rule is ours.
-Does not know: tokens, texts, the symbol rule (pass its verdict as `skip`), how solutions were sampled.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Entropy and the two likeliest tokens of rows of logits, in torch, in cache-sized tiles.
 
-For: every CPU call, and other devices when the Triton kernel cannot serve.
-Does not know: the caller's shape (rows are [N, V] here), the LM head.
+For every CPU call, and other devices when the Triton kernel cannot serve.
 
 The work is bound by memory: `log_softmax` arithmetic writes and reads several [N, V] arrays. Here a tile of
 logits is taken through maximum, softmax, difference and dot product while it sits in the cache, in two

@@ -1,8 +1,8 @@
 """Triton kernels: entropy, the two likeliest tokens and a sampled token's log-prob of rows of logits, in two launches.
 
-Does not know leading dimensions. Importing this module needs Triton.
-Source: online softmax (Milakov and Gimelshein, arXiv 1805.02867), extended by the moment sum d e^d that entropy
-needs. With d = logit - peak, log mass L = log(sum e^d) and entropy = L - (sum d e^d) / (sum e^d).
+Importing this module needs Triton. Source: online softmax (Milakov and Gimelshein, arXiv 1805.02867), extended by
+the moment sum d e^d that entropy needs. With d = logit - peak, log mass L = log(sum e^d) and entropy = L - (sum d
+e^d) / (sum e^d).
 
 First launch, one program per split of a row: each lane of a tile [LANES, CHUNK] holds CHUNK neighbouring tokens, and
 keeps over all tiles its own peak, mass and moment and the two chunks with the largest maxima; a logit costs one

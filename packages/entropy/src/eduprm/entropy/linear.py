@@ -1,8 +1,7 @@
 """Entropy of next tokens from hidden states and the LM head's weight, never holding [tokens, vocab].
 
-For: teacher-forced passes over long solutions, where the logits of every position would be the largest tensor
+For teacher-forced passes over long solutions, where the logits of every position would be the largest tensor
 by far (4,096 tokens of a 152,064-token vocabulary are 2.3 GiB in float32).
-Does not know: the model; soft-capping or scaling of logits some models apply after the head.
 Source: the same chain rule as `pieces`; the idea of walking the vocabulary in tiles is that of apple/ml-cross-entropy.
 
 Shape suffixes: N rows (flattened tokens), D hidden size, V vocabulary, T tile of the vocabulary.

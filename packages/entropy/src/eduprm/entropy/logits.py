@@ -1,7 +1,6 @@
 """Token entropy from logits: the two calls most users want.
 
-For: any place that holds next-token logits, on a CPU or a GPU.
-Does not know: how it is computed (`chunked` in torch, `kernel` in Triton), tokenizers, thresholds.
+For any place that holds next-token logits, on a CPU or a GPU.
 Source: EDU-PRM (arXiv 2503.22233) forks where the Shannon entropy of the full next-token distribution is high,
 into the two likeliest tokens. Entropy is taken at temperature 1 from the raw logits.
 

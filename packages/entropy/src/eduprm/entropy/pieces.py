@@ -1,7 +1,6 @@
 """What is known of a row of logits after reading pieces of its vocabulary, and how pieces are joined.
 
-For: the torch path, the Triton kernel and the LM-head path, which all read the vocabulary in pieces.
-Does not know: where logits come from, devices, tile sizes.
+For the torch path, the Triton kernel and the LM-head path, which all read the vocabulary in pieces.
 Source: the chain rule of entropy. With q_s the probability that the next token falls in piece s and H_s the
 entropy inside the piece, the entropy of the whole is `sum_s q_s H_s + H(q)`. Every term is non-negative, so
 joining loses no digits to cancellation.

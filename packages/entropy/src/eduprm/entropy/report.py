@@ -1,6 +1,6 @@
 """A calibration as text: what the threshold does, and the distribution it was read from.
 
-For: `Calibration.report`. Does not know: how the threshold was found, terminals (plain text, no colours).
+For `Calibration.report`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Prompts in which a problem's text stays text, whatever special tokens it spells out.
 
-For: the prompts of policies and of process reward models, as token ids. A chat template's own special tokens stay what
-they are; `<|im_end|>` written in a problem ends no turn. Does not know: models, chat templates' contents; a tokenizer
-is anything with the methods of transformers' own.
+For the prompts of policies and of process reward models, as token ids. A chat template's own special tokens stay what
+they are; `<|im_end|>` written in a problem ends no turn.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """report.html of a run: the closing table, the figures that can be read in both themes, and every tree to look into.
 
-For: turning a judgement and the run's files into a page of `eduprm.report`. Computes nothing that metrics.json lacks.
+For turning a judgement and the run's files into a page of `eduprm.report`. Computes nothing that metrics.json lacks.
 """
 
 from __future__ import annotations

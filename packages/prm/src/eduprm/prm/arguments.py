@@ -1,6 +1,6 @@
 """From our settings to transformers' TrainingArguments.
 
-For: one process or many, whole weights or FSDP2. Does not know: models, data. FSDP1 is not offered: transformers drops
+For one process or many, whole weights or FSDP2. FSDP1 is not offered: transformers drops
 it in its next version.
 """
 

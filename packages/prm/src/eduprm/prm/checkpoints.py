@@ -1,6 +1,6 @@
 """The state of a training on disk, the same whether its weights were whole, replicated or sharded over processes.
 
-For: checkpoints that any number of processes can resume from, with FSDP or without. Does not know: the loop, the data.
+For checkpoints that any number of processes can resume from, with FSDP or without.
 Only what is trained is saved, by parameter name, in safetensors; a frozen backbone stays where it came from.
 Gathering and scattering are torch.distributed.checkpoint.state_dict's. The first process holds all trained weights and
 their optimiser state while it writes or reads: 12 bytes per trained weight with AdamW.

@@ -1,6 +1,6 @@
 """Compile the decoder layers of a classifier, so that a step is not bound by the launching of small kernels.
 
-For: training on a GPU. Does not know: batches. All layers of a model share one compiled code; modules, their names and
+For training on a GPU. All layers of a model share one compiled code; modules, their names and
 their weights stay as they are, so checkpoints and saved folders are the same with and without.
 """
 

@@ -1,6 +1,6 @@
 """Settings of inputs and training: frozen pydantic models that import without torch.
 
-For: everything that must be written in a recipe or saved beside a model. Does not know: models, tokenizers, data.
+For everything that must be written in a recipe or saved beside a model.
 Source: the training settings reported for EDU-PRM (arXiv 2503.22233: cosine schedule, cross-entropy at step ends).
 """
 

@@ -1,6 +1,6 @@
 """From a labelled forest to token trees, with every refused row and every cut label accounted for.
 
-For: training data and forest scoring. Does not know: models, batches. Source: labels must never vanish in silence
+For training data and forest scoring. Source: labels must never vanish in silence
 (huggingface/trl#2127, OpenRLHF#652).
 """
 

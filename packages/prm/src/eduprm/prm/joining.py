@@ -1,7 +1,7 @@
 r"""Join a list of steps as the text was that a PRM was trained on.
 
-For: PRMs without a separator, whose steps are pieces of a text and carry their own line breaks. Lists of steps as
-benchmarks and services bring them carry none, and would read `2 + 7 = 99 - 2 = 7`. Does not know: tokens, PRMs.
+For PRMs without a separator, whose steps are pieces of a text and carry their own line breaks. Lists of steps as
+benchmarks and services bring them carry none, and would read `2 + 7 = 99 - 2 = 7`.
 """
 
 from __future__ import annotations

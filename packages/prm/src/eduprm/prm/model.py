@@ -1,6 +1,6 @@
 """Load a decoder as a classifier of tokens or as a language model, add adapters, save the result as one plain folder.
 
-For: the Hugging Face side of a PRM. Does not know: trees, batches, the training loop. Only safetensors are read and
+For the Hugging Face side of a PRM. Only safetensors are read and
 written; code from a model's repository runs only if the user asks for it.
 """
 

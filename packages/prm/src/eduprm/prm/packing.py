@@ -1,6 +1,6 @@
 """Put token trees into rows and rows into arrays, with little padding.
 
-For: training and scoring batches. Does not know: tensors, labels' meaning. Source: block-diagonal packing as in tree
+For training and scoring batches. Source: block-diagonal packing as in tree
 training for agents (arXiv 2511.00413), first-fit-decreasing bin packing.
 """
 

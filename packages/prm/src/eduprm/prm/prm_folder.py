@@ -1,6 +1,6 @@
 """Find the PRM and tell it from every other by content; for the apps.
 
-For: a clear message before anything heavy is loaded, and the key under which scores are kept. Does not know: torch.
+For a clear message before anything heavy is loaded, and the key under which scores are kept.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What one process of a training knows of the others: how many there are, which one it is, what the first one says.
 
-For: code that runs under torchrun or `accelerate launch`, which set RANK and WORLD_SIZE. Does not know: models, GPUs.
+For code that runs under torchrun or `accelerate launch`, which set RANK and WORLD_SIZE.
 Importing it loads no torch; a process without those variables is the only one and first.
 """
 

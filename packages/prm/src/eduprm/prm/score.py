@@ -1,6 +1,6 @@
 """Score steps with a trained PRM: one solution, many, or a whole forest with shared prefixes computed once.
 
-For: everything that asks "how good is this step?". Does not know: training, aggregation of steps into one number.
+For everything that asks "how good is this step?".
 A score is P(right) in [0, 1] at the step's last token: the model's estimate of its training label (for Monte Carlo
 labels: the share of correct answers below the step), not a judgement of the step's wording.
 """

@@ -1,6 +1,6 @@
 """Training data in the stepwise-supervision format: columns prompt, completions, labels.
 
-For: data sets made for the PRM trainer that TRL has removed (huggingface/trl#7133). Does not know: models, forests.
+For data sets made for the PRM trainer that TRL has removed (huggingface/trl#7133).
 Source: TRL's documented "stepwise supervision" dataset type; labels stand at the end of each step.
 """
 

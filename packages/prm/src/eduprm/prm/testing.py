@@ -1,6 +1,6 @@
 """A PRM of a few thousand random weights and a byte tokenizer, made without any download.
 
-For: tests and documentation examples of everything that needs a PRM on disk. Does not know: anything real.
+For tests and documentation examples of everything that needs a PRM on disk.
 """
 
 from __future__ import annotations

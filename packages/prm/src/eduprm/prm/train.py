@@ -1,6 +1,6 @@
 """Train a PRM from token trees to a finished folder, resuming where a killed run stopped.
 
-For: one call that a recipe or a script makes. Does not know: how forests were grown or labelled.
+For one call that a recipe or a script makes.
 Checkpoints are transformers' own; they lie beside the output under a name that follows from everything that decides
 the result, so that a changed setting never resumes from another run's state.
 """

@@ -1,8 +1,7 @@
 """transformers' Trainer for packed trees: the losses, their normalisation, progress.
 
-For: one optimiser step over accumulated, packed micro-batches on any number of processes. Does not know: where trees
-come from, checkpoints' folders. Source: cross-entropy against [1 - v, v] at step ends (arXiv 2503.22233); rows packed
-as in arXiv 2511.00413.
+For one optimiser step over accumulated, packed micro-batches on any number of processes. Source: cross-entropy
+against [1 - v, v] at step ends (arXiv 2503.22233); rows packed as in arXiv 2511.00413.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A tree of tokens: one prompt, nodes in preorder, and what each token may see.
 
-For: the one structure that training, scoring and benchmarks share; a single solution is a tree without forks.
-Does not know: tokenizers, tensors, masks. Source: Euler tours of rooted trees (Tarjan and Vishkin, 1985).
+For the one structure that training, scoring and benchmarks share; a single solution is a tree without forks.
+Source: Euler tours of rooted trees (Tarjan and Vishkin, 1985).
 
-With tokens laid out in preorder, the tour's entry time of a token is its index, so "k's node is an ancestor-or-self of
-q's node and k is not later on q's path" (tin[k] <= tin[q] < tout[k] and k <= q) becomes k <= q < stops[k], where
+With tokens laid out in preorder, the tour's entry time of a token is its index, so "k's node is an ancestor-or-self
+of q's node and k is not later on q's path" (tin[k] <= tin[q] < tout[k] and k <= q) becomes k <= q < stops[k], where
 stops[k] is the index at which the subtree of k's node ends. One integer per token carries the whole mask.
 """
 

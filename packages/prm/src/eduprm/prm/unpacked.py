@@ -1,6 +1,6 @@
 """Take a tree apart into its root-to-leaf paths: the plain computation that packing must equal.
 
-For: tests, benchmarks, and models that cannot take tree masks. Does not know: masks, batches.
+For tests, benchmarks, and models that cannot take tree masks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Cut a solution where trees of a policy are cut: by the steps that an EDU-PRM is trained on, `--segment entropy`.
 
-For: the policy that the settings name, and the prompt it reads a problem with. Does not know: the PRM, the rules (they
-are `eduprm.segment`'s) or how they are measured (`eduprm.search.TextCutter`).
+For the policy that the settings name, and the prompt it reads a problem with.
 """
 
 from __future__ import annotations

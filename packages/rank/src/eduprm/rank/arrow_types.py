@@ -1,6 +1,6 @@
 """Arrow types: what a row of them looks like, and which types of the same values can be cut, joined and written.
 
-For: `parquet`. Does not know: files, rows, columns of solutions.
+For `parquet`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which PRM ranks where none is named, and the line that says so.
 
-For: the order in which a PRM is looked for, and what a PRM's config says of its training. Does not know: scoring. torch
+For the order in which a PRM is looked for, and what a PRM's config says of its training. torch
 stays out, but for the first use of the PRM that ships.
 """
 

@@ -1,6 +1,6 @@
 """Single fields of a row, at their columns' paths: the id, the problem's text, the gold answer.
 
-For: the rows of solutions and those of a second file of problems alike. Does not know: layouts, files, formats.
+For the rows of solutions and those of a second file of problems alike.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The two formats, behind one contract: scan a file row by row, fetch rows again, write rows with columns added.
 
-For: choosing the format by a file's first bytes. Does not know: what columns mean.
+For choosing the format by a file's first bytes.
 
 The contract. `scan` gives every row once, in order, with a number from 1 and a place to find it by; a row that cannot
 be read comes as a `RowError`. `fetch` gives a row again as a carrier, which only the same format's `record` and

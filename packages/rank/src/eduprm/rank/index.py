@@ -1,7 +1,7 @@
 """One pass over the file before anything is scored: what can be read, and which rows belong to which problem.
 
-For: a list of problems in the order of their first rows, kept on disk (SQLite), so that memory does not grow with the
-file and rows of one problem need not be neighbours. Does not know: the PRM, steps, scores.
+For a list of problems in the order of their first rows, kept on disk (SQLite), so that memory does not grow with the
+file and rows of one problem need not be neighbours.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The run itself: index the file, score and write chunk by chunk, join, report.
 
-For: the one place that knows all the parts. Does not know: how any of them works. A chunk that an earlier, killed run
+For the one place that knows all the parts. A chunk that an earlier, killed run
 finished is taken up unread, under the same key: content of input and PRM, settings, and versions of what computes.
 """
 

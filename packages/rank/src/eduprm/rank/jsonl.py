@@ -1,6 +1,6 @@
 """JSONL: one JSON object a line, plain or compressed, read by the line and found again by byte offset.
 
-For: the `SolutionsFile` contract (see `files`). Does not know: what columns mean.
+For the `SolutionsFile` contract (see `files`).
 """
 
 from __future__ import annotations

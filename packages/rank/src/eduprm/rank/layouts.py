@@ -1,6 +1,6 @@
 """What a row of a file is: a problem with its solutions, or one solution; and whether its columns say so clearly.
 
-For: names and shapes of columns, before any value is judged. Does not know: files, formats, what a good value is.
+For names and shapes of columns, before any value is judged.
 A reference solution must never be ranked by mistake, so columns that could both hold the candidates are an error until
 a flag names one.
 """

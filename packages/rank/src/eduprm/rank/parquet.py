@@ -1,6 +1,6 @@
 """Parquet: read by batches within row groups, every other column carried through as Arrow, types and all but views.
 
-For: the `SolutionsFile` contract (see `files`). Does not know: what columns mean. Through pyarrow rather than polars,
+For the `SolutionsFile` contract (see `files`). Through pyarrow rather than polars,
 because its reader streams inside one large row group and its writer gives the same bytes for the same batches.
 """
 

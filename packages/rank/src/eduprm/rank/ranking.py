@@ -1,6 +1,6 @@
 """Rank scored solutions, grade them where gold answers stand, and see what every rule would have chosen.
 
-For: one chunk at a time, on frames of `eduprm.label` and `eduprm.bench`. Does not know: files, the PRM.
+For one chunk at a time, on frames of `eduprm.label` and `eduprm.bench`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How this run reads its rows: columns, the rows that take part, and where the problems stand.
 
-For: one place that the index and the job ask, so that both passes over a file read it alike. Does not know: formats.
+For one place that the index and the job ask, so that both passes over a file read it alike.
 """
 
 from __future__ import annotations

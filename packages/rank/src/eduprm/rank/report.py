@@ -1,6 +1,6 @@
 """What the run says: the table of rules, messages about rejected rows, and the files beside the output.
 
-For: the terminal and OUTPUT.report.json, OUTPUT.rejected.jsonl. Does not know: how rules choose.
+For the terminal and OUTPUT.report.json, OUTPUT.rejected.jsonl.
 Problems with the same outcome under every rule are only counted, so memory does not grow with their number.
 """
 

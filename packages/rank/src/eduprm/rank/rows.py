@@ -1,6 +1,6 @@
 """What a row must hold, and how rows become problems.
 
-For: turning mappings (a line's JSON object, a Parquet row) into checked records. Does not know: files, formats, models.
+For turning mappings (a line's JSON object, a Parquet row) into checked records.
 A whole row is refused with `RowError`; one bad solution of a good row only becomes a `Rejection`.
 """
 

@@ -1,7 +1,7 @@
 """Score the steps of a chunk's solutions, with a PRM in this process or behind a URL.
 
-For: steps and one score each for every solution that the PRM takes; the others are rejected, one by one. Does not know:
-files, ranking, where the PRM is (`eduprm.prm.source`). Loads torch only through what it is given, and `anchors`.
+For steps and one score each for every solution that the PRM takes; the others are rejected, one by one. Loads torch
+only through what it is given, and `anchors`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Settings of the app: one frozen model from which the command line, its help and TOML recipes come.
 
-For: reading and checking settings, with errors that name the flag, what was expected and what came. Does not know:
-files' contents, models. Imports neither torch nor polars, so that --help and mistakes answer at once.
+For reading and checking settings, with errors that name the flag, what was expected and what came. Imports neither
+torch nor polars, so that --help and mistakes answer at once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cut solutions as the PRM's own training did: what `--segment auto` means where the PRM says how.
 
-For: settings that name the cut, before anything is scored. Does not know: cutting. A PRM of `apps/train` carries the
+For settings that name the cut, before anything is scored. A PRM of `apps/train` carries the
 policy, threshold and prompt style that cut its trees (`eduprm.prm.StepCut`). torch stays out.
 """
 

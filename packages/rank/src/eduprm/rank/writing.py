@@ -1,8 +1,8 @@
 """Write chunks that survive a kill, and join them to the output at the end.
 
-For: a work folder beside the output, one finished chunk after another, and the added columns of each layout. Does not
-know: how scores or outcomes come about. A chunk is two files; it counts as finished once its notes stand, which are
-written after its rows, each atomically. Work of other inputs, PRMs or settings lies under another key, and never mixes.
+For a work folder beside the output, one finished chunk after another, and the added columns of each layout. A chunk
+is two files; it counts as finished once its notes stand, which are written after its rows, each atomically. Work of
+other inputs, PRMs or settings lies under another key, and never mixes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Charts of a page as SVG: lines over tokens, reliability, histograms, training curves.
 
-Plain numbers in, a `Figure` out. Series differ by marker and dash as well as by colour. Does not know runs or files.
+Plain numbers in, a `Figure` out. Series differ by marker and dash as well as by colour.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Problems as the explorer reads them: compact JSON that cannot end its script element, within a bound of bytes.
 
-For: one `Entry` after another, in order, holding no more than the page will. Does not know trees or steps.
+For one `Entry` after another, in order, holding no more than the page will.
 """
 
 from __future__ import annotations

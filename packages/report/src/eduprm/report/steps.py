@@ -1,7 +1,4 @@
-"""A solution in scored steps as the explorer shows it: of a ranked file, or of a benchmark with a gold first error.
-
-Does not know files, PRMs or rules; texts are clipped here, and that is said beside them.
-"""
+"""A solution in scored steps as the explorer shows it: of a ranked file, or of a benchmark with a gold first error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """SVG by the element, and scales with readable ticks: what the charts are drawn with.
 
 Elements come from the standard library's tree, so a text or an attribute can never turn into markup. Colours are left
-to the page's style sheet (classes), so that one drawing is readable in both themes. Does not know what is charted.
+to the page's style sheet (classes), so that one drawing is readable in both themes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A tree of a forest as the explorer draws it: columns of nodes in preorder, tokens with their entropies.
 
-For: frames of `eduprm.forest`, labelled and scored or not. Does not know tokenizers: how ids become text is given.
+For frames of `eduprm.forest`, labelled and scored or not.
 """
 
 from __future__ import annotations

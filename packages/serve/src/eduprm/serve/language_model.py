@@ -1,6 +1,6 @@
 """A PRM by likelihood whose language model an SGLang server holds.
 
-For: scores of a PRM that was saved with `scoring.kind = "likelihood"`, from any server that gives the log-probs of its
+For scores of a PRM that was saved with `scoring.kind = "likelihood"`, from any server that gives the log-probs of its
 input as SGLang's /generate does: token ids go there, log-probs come back and are folded into step scores by the rule of
 a model in this process (`eduprm.prm.folding`). The PRM's folder gives tokenizer, input format and fold; its weights are
 not read. Needs the extra `language-model`; no part of the service.

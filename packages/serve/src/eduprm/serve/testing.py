@@ -1,6 +1,6 @@
 """SGLang's /generate as far as log-probs of the input go, on a free port of loopback, in a thread.
 
-For: tests of what reads a language-model server. It answers as SGLang 0.5.23 does and knows no model: what gives the
+For tests of what reads a language-model server. It answers as SGLang 0.5.23 does and knows no model: what gives the
 log-probs is passed in.
 """
 

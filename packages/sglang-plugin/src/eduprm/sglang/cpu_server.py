@@ -1,6 +1,6 @@
 """Start an SGLang server on the CPU: `python -m eduprm.sglang.cpu_server --model-path DIR --port 30000`.
 
-For: tests and laptops. Sets SGLANG_PLATFORM and the flags that eager CPU serving needs, and runs
+For tests and laptops. Sets SGLANG_PLATFORM and the flags that eager CPU serving needs, and runs
 `sglang.launch_server` in this process. Every flag of SGLang may follow; a value given there wins. `--overlap` leaves
 SGLang's overlap scheduler on, which on a CPU hides nothing and computes one step too many for each request.
 """

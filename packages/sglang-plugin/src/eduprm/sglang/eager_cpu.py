@@ -2,7 +2,6 @@
 
 SGLang's own CPU engine needs kernels built for it (AMX). This platform presents the CPU as an out-of-tree device,
 for which SGLang takes its torch-native paths. Slow, exact, and not for production.
-Does not know: when it is chosen (`platform`), nor of entropy.
 Source: sglang 0.5.23, `sglang.srt.platforms.interface` and `.cpu`.
 """
 

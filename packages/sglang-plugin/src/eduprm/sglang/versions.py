@@ -1,9 +1,8 @@
 """Which SGLang this plugin fits, checked when SGLang loads it.
 
-For: `plugin` and `platform`. Two checks: the version is one that the tests ran with, and every function and
+For `plugin` and `platform`. Two checks: the version is one that the tests ran with, and every function and
 field that the hooks lean on is there with the parameters they expect (a patched or vendored SGLang may keep
 its number and change its inside). A hook that does not fit must not load: it would give wrong values.
-Does not know: what the hooks do.
 Source: sglang 0.5.23, `sglang.srt.managers.auxiliary_output` and its callers. That module is the same from 0.5.20 on;
 widen the range once the tests have run with an older one.
 """

@@ -1,7 +1,4 @@
-"""Train the PRMs, and let them score: whole trees cut for every kind of step, and beginnings of solutions for P-EDU.
-
-Does not know how trees were grown or what the scores are used for.
-"""
+"""Train the PRMs, and let them score: whole trees cut for every kind of step, and beginnings of solutions for P-EDU."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Rollouts: complete chains from the ends of their steps, and say how often that ends in a right answer.
 
-A prefix that several chains share is completed once. Does not know labels.
+A prefix that several chains share is completed once.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 * adaptive: the same chains, steps at improbable tokens (AdaptiveStep, arXiv 2502.13943), labels likewise.
 
 Chains are taken round by round (the first of every problem, then the second, ...) as long as all together hold no more
-tokens than the EDU trees. Does not know PRMs.
+tokens than the EDU trees.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the benchmarks of steps do alike: rows in, scores by way of chunks on disk, files out.
 
-For: the order of things between settings and figures. Does not know: what a benchmark's gold means.
+For the order of things between settings and figures.
 """
 
 from __future__ import annotations

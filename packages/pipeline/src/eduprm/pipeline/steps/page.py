@@ -1,6 +1,6 @@
 """report.html of a benchmark: figures per part and judge, and every row with its gold, verdict and step scores.
 
-For: a page of `eduprm.report` from what the commands have computed. Does not know: how gold or figures come about.
+For a page of `eduprm.report` from what the commands have computed.
 """
 
 from __future__ import annotations

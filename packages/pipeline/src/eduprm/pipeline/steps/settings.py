@@ -1,6 +1,6 @@
 """Settings of the commands: frozen models from which the command line, its help and TOML recipes come.
 
-For: reading and checking settings. Does not know: files' contents, models. Imports neither torch nor polars.
+For reading and checking settings. Imports neither torch nor polars.
 """
 
 from __future__ import annotations

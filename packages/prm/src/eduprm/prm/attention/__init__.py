@@ -1,6 +1,6 @@
 """How a packed batch is attended to: dense masks, FlexAttention's block masks, or paths gathered for varlen kernels.
 
-For: collators, scorers and `packed_logits`. Does not know: labels, losses, the training loop.
+For collators, scorers and `packed_logits`.
 """
 
 from eduprm.prm.attention.backbones import check_backbone, check_mask_honoured, context_tokens

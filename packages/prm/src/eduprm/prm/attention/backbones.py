@@ -1,6 +1,6 @@
 """Which backbones a tree mask fits, how long their paths may be, and whether they keep the mask.
 
-For: training and scoring, before the first batch. Does not know: batches.
+For training and scoring, before the first batch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Choose a back end for a batch of trees, lay the trees out for it, and hand it to the model.
 
-For: collators, scorers, `packed_logits`. Does not know: labels, losses. Dense masks cost L * L per row, so trees go
+For collators, scorers, `packed_logits`. Dense masks cost L * L per row, so trees go
 into short rows and rows are padded; gathered paths cost what the paths cost, so all trees go into one row.
 """
 

@@ -1,6 +1,6 @@
 """Tree masks for the attention implementations of transformers.
 
-For: turning `stops` into what a backbone takes as its attention mask. Does not know: how rows were packed.
+For turning `stops` into what a backbone takes as its attention mask.
 Source: see eduprm.prm.tree for the rule; FlexAttention's mask_mod is a pure function of two indices, so one gather.
 The FlexAttention path needs CUDA for training; its mask function is checked on the CPU against the dense mask.
 """

@@ -1,6 +1,6 @@
 """Cut packed rows into segments whose keys are one path each: what varlen attention kernels take.
 
-For: the varlen back end. Does not know: tensors, models. Source: packing of trees in TRL (huggingface/trl, TreeRow of
+For the varlen back end. Source: packing of trees in TRL (huggingface/trl, TreeRow of
 AsyncGRPO): K/V of each segment's root-to-segment path are gathered once, attention is causal and aligned at the end.
 
 Token q of a row sees token k exactly when k <= q < stops[k]. From q to q + 1 nothing that was seen is lost unless some

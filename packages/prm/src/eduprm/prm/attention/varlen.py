@@ -1,9 +1,9 @@
 """Attention of every segment to its own gathered path, as an attention implementation of transformers.
 
-For: any model whose attention goes through transformers' AttentionInterface. Does not know: trees, how segments were
-planned. Kernels: torch.nn.attention.varlen, else flash-attn; on a CPU SDPA with a mask over all gathered keys, which is
-exact, wasteful, and what the kernels are compared with. Causal attention must be aligned at the end (query i of n over
-m keys sees the first m - n + i + 1): FlashAttention does so since 2.1; `check_kernel` asks the one at hand.
+For any model whose attention goes through transformers' AttentionInterface. Kernels: torch.nn.attention.varlen,
+else flash-attn; on a CPU SDPA with a mask over all gathered keys, which is exact, wasteful, and what the kernels
+are compared with. Causal attention must be aligned at the end (query i of n over m keys sees the first m - n + i +
+1): FlashAttention does so since 2.1; `check_kernel` asks the one at hand.
 """
 
 from __future__ import annotations

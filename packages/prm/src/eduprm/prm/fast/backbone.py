@@ -1,6 +1,6 @@
 """Hidden states of packed rows by our own layers: frozen layers outside autograd and once per tree, the rest compiled.
 
-For: training on CPUs. Does not know: losses, heads, the training loop. Measured against transformers' own forward in
+For training on CPUs. Measured against transformers' own forward in
 packages/prm/benchmarks/bench_cpu.py.
 """
 

@@ -1,6 +1,6 @@
 """Hidden states of trees that cannot change, within a bound of memory.
 
-For: layers below the lowest trained one. Does not know: how they are computed. When the bound is reached what is kept
+For layers below the lowest trained one. When the bound is reached what is kept
 stays and the rest is computed anew each time: over whole epochs, dropping the oldest would drop each before its use.
 """
 

@@ -1,8 +1,8 @@
 """One decoder layer of the Llama family as a plain function of tensors.
 
-For: eager and compiled training on a CPU. Attention is two batched products with the query heads of a key head folded
+For eager and compiled training on a CPU. Attention is two batched products with the query heads of a key head folded
 into rows: the backward pass of SDPA's CPU kernel takes several times as long. Source: Llama (arXiv 2302.13971), grouped
-queries (arXiv 2305.13245), LoRA (arXiv 2106.09685). Does not know: modules, adapters' names, compilation.
+queries (arXiv 2305.13245), LoRA (arXiv 2106.09685).
 """
 
 from __future__ import annotations

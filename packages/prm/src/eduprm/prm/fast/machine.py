@@ -1,6 +1,6 @@
 """What this machine computes fast, and whether it can compile.
 
-For: settings that say "auto". Does not know: models.
+For settings that say "auto".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Put our own decoder layers beside a model's, once they are seen to compute the same.
 
-For: the trainer. Does not know: losses, data. Nothing is replaced in the model: checkpoints, merging and saving see it
+For the trainer. Nothing is replaced in the model: checkpoints, merging and saving see it
 as it was.
 """
 

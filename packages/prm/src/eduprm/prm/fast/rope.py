@@ -1,8 +1,7 @@
 """The rotary embedding as one custom operator, forward and backward.
 
-For: decoder layers under torch.compile on a CPU. Inductor of torch 2.14.1 gives NaN gradients there when it fuses the
+For decoder layers under torch.compile on a CPU. Inductor of torch 2.14.1 gives NaN gradients there when it fuses the
 rotary embedding with its neighbours; an operator is a wall to fusion, and writes heads first at no further cost.
-Does not know: how angles are made (the backbone's own module does that, whatever its scaling).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where the trees lie in packed rows, read from the rows themselves, and what tells one tree from another.
 
-For: hidden states that are kept per tree, whatever rows it is packed into. Does not know: models.
+For hidden states that are kept per tree, whatever rows it is packed into.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Find the weights of a Llama-like backbone, its adapters included, in a transformers model, wrapped by peft or not.
 
-For: families whose layers are named and built as Llama's (Llama, Mistral, Qwen2, Qwen3, SmolLM2 and others). Whether
+For families whose layers are named and built as Llama's (Llama, Mistral, Qwen2, Qwen3, SmolLM2 and others). Whether
 they also compute the same is not decided here: the output is compared with the model's own before it is used.
-Does not know: rows, trees, compilation.
 """
 
 from __future__ import annotations

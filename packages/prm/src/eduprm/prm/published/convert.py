@@ -1,8 +1,8 @@
 """Turn a checkpoint of pickled weights into one of safetensors: `python -m eduprm.prm.published.convert FOLDER NEW`.
 
-For: Math-Shepherd and Skywork's PRMs, which are published as .bin files only. Does not know: any form; names and
-numbers stay as they are. torch reads the pickles with `weights_only`, which refuses everything but tensors, one file at
-a time. Config and tokenizer are copied; code is not. The new folder appears whole or not at all.
+For Math-Shepherd and Skywork's PRMs, which are published as .bin files only. torch reads the pickles with
+`weights_only`, which refuses everything but tensors, one file at a time. Config and tokenizer are copied; code is
+not. The new folder appears whole or not at all.
 """
 
 from __future__ import annotations

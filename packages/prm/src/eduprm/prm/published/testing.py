@@ -1,6 +1,6 @@
 """Tiny random checkpoints in the published forms: config, key names, tokenizer and chat template of the real ones.
 
-For: tests of everything that takes a published PRM. Does not know: the adapters; nothing here uses their code. Configs
+For tests of everything that takes a published PRM. Configs
 are as transformers 4 wrote them (`rope_theta`, `torch_dtype`, `auto_map`), since the hub's are.
 """
 

@@ -1,6 +1,6 @@
 """From texts to the token ids that a published PRM was trained on, with no way to smuggle a special token in.
 
-For: builders of ids of all published forms. Does not know: models, scores. The ids equal those of tokenising the
+For builders of ids of all published forms. The ids equal those of tokenising the
 published string as a whole, yet are built piece by piece: what a form puts there itself may hold special tokens, what a
 problem or a solution says is read as plain text. A text that still gives a reserved id is refused: the marks of some
 forms are ordinary tokens, such as Math-Shepherd's tag, and no other ids spell them.

@@ -1,6 +1,6 @@
 """Load published weights into native classes, complete and from safetensors, or not at all.
 
-For: all adapters. Does not know: tokenizers, forms. transformers fills missing weights with random numbers and only
+For all adapters. transformers fills missing weights with random numbers and only
 warns; a PRM with a random head gives scores that look like scores, so here every missing or unknown weight is an error.
 """
 

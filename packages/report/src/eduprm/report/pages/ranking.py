@@ -1,7 +1,7 @@
 """OUTPUT.report.html: the rules' accuracies, and the problems with their solutions, steps and scores to look into.
 
-For: what a chunk notes for the page (within a bound, so that memory and disk do not grow with the file), and the page
-made from all notes at the end. Does not know: files' formats, the PRM.
+For what a chunk notes for the page (within a bound, so that memory and disk do not grow with the file), and the page
+made from all notes at the end.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cut a text into steps where trees of the same policy are cut: by the same rules, from the same measurements.
 
-For: solutions of others, to be judged by a PRM that was trained on trees. The rules are `eduprm.segment`'s, named as
+For solutions of others, to be judged by a PRM that was trained on trees. The rules are `eduprm.segment`'s, named as
 there; what they need of a policy is measured here in one teacher-forced pass. Knows neither prompts nor PRMs.
 """
 
