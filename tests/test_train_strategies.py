@@ -7,6 +7,7 @@ import json
 import polars as pl
 import pytest
 
+from eduprm.core.registry import load
 from eduprm.forest import found_leaves, leaf_paths, validate_forest
 from eduprm.prm.testing import tiny_backbone, tiny_prm
 
@@ -130,9 +131,30 @@ def test_p_edu_is_reached_by_name_and_asks_the_prm_that_is_named(train, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("name", "options"), [("beam", {"width": 1, "piece_tokens": 2}), ("distinct_leaves", {})]
+)
+def test_other_strategies_are_reached_by_name(train, tmp_path, name, options):
+    tiny_prm(tmp_path / "a-prm")
+    if "scorer" in load("eduprm.search.strategies", name, "Strategy").model_fields:
+        options = options | {"prm": str(tmp_path / "a-prm")}
+    run, _ = train(
+        "--strategies", "edu", f"mine={name}", "--only", "problems", "search",
+        "--strategy-options", json.dumps({"mine": options}),
+    )  # fmt: skip
+    leaves = held_out(run).filter(pl.col("tree") == "mine", pl.col("finish").is_in(["stop", "length"]))
+    counts = leaves.group_by("problem_id").len()["len"]
+    assert counts.len() == 4
+    assert 2 <= counts.max() <= 3  # --search.budget.max-leaves
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["edo"], "expected one of edu, greedy, p_edu, temperature or package.module:Strategy, got 'edo'"),
+        (
+            ["edo"],
+            "expected one of beam, distinct_leaves, edu, greedy, p_edu, temperature "
+            "or package.module:Strategy, got 'edo'",
+        ),
         (["nowhere:Strategy"], "'nowhere:Strategy' cannot be imported"),
         (["edu", "edu"], "got 'edu' twice; write NAME=strategy"),
         (["p_edu"], "p_edu: prm: expected the folder or name of a PRM, got None"),

@@ -8,10 +8,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from collections.abc import Callable
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from eduprm.search import Continuation, Request
 
 
 class PlainDecoder:
@@ -94,6 +97,37 @@ class LetterDecoder:
         return "".join(chr(97 + token % 26) for token in token_ids)
 
 
+class Scripted:
+    """Goes on with 10, 11, 12, ... (one more each token), unsure at every second token; ends with token 0."""
+
+    stop_ids = frozenset({0})
+    context_length = 1000
+
+    def __init__(self) -> None:
+        self.decoded = 0
+
+    async def generate(self, request: Request) -> Continuation:
+        at = request.prefix_ids[-1]
+        ids: list[int] = []
+        while len(ids) < request.max_new_tokens:
+            at = at + 1 if at % 100 < 19 else 0
+            ids.append(at)
+            if at == 0:
+                break
+        self.decoded += len(ids)
+        zeros = np.zeros(len(ids), np.float32)
+        return Continuation(
+            token_ids=np.array(ids, np.int32),
+            logprobs=zeros,
+            entropies=np.array([2.0 if token % 2 else 0.1 for token in ids], np.float32),
+            runner_up_ids=np.array(ids, np.int32) + 100,
+            runner_up_logprobs=zeros - 1,
+            finish="stop" if ids[-1] == 0 else "length",
+            prefix_tokens=len(request.prefix_ids),
+            cached_tokens=0,
+        )
+
+
 def problem_table(prompts: list[tuple[int, ...]]) -> pl.DataFrame:
     """Problems p0, p1, ... with these prompts."""
     return pl.DataFrame(
@@ -146,3 +180,8 @@ def letters() -> LetterDecoder:
 @pytest.fixture(scope="session")
 def plain_decoder_class() -> type[PlainDecoder]:
     return PlainDecoder
+
+
+@pytest.fixture
+def scripted() -> Scripted:
+    return Scripted()

@@ -12,7 +12,6 @@ import pytest
 from eduprm.forest import found_leaves, leaf_paths, validate_forest
 from eduprm.search import (
     Budget,
-    Continuation,
     EduSampling,
     PrunedEdu,
     TransformersEngine,
@@ -170,51 +169,19 @@ def test_no_more_forks_after_max_stopped(engine, problems, letters):
     assert [stopped(0), stopped(1)] == [0, 1]
 
 
-class Scripted:
-    """Goes on with 10, 11, 12, ... (one more each token), unsure at every second token; ends with token 0."""
-
-    stop_ids = frozenset({0})
-    context_length = 1000
-
-    def __init__(self) -> None:
-        self.decoded = 0
-
-    async def generate(self, request):
-        at = request.prefix_ids[-1]
-        ids = []
-        while len(ids) < request.max_new_tokens:
-            at = at + 1 if at % 100 < 19 else 0
-            ids.append(at)
-            if at == 0:
-                break
-        self.decoded += len(ids)
-        zeros = np.zeros(len(ids), np.float32)
-        return Continuation(
-            token_ids=np.array(ids, np.int32),
-            logprobs=zeros,
-            entropies=np.array([2.0 if token % 2 else 0.1 for token in ids], np.float32),
-            runner_up_ids=np.array(ids, np.int32) + 100,
-            runner_up_logprobs=zeros - 1,
-            finish="stop" if ids[-1] == 0 else "length",
-            prefix_tokens=len(request.prefix_ids),
-            cached_tokens=0,
-        )
-
-
-def test_a_stopped_branch_is_not_decoded_further(letters):
+def test_a_stopped_branch_is_not_decoded_further(letters, scripted):
     async def scorer(problem_id, prefixes):
         # Whatever left the greedy path at its first fork is rejected at its next step.
         return [0.1 if any(token > 100 for token in ids) else 0.9 for ids in prefixes]
 
-    engine = Scripted()
     edu = EduSampling(threshold=1.0, order="chronological", budget=Budget(max_leaves=3))
     strategy = PrunedEdu(**dict(edu), scorer=scorer, piece_tokens=2, max_stopped=1)
-    branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=engine, decoder=letters))
+    branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, decoder=letters))
     assert branches[0].token_ids.tolist() == [*range(10, 20), 0]
     # Forked at 11 into 111; the next anchor is 113, found in the first piece, and 110 tokens never come.
     assert branches[1].token_ids.tolist() == [111, 112, 113]
     assert branches[1].finish == "pruned"
-    assert engine.decoded == 11 + 2
+    assert scripted.decoded == 11 + 2
 
 
 @pytest.mark.parametrize(
@@ -225,10 +192,10 @@ def test_settings_out_of_range_are_refused(wrong):
         PrunedEdu(scorer=constant(1.0), **wrong)
 
 
-def test_a_scorer_that_forgets_a_step_is_found_out(letters):
+def test_a_scorer_that_forgets_a_step_is_found_out(letters, scripted):
     async def scorer(problem_id, prefixes):
         return [0.9]
 
     strategy = PrunedEdu(threshold=1.0, scorer=scorer)
     with pytest.raises(ValueError, match="expected a score for each"):
-        asyncio.run(strategy.grow((9,), problem_id="p", engine=Scripted(), decoder=letters))
+        asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, decoder=letters))

@@ -287,7 +287,8 @@ class TrainSettings(CommandSettings):
         + ", ".join(registry.names(STRATEGIES))
         + " or package.module:Name; NAME=strategy "
         "names its trees. The PRM is trained on the first; on held-out problems the others are compared with it at "
-        "equal tokens. At least one has the policy's greedy path (edu, p_edu, greedy)",
+        "equal tokens. At least one has the policy's greedy path (edu, p_edu, distinct_leaves, greedy; beam may give it"
+        " up)",
     )
     strategy_options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

@@ -1,7 +1,7 @@
 """The growing of one EDU tree: paths decoded to their ends, waiting forks in a heap, the caps of a budget.
 
-For the strategies `edu` and `p_edu`, which say what to fork and when to stop. Knows an engine by its contract and
-tokens by their decoder; no model, no text's meaning.
+For the strategies `edu`, `p_edu` and `distinct_leaves`, which say what to fork and when to stop. Knows an engine by
+its contract and tokens by their decoder; no model, no text's meaning.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class TreeGrowth:
     """One tree on its way.
 
     Overridden by others: `_greedy_path` and `_decoded` (how the first path and that of a fork come about), `_forkable`
-    (which anchors wait as forks) and `_num_leaves` (what counts towards `max_leaves`).
+    (which anchors wait as forks), `_priority` (which is taken next) and `_num_leaves` (what counts towards
+    `max_leaves`).
     """
 
     def __init__(
@@ -107,9 +108,12 @@ class TreeGrowth:
         self._branches.append(branch)
         self._num_tokens += len(branch.token_ids)
         for position in self._forkable(branch):
-            entropy = float(branch.entropies[position - branch.start])
-            priority = -entropy if self._strategy.order == "best_first" else float(position)
-            heapq.heappush(self._waiting, (priority, position, number, position))
+            heapq.heappush(self._waiting, (self._priority(branch, position), position, number, position))
+
+    def _priority(self, branch: Branch, position: int) -> float:
+        """Of a fork; the smallest is taken first."""
+        entropy = float(branch.entropies[position - branch.start])
+        return -entropy if self._strategy.order == "best_first" else float(position)
 
     def _forkable(self, branch: Branch) -> list[int]:
         """Anchors of a branch at which others may leave it."""
@@ -128,25 +132,10 @@ class TreeGrowth:
 
     def _fork(self, parent: Branch, position: int, room: int) -> Fork:
         """The path that takes the runner-up token at `position`, still to be decoded beyond that token."""
-        at = position - parent.start
-        token = int(parent.runner_up_ids[at])
-        stops = token in self._engine.stop_ids
-        upper = parent.entropies_upper
-        # The first token's measurements are the fork's: the same distribution, its second choice taken.
-        head = Branch(
-            parent=parent,
-            start=position,
-            token_ids=np.array([token], np.int32),
-            logprobs=parent.runner_up_logprobs[at : at + 1],
-            entropies=parent.entropies[at : at + 1],
-            runner_up_ids=parent.token_ids[at : at + 1],
-            runner_up_logprobs=parent.logprobs[at : at + 1],
-            finish="stop" if stops else "length",
-            entropies_upper=None if upper is None else upper[at : at + 1],
-        )
-        if stops or room < 2:
+        head = runner_up(parent, position, stop_ids=self._engine.stop_ids)
+        if head.finish == "stop" or room < 2:
             return Fork(head, None)
-        prefix = (*self._prompt_ids, *parent.path_ids(position), token)
+        prefix = (*self._prompt_ids, *head.path_ids())
         return Fork(head, Request(prefix_ids=prefix, max_new_tokens=room - 1, group=self._group))
 
     async def _decoded(self, fork: Fork) -> Branch:
@@ -197,6 +186,25 @@ def _runs_through(branch: Branch, parent: Branch, position: int) -> bool:
         stop = node.start
         node = node.parent
     return node is parent and position < stop
+
+
+def runner_up(parent: Branch, position: int, *, stop_ids: frozenset[int]) -> Branch:
+    """The branch of one token that leaves `parent` at `position` with the second choice there."""
+    at = position - parent.start
+    token = int(parent.runner_up_ids[at])
+    upper = parent.entropies_upper
+    # The first token's measurements are the fork's: the same distribution, its second choice taken.
+    return Branch(
+        parent=parent,
+        start=position,
+        token_ids=np.array([token], np.int32),
+        logprobs=parent.runner_up_logprobs[at : at + 1],
+        entropies=parent.entropies[at : at + 1],
+        runner_up_ids=parent.token_ids[at : at + 1],
+        runner_up_logprobs=parent.logprobs[at : at + 1],
+        finish="stop" if token in stop_ids else "length",
+        entropies_upper=None if upper is None else upper[at : at + 1],
+    )
 
 
 def extended(head: Branch, done: Continuation) -> Branch:

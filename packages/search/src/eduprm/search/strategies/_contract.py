@@ -32,7 +32,7 @@ class Strategy(Protocol):
     async def grow(
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
     ) -> list[Branch]:
-        """Branches of the tree in the order in which they were found, a parent before its children.
+        """Branches of the tree in the order in which they were found.
 
         Their places become the column `order` of the forest, and the first n of them should be what a budget of n
         leaves would have given. A branch that is the policy's greedy path to its end says so (`Branch.greedy`). The
