@@ -78,7 +78,7 @@ def test_rerank_asks_for_a_form_it_cannot_tell_and_rejects_texts_with_marks(run,
     status, _, err = run(rerank_main, *command)
     assert (status, err.count("\n")) == (2, 1)
     assert "is a causal language model (MistralForCausalLM)" in err
-    assert "name the format: math-shepherd, rlhflow, label-tokens" in err
+    assert "name the format: label-tokens, math-shepherd, rlhflow" in err
     status, _, err = run(rerank_main, *command, "--format", "math-shepherd")
     assert status == 3
     rejected = read(tmp_path / "out.jsonl.rejected.jsonl")
@@ -134,7 +134,7 @@ def test_mistakes_in_the_form_get_one_line(run, made, tmp_path):
         (bench_main, ("processbench", "a.json", "--threshold", "0.5")),
     ):
         for flags, message in [
-            (("--format", "shepherd"), "--format: expected 'eduprm', 'qwen2.5-math-prm'"),
+            (("--format", "shepherd"), "--format: expected a format of eduprm, label-tokens,"),
             (("--format", "label-tokens"), "needs a tag"),
             (("--format", "rlhflow", "--marks.tag", "x"), "format rlhflow fixes its marks itself, got tag"),
             (("--format", "skywork-o1-open-prm"), "expected a qwen2 backbone"),
