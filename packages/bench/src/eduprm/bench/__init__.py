@@ -3,8 +3,9 @@
 Everything works on polars frames; nothing here loads torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from eduprm.core.lazy import exports
 
 if TYPE_CHECKING:
     from eduprm.bench.cost import COST_SCHEMA as COST_SCHEMA
@@ -34,14 +35,4 @@ _WHERE = {
     "token_cost": "cost",
 }
 
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__, __getattr__, __dir__ = exports(__name__, _WHERE)

@@ -85,6 +85,6 @@ def _zstd(path: Path) -> io.RawIOBase:
         import pyarrow as pa
     except ImportError:
         raise CompressionError(
-            "is compressed as Zstandard, which needs the package pyarrow: install eduprm-forest[zstd], or unpack it"
+            "is compressed as Zstandard, which needs the package pyarrow: install eduprm-core[zstd], or unpack it"
         ) from None
     return cast(io.RawIOBase, pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))

@@ -4,8 +4,9 @@ Every name is loaded on first use, so that importing the package costs nothing a
 subprocess) never pulls in polars.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from eduprm.core.lazy import exports
 
 if TYPE_CHECKING:
     from eduprm.label.answers import extract_answer as extract_answer
@@ -66,14 +67,4 @@ _WHERE = {
     "WorkerCounts": "worker",
 }
 
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(_WHERE)
+__all__, __getattr__, __dir__ = exports(__name__, _WHERE)

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from eduprm.prm.config import InputFormat, LoraSettings, StepCut, TrainConfig
+from eduprm.core.lazy import exports
 
 if TYPE_CHECKING:
-    from eduprm.prm.data import Refusal, TrainingData, fit_to_length, forest_trees, labelled_trees
-    from eduprm.prm.inputs import InputBuilder
-    from eduprm.prm.published.load import load_step_scorer
-    from eduprm.prm.score import ProcessRewardModel
-    from eduprm.prm.solutions import StepScores
-    from eduprm.prm.source import PrmSource
-    from eduprm.prm.stepwise import stepwise_trees
-    from eduprm.prm.train import TrainResult, train_prm
-    from eduprm.prm.tree import TokenTree, build_tree
-
-__all__ = [
-    "InputBuilder",
-    "InputFormat",
-    "LoraSettings",
-    "PrmSource",
-    "ProcessRewardModel",
-    "Refusal",
-    "StepCut",
-    "StepScores",
-    "TokenTree",
-    "TrainConfig",
-    "TrainResult",
-    "TrainingData",
-    "build_tree",
-    "fit_to_length",
-    "forest_trees",
-    "labelled_trees",
-    "load_step_scorer",
-    "stepwise_trees",
-    "train_prm",
-]
+    from eduprm.prm.config import InputFormat as InputFormat
+    from eduprm.prm.config import LoraSettings as LoraSettings
+    from eduprm.prm.config import StepCut as StepCut
+    from eduprm.prm.config import TrainConfig as TrainConfig
+    from eduprm.prm.data import Refusal as Refusal
+    from eduprm.prm.data import TrainingData as TrainingData
+    from eduprm.prm.data import fit_to_length as fit_to_length
+    from eduprm.prm.data import forest_trees as forest_trees
+    from eduprm.prm.data import labelled_trees as labelled_trees
+    from eduprm.prm.inputs import InputBuilder as InputBuilder
+    from eduprm.prm.published.load import load_step_scorer as load_step_scorer
+    from eduprm.prm.score import ProcessRewardModel as ProcessRewardModel
+    from eduprm.prm.solutions import StepScores as StepScores
+    from eduprm.prm.source import PrmSource as PrmSource
+    from eduprm.prm.stepwise import stepwise_trees as stepwise_trees
+    from eduprm.prm.train import TrainResult as TrainResult
+    from eduprm.prm.train import train_prm as train_prm
+    from eduprm.prm.tree import TokenTree as TokenTree
+    from eduprm.prm.tree import build_tree as build_tree
 
 # Loaded on first use: settings must import without torch.
-_HOMES = {
+_WHERE = {
+    "InputFormat": "config",
+    "LoraSettings": "config",
+    "StepCut": "config",
+    "TrainConfig": "config",
     "InputBuilder": "inputs",
     "PrmSource": "source",
     "ProcessRewardModel": "score",
@@ -58,10 +50,4 @@ _HOMES = {
     "train_prm": "train",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__all__, __getattr__, __dir__ = exports(__name__, _WHERE)

@@ -3,8 +3,9 @@
 One table (`eduprm.forest.PROBLEM_SCHEMA`) whatever the source. reasoning-gym is imported when a task is generated.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from eduprm.core.lazy import exports
 
 if TYPE_CHECKING:
     from eduprm.problems.files import Problems as Problems
@@ -32,14 +33,4 @@ _WHERE = {
     "style_for": "prompts",
 }
 
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__, __getattr__, __dir__ = exports(__name__, _WHERE)

@@ -3,8 +3,9 @@
 Frames in, frames out, without torch. Ranking a file (`eduprm.rank.job`) needs the extra `files`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from eduprm.core.lazy import exports
 
 if TYPE_CHECKING:
     from eduprm.rank.bootstrap import Difference as Difference
@@ -60,14 +61,4 @@ _WHERE = {
     "validate_candidates": "candidates",
 }
 
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__, __getattr__, __dir__ = exports(__name__, _WHERE)
