@@ -28,7 +28,7 @@ def write_run_page(
         subtitle=f"policy {policy} · {_counts(folder)} · threshold {settings.search.threshold:g} nats · "
         f"{settings.search.budget.max_leaves} leaves a tree",
         facts=_facts(metrics),
-        tables=[_rules_table(metrics), *_metric_tables(metrics)],
+        tables=[_headline_table(metrics), _rules_table(metrics), *_metric_tables(metrics)],
         figures=run_figures(settings, folder, judged, metrics),
         explorer=run_trees(settings, folder, judged),
         settings=_settings(folder),
@@ -73,6 +73,28 @@ def _facts(metrics: dict[str, Any]) -> list[Fact]:
             Fact(label="Tokens decoded a tree", value=f"{tokens[first]:,.0f}", hint=" · ".join(spent))
         )
     return found
+
+
+def _headline_table(metrics: dict[str, Any]) -> Table:
+    """The PRM beside its rivals, all problems and by task, as the terminal shows it first."""
+    rows = metrics["headline"]
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    cells = {(row["row"], row["group"]): row for row in rows}
+    heads = [
+        f"{group}\n{next(r['problems'] for r in rows if r['group'] == group)} problems" for group in groups
+    ]
+    body = []
+    for name in dict.fromkeys(row["row"] for row in rows):
+        line = [name]
+        for group in groups:
+            row = cells[name, group]
+            gap = f"{100 * row['minus_greedy']:+.1f}"
+            line.append(
+                f"{100 * row['accuracy']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}] {gap}"
+            )
+        body.append(line)
+    note = "Per cent right with 95 % intervals over problems, and the difference to greedy decoding by the policy."
+    return Table(title="Held-out problems", columns=["chosen by", *heads], rows=body, note=note)
 
 
 def _rules_table(metrics: dict[str, Any]) -> Table:
