@@ -90,6 +90,35 @@ def test_equal_beginnings_are_computed_once(prm, monkeypatch):
     assert sum(seen) == 50 + 10 + 3
 
 
+def test_steps_cut_elsewhere_share_their_beginning(prm, monkeypatch):
+    """Solutions that begin alike token by token, whatever their steps, and equal ones have equal scores."""
+    seen = []
+    forward = prm._forward
+    monkeypatch.setattr(
+        prm, "_forward", lambda trees: seen.extend(t.num_tokens for t in trees) or forward(trees)
+    )
+    solutions = [([1] * 9, [[2, 3], [4, 5]]), ([1] * 9, [[2], [3, 4, 6]]), ([1] * 9, [[2, 3], [4, 5]])]
+    first, other, again = prm.score_ids(solutions)
+    assert seen == [9 + 5]
+    assert first == again
+    for solution, scores in zip(solutions[:2], (first, other), strict=True):
+        assert prm.score_ids([solution])[0] == pytest.approx(scores, abs=1e-6)
+
+
+def test_trees_of_one_problem_are_computed_together(prm, make_forest, monkeypatch):
+    forest, problems = make_forest([("a", "edu", NODES), ("a", "ht", NODES)])
+    seen = []
+    forward = prm._forward
+    monkeypatch.setattr(
+        prm, "_forward", lambda trees: seen.extend(t.num_tokens for t in trees) or forward(trees)
+    )
+    scored = prm.score_forest(forest, problems)["score"].to_list()
+    both, seen[:] = sum(seen), []
+    prm.score_forest(forest.filter(tree="edu"), problems)
+    assert both == sum(seen)
+    assert scored[: len(NODES)] == scored[len(NODES) :]
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eduprm.prm.attention import check_backbone, dense_mask, flex_mask_function, tree_mask
+from eduprm.prm.merging import merge_trees
 from eduprm.prm.packing import choose_rows, fit_rows, group_by_length, pack_rows, plan_batches
 from eduprm.prm.tree import build_tree, split_tree, truncate_tree
 from eduprm.prm.unpacked import leaf_chains
@@ -56,6 +57,43 @@ def brute_mask(tree):
         for key in range(query + 1):
             sees[query, key] = int(owner[key]) in ancestors
     return sees
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(trees(), min_size=1, max_size=4), st.lists(st.integers(0, 2), max_size=2))
+def test_merged_trees_hold_every_path_of_tokens_once(batch, prompt):
+    batch = [
+        build_tree(
+            prompt,
+            # Few token ids, so that paths meet.
+            [tree.token_ids[a:b] % 3 for a, b in zip(tree.starts, tree.starts[1:], strict=False)],
+            tree.parents,
+        )
+        for tree in batch
+        if len(prompt) or tree.lengths.any()
+    ]
+    if not batch:
+        return
+
+    def paths(tree):
+        before, found = tree.token_parents.tolist(), []
+        for parent, token in zip(before, tree.token_ids.tolist(), strict=True):
+            found.append((*(found[parent] if parent >= 0 else ()), token))
+        return found
+
+    merged, places = merge_trees(batch)
+    whole = paths(merged)
+    assert len(set(whole)) == len(whole)
+    assert set(whole) == {path for tree in batch for path in paths(tree)}
+    for tree, place in zip(batch, places, strict=True):
+        assert [whole[index] for index in place] == paths(tree)
+        assert merged.positions[place].tolist() == tree.positions.tolist()
+    assert (merged.lengths > 0).all()
+
+
+def test_trees_of_two_prompts_are_not_merged():
+    with pytest.raises(ValueError, match="tree b: expected the prompt of tree a"):
+        merge_trees([build_tree([1], [[2]], [-1], name="a"), build_tree([3], [[2]], [-1], name="b")])
 
 
 @settings(max_examples=60, deadline=None)

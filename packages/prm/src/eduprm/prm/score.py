@@ -1,8 +1,8 @@
 """Score steps with a trained PRM: one solution, many, or a whole forest with shared prefixes computed once.
 
-For everything that asks "how good is this step?".
-A score is P(right) in [0, 1] at the step's last token: the model's estimate of its training label (for Monte Carlo
-labels: the share of correct answers below the step), not a judgement of the step's wording.
+With a head, a score is P(right) in [0, 1] at the step's last token: the model's estimate of its training label (for
+Monte Carlo labels: the share of correct answers below the step), not a judgement of the step's wording. Other kinds
+stand in `eduprm.prm.scorers`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from eduprm.prm.config import InputFormat, Scoring
 from eduprm.prm.data import TokenSource, forest_trees
 from eduprm.prm.inputs import InputBuilder, StepBuilder, checked_problem
 from eduprm.prm.joining import joined_line
+from eduprm.prm.merging import merge_trees
 from eduprm.prm.model import (
     load_classifier,
     load_language_model,
@@ -37,7 +38,7 @@ from eduprm.prm.model import (
     to_tensors,
     unwrap,
 )
-from eduprm.prm.packing import PackedRows, group_by_length
+from eduprm.prm.packing import group_by_length
 from eduprm.prm.solutions import StepScores, score_steps
 from eduprm.prm.tree import TokenTree, build_tree, split_tree
 
@@ -213,17 +214,16 @@ class ProcessRewardModel:
             total = len(prompt) + sum(len(step) for step in steps)
             if self.max_tokens is not None and total > self.max_tokens:
                 raise ValueError(f"solution {index}: expected at most {self.max_tokens} tokens, got {total}")
-        trees, places = _merge_prefixes(solutions)
-        scores = self.score_trees(trees)
-        return [[float(scores[tree][node]) for node in nodes] for tree, nodes in places]
+        trees = [build_tree(prompt, steps, range(-1, len(steps) - 1)) for prompt, steps in solutions]
+        return [scores.tolist() for scores in self.score_trees(trees)]
 
     def score_forest(
         self, forest: pl.DataFrame, problems: pl.DataFrame, *, tokens: TokenSource = "ids"
     ) -> pl.DataFrame:
-        """Return the forest with a column `score` Float64: each node's score at its last token.
+        """Return the forest with a column `score` Float64: each node's score.
 
-        Every shared prefix is computed once. A node without a token of its own has its parent's score; an empty root
-        has null. `tokens` as in `forest_trees`.
+        What begins alike under one question is computed once, in whichever trees it stands. A node without a token of
+        its own has its parent's score; an empty root has null. `tokens` as in `forest_trees`.
 
         Raises:
             ValueError: a broken forest, ids of another tokenizer, a path longer than the context, or a published PRM.
@@ -247,13 +247,40 @@ class ProcessRewardModel:
         return forest.with_columns(pl.Series("score", column, dtype=pl.Float64).fill_nan(None))
 
     def score_trees(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
-        """Return float64 [N] per tree; NaN for nodes that stand on the prompt alone."""
-        results = [np.full(len(tree.parents), np.nan) for tree in trees]
-        pieces: list[tuple[int, TokenTree]] = []
+        """Return float64 [N] per tree; NaN for nodes that stand on the prompt alone.
+
+        What trees of one prompt have in common is computed once.
+        """
+        groups: dict[bytes, list[int]] = {}
         for index, tree in enumerate(trees):
-            # Inside a tree, rows are renumbered to its own nodes so that pieces can write their scores back.
-            local = build_local(tree)
-            pieces += [(index, piece) for piece in split_tree(local, self.batch_tokens)]
+            groups.setdefault(tree.token_ids[: tree.num_prompt_tokens].tobytes(), []).append(index)
+        merged = [merge_trees([trees[index] for index in group]) for group in groups.values()]
+        results: list[np.ndarray] = [np.empty(0)] * len(trees)
+        for group, (_, places), values in zip(
+            groups.values(), merged, self._token_values([one.tree for one in merged]), strict=True
+        ):
+            for index, place in zip(group, places, strict=True):
+                results[index] = self._fold(trees[index], values[place])
+        return results
+
+    def _fold(self, tree: TokenTree, values: np.ndarray) -> np.ndarray:
+        """Return the scores of a tree's nodes from the values of its tokens."""
+        own = np.flatnonzero(tree.lengths > 0)
+        column = np.full(len(tree.parents) + 1, np.nan)  # the last entry is the prompt, which has no score
+        nodes = np.repeat(np.arange(len(own)), tree.lengths[own])
+        column[own] = self.scorer.fold(values[tree.num_prompt_tokens :], nodes, count=len(own))
+        for node in np.flatnonzero(tree.lengths == 0):
+            column[node] = column[tree.parents[node]]
+        return column[:-1]
+
+    def _token_values(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
+        """Return the scorer's value of every token, float64 [T] per tree; NaN in prompts."""
+        results = [np.full(tree.num_tokens, np.nan) for tree in trees]
+        pieces = [
+            (index, piece)
+            for index, tree in enumerate(trees)
+            for piece in split_tree(tree, self.batch_tokens)
+        ]
         if not pieces:
             return results
         longest = max(int(piece.positions.max()) + 1 for _, piece in pieces)
@@ -261,75 +288,32 @@ class ProcessRewardModel:
         lengths = [piece.num_tokens for _, piece in pieces]
         for batch in group_by_length(lengths, batch_tokens=self.batch_tokens):
             chosen = [pieces[item] for item in batch]
-            for (index, piece), scores in zip(
+            for (index, piece), values in zip(
                 chosen, self._forward([piece for _, piece in chosen]), strict=True
             ):
-                results[index][piece.rows[piece.owned]] = scores[piece.owned]
+                starts, own = trees[index].starts, np.repeat(piece.owned, piece.lengths)
+                shifts = np.repeat(starts[piece.rows] - piece.starts[:-1], piece.lengths)
+                tokens = np.arange(piece.num_prompt_tokens, piece.num_tokens)
+                results[index][(tokens + shifts)[own]] = values[tokens[own]]
         return results
 
     @torch.inference_mode()
     def _forward(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
+        """Return the values of the tokens that each tree answers for, float64 [T]; NaN elsewhere."""
         config = unwrap(self.model).config
         attention = TreeAttention(config._attn_implementation, scale=4 * config.get_text_config().hidden_size)
         packed, fields = attention.pack(trees, pad_id=self.builder.tokenizer.pad_token_id or 0)
+        wanted = np.zeros(packed.input_ids.shape, dtype=bool)
+        spans = [
+            (row, slice(offset, offset + tree.num_tokens))
+            for (row, offset), tree in zip(packed.slots, trees, strict=True)
+        ]
+        for (row, span), tree in zip(spans, trees, strict=True):
+            wanted[row, span][tree.num_prompt_tokens :] = np.repeat(tree.owned, tree.lengths)
         device = self.model.device
         batch = {**{name: tensor.to(device) for name, tensor in to_tensors(packed).items()}, **fields}
-        values = self.scorer.scores(self.model, batch, _token_nodes(packed).to(device)).cpu().numpy()
-        scores, done = [], 0
-        for tree in trees:
-            own = tree.lengths > 0
-            column = np.full(len(own) + 1, np.nan)  # the last entry is the prompt, which has no score
-            column[:-1][own] = values[done : done + int(own.sum())]
-            done += int(own.sum())
-            for node in np.flatnonzero(~own):
-                column[node] = column[tree.parents[node]]
-            scores.append(column[:-1])
-        return scores
-
-
-def _token_nodes(packed: PackedRows) -> torch.Tensor:
-    """Return the node (its place in the table) that holds each token, int64 [B, L]; -1 for prompts and padding."""
-    nodes = np.full(packed.input_ids.shape, -1, dtype=np.int64)
-    firsts = packed.nodes.columns - packed.nodes.lengths + 1
-    for index, (row, first, last) in enumerate(
-        zip(packed.nodes.rows, firsts, packed.nodes.columns, strict=True)
-    ):
-        nodes[row, first : last + 1] = index
-    return torch.from_numpy(nodes)
-
-
-def build_local(tree: TokenTree) -> TokenTree:
-    """Return the tree with `rows` numbering its own nodes."""
-    import dataclasses
-
-    return dataclasses.replace(tree, rows=np.arange(len(tree.parents)))
-
-
-def _merge_prefixes(
-    solutions: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]],
-) -> tuple[list[TokenTree], list[tuple[int, list[int]]]]:
-    """Join solutions of one prompt into a trie of steps; return the trees and each solution's (tree, its nodes)."""
-    tries: dict[tuple[int, ...], dict[tuple[tuple[int, ...], ...], None]] = {}
-    keyed = [(tuple(prompt), tuple(tuple(step) for step in steps)) for prompt, steps in solutions]
-    for prompt, steps in keyed:
-        tries.setdefault(prompt, {})[steps] = None
-    trees: list[TokenTree] = []
-    found: dict[tuple[Any, Any], tuple[int, list[int]]] = {}
-    for prompt, unique in tries.items():
-        nodes: list[tuple[int, ...]] = []
-        parents: list[int] = []
-        path: list[int] = []
-        before: tuple[tuple[int, ...], ...] = ()
-        for steps in sorted(unique):  # sorted, equal beginnings are neighbours and nodes come out in preorder
-            shared = 0
-            while shared < min(len(steps), len(before)) and steps[shared] == before[shared]:
-                shared += 1
-            path = path[:shared]
-            for step in steps[shared:]:
-                parents.append(path[-1] if path else -1)
-                path.append(len(nodes))
-                nodes.append(step)
-            before = steps
-            found[prompt, steps] = (len(trees), list(path))
-        trees.append(build_tree(prompt, nodes, parents))
-    return trees, [found[key] for key in keyed]
+        values = np.full(wanted.shape, np.nan)
+        values[wanted] = (
+            self.scorer.values(self.model, batch, torch.from_numpy(wanted).to(device)).cpu().numpy()
+        )
+        return [values[row, span] for row, span in spans]

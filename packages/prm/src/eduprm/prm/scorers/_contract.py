@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
 
 from eduprm.prm.losses._contract import Batch
@@ -20,12 +21,24 @@ class StepScoring(Protocol):
         """Take the settings (`eduprm.prm.config.Scoring`)."""
         ...
 
-    def scores(self, model: Any, batch: Batch, tokens: torch.Tensor) -> torch.Tensor:
-        """Return a score in [0, 1] per node, float64 [N].
+    def values(self, model: Any, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
+        """Return one number for each wanted token, float64 [M], in the order of `wanted.nonzero()`.
+
+        A token's number follows from the tokens on its path alone: solutions that begin alike are computed once.
 
         Args:
             model: the classifier or the language model.
-            batch: packed rows with the node table of `eduprm.prm.losses._contract.Batch`.
-            tokens: int64 [B, L], the node (its place in the table) that holds each token, -1 for prompts and padding.
+            batch: packed rows, `eduprm.prm.losses._contract.Batch`.
+            wanted: bool [B, L]; prompts and padding are never wanted.
+        """
+        ...
+
+    def fold(self, values: np.ndarray, nodes: np.ndarray, *, count: int) -> np.ndarray:
+        """Return a score in [0, 1] per node from the numbers of its tokens, float64 [count].
+
+        Args:
+            values: [n], node by node, each node's in their order.
+            nodes: int64 [n], ascending; every node in 0..count - 1 has a token at least.
+            count: nodes.
         """
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 
 from eduprm.prm.losses._contract import Batch
@@ -20,7 +21,12 @@ class Scorer:
     def __init__(self, settings: Any = None) -> None:
         pass
 
-    def scores(self, model: Any, batch: Batch, tokens: torch.Tensor) -> torch.Tensor:
-        """Return P(right) per node, float64 [N]."""
-        logits = packed_logits(model, batch)[batch["node_rows"], batch["node_columns"]]
-        return torch.softmax(logits.double(), dim=-1)[:, 1]
+    def values(self, model: Any, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
+        """Return P(right) at each wanted token."""
+        return torch.softmax(packed_logits(model, batch)[wanted].double(), dim=-1)[:, 1]
+
+    def fold(self, values: np.ndarray, nodes: np.ndarray, *, count: int) -> np.ndarray:
+        """Return each node's last value."""
+        last = np.zeros(count, dtype=np.int64)
+        last[nodes] = np.arange(len(nodes))  # a later token overwrites an earlier one
+        return values[last]

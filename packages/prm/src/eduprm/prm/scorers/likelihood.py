@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 
 from eduprm.prm.config import Scoring
@@ -30,15 +31,18 @@ class Scorer:
     needs: ClassVar[Literal["head", "language_model"]] = "language_model"
 
     def __init__(self, settings: Scoring) -> None:
-        self.fold = settings.fold
+        self._fold = settings.fold
 
-    def scores(self, model: torch.nn.Module, batch: Batch, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the folded probability per node, float64 [N]."""
-        rows, columns = (tokens >= 0).nonzero(as_tuple=True)
+    def values(self, model: torch.nn.Module, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
+        """Return log p of each wanted token after its path, nats."""
+        rows, columns = wanted.nonzero(as_tuple=True)
         before = batch["parents"][rows, columns]
         if bool((before < 0).any()):
             raise ValueError("expected a prompt before every solution, got one without tokens")
         places = packed_hidden(model, batch)[rows, before]
-        logprobs = token_logprobs(places, language_model_output(model), batch["input_ids"][rows, columns])
-        values, nodes = logprobs.double().cpu().numpy(), tokens[rows, columns].cpu().numpy()
-        return torch.from_numpy(fold_logprobs(values, nodes, count=len(batch["node_rows"]), fold=self.fold))
+        output = language_model_output(model)
+        return token_logprobs(places, output, batch["input_ids"][rows, columns]).double()
+
+    def fold(self, values: np.ndarray, nodes: np.ndarray, *, count: int) -> np.ndarray:
+        """Return the folded probability per node."""
+        return fold_logprobs(values, nodes, count=count, fold=self._fold)
