@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -128,6 +129,65 @@ class Scripted:
         )
 
 
+class HashedPolicy:
+    """Every distribution is a hash of the prefix: two likely tokens, an entropy of 0 to 4 nats. Token 0 ends a path.
+
+    The k-th draw from a prefix is a hash of k, whatever the request's seed, so that a reference can draw the same.
+    """
+
+    stop_ids = frozenset({0})
+    context_length = 1000
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.decoded = 0
+        self._draws: dict[tuple[int, ...], int] = {}
+
+    def facts(self, prefix: tuple[int, ...]) -> tuple[int, int, float]:
+        """Most probable token, runner-up, entropy."""
+        digest = hashlib.sha256(repr((self.seed, prefix)).encode()).digest()
+        top = 0 if digest[0] < 40 else 1 + digest[0] % 12
+        other = (top + 1 + digest[1] % 11) % 13
+        return top, other, digest[2] / 64
+
+    def follow(self, prefix: tuple[int, ...], max_new: int, *, drawn: bool = False) -> tuple[int, ...]:
+        """Tokens of a greedy path, or of the next draw from the prefix."""
+        number = self._draws.get(prefix, 0)
+        if drawn:
+            self._draws[prefix] = number + 1
+        ids: tuple[int, ...] = ()
+        while len(ids) < max_new and 0 not in ids:
+            top, other, _ = self.facts(prefix + ids)
+            coin = hashlib.sha256(repr((self.seed, prefix, number, len(ids))).encode()).digest()[0]
+            ids += (other if drawn and coin < 100 else top,)
+        return ids
+
+    def anchors(self, prompt: tuple[int, ...], path: tuple[int, ...], threshold: float) -> list[int]:
+        return [at for at in range(len(path)) if self.facts(prompt + path[:at])[2] > threshold]
+
+    async def generate(self, request: Request) -> Continuation:
+        ids = self.follow(request.prefix_ids, request.max_new_tokens, drawn=request.temperature > 0)
+        known = [self.facts(request.prefix_ids + ids[:at]) for at in range(len(ids))]
+        greedy = np.array([token == top for token, (top, _, _) in zip(ids, known, strict=True)])
+        others = [other if token == top else top for token, (top, other, _) in zip(ids, known, strict=True)]
+        self.decoded += len(ids)
+        return Continuation(
+            token_ids=np.array(ids, np.int32),
+            logprobs=np.where(greedy, -0.5, -1.5).astype(np.float32),
+            entropies=np.array([entropy for _, _, entropy in known], np.float32),
+            runner_up_ids=np.array(others, np.int32),
+            runner_up_logprobs=np.where(greedy, -1.5, -0.5).astype(np.float32),
+            finish="stop" if ids[-1] == 0 else "length",
+            prefix_tokens=len(request.prefix_ids),
+            cached_tokens=0,
+        )
+
+
+def hashed_opinion(ids: tuple[int, ...]) -> float:
+    """A score that only the tokens decide."""
+    return hashlib.sha256(repr(ids).encode()).digest()[0] / 255
+
+
 def problem_table(prompts: list[tuple[int, ...]]) -> pl.DataFrame:
     """Problems p0, p1, ... with these prompts."""
     return pl.DataFrame(
@@ -172,7 +232,7 @@ def plain(tiny_model: LlamaForCausalLM) -> PlainDecoder:
     return PlainDecoder(copy.deepcopy(tiny_model), frozenset({3}))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def letters() -> LetterDecoder:
     return LetterDecoder()
 
@@ -180,6 +240,16 @@ def letters() -> LetterDecoder:
 @pytest.fixture(scope="session")
 def plain_decoder_class() -> type[PlainDecoder]:
     return PlainDecoder
+
+
+@pytest.fixture(scope="session")
+def hashed_policy() -> type[HashedPolicy]:
+    return HashedPolicy
+
+
+@pytest.fixture(scope="session")
+def hashed_score() -> Callable[[tuple[int, ...]], float]:
+    return hashed_opinion
 
 
 @pytest.fixture

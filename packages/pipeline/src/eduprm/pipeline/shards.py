@@ -43,7 +43,7 @@ class Shard(NamedTuple):
 
 def shards(settings: TrainSettings, problems: pl.DataFrame) -> Iterator[Shard]:
     """Every shard of the run: trees of the first strategy for training, of all on held-out problems."""
-    grown = run_strategies(settings, dict(problems.select("problem_id", "question").iter_rows()))
+    grown = run_strategies(settings, problems)
     for split in ("train", "test"):
         own = problems.filter(split=split)
         for number, start in enumerate(range(0, own.height, settings.shard_problems)):

@@ -1,8 +1,8 @@
 """The strategies of a run: made by name from its settings, all cut into nodes alike.
 
 A strategy takes from the parts `search` and `samples` the options that it has, and its own from `strategy_options`. One
-with a field `scorer` gets a PRM's (`eduprm.pipeline.prefix_prm`), named by its option `prm`. Knows settings; what is
-grown and how, a strategy knows.
+with a field `scorer` gets a PRM's (`eduprm.pipeline.prefix_prm`), named by its option `prm`; one with a field `grader`
+gets the run's (`eduprm.pipeline.solution_grader`). Knows settings; what is grown and how, a strategy knows.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from eduprm.core.registry import load, make
 from eduprm.core.seeds import derive_seed
@@ -41,12 +43,12 @@ class RunStrategy:
         return await self._strategy.grow(prompt_ids, **given)
 
 
-def run_strategies(settings: TrainSettings, questions: Mapping[str, str] | None = None) -> list[RunStrategy]:
+def run_strategies(settings: TrainSettings, problems: pl.DataFrame | None = None) -> list[RunStrategy]:
     """The run's strategies, the one that the PRM is trained on first.
 
     Args:
         settings: of the run.
-        questions: problem_id to question, for strategies that ask a PRM; None where nothing is grown.
+        problems: for strategies that ask a PRM or a grader; None where nothing is grown.
 
     Raises:
         ValueError: no such strategy, an option that it does not take, a value that it refuses, a name twice.
@@ -55,7 +57,7 @@ def run_strategies(settings: TrainSettings, questions: Mapping[str, str] | None 
     found = []
     for entry in settings.strategies:
         own, _, name = entry.rpartition("=")
-        options = _options(settings, name, settings.strategy_options.get(own or name, {}), questions or {})
+        options = _options(settings, name, settings.strategy_options.get(own or name, {}), problems)
         found.append(RunStrategy(make(PACKAGE, name, "Strategy", options), cut=cut, name=own or None))
     for kind in ("tree", "title"):
         names = [getattr(one, kind) for one in found]
@@ -71,7 +73,7 @@ def run_strategies(settings: TrainSettings, questions: Mapping[str, str] | None 
 
 
 def _options(
-    settings: TrainSettings, name: str, own: Mapping[str, Any], questions: Mapping[str, str]
+    settings: TrainSettings, name: str, own: Mapping[str, Any], problems: pl.DataFrame | None
 ) -> dict[str, Any]:
     """The run's options that the strategy has, its own in place of them."""
     taken = _taken(load(PACKAGE, name, "Strategy"))
@@ -83,7 +85,9 @@ def _options(
     if "budget" in taken and isinstance(given.get("budget"), Mapping):
         given["budget"] = settings.search.budget.model_dump() | dict(given["budget"])
     if "scorer" in taken and "prm" not in taken:
-        options["scorer"] = _scorer(settings, name, given.pop("prm", None), questions)
+        options["scorer"] = _scorer(settings, name, given.pop("prm", None), problems)
+    if "grader" in taken:
+        options["grader"] = _grader(settings, problems)
     return options | given
 
 
@@ -92,7 +96,7 @@ def _taken(choice: Any) -> set[str]:
     return set(inspect.signature(choice).parameters if fields is None else fields)
 
 
-def _scorer(settings: TrainSettings, name: str, prm: Any, questions: Mapping[str, str]) -> Any:
+def _scorer(settings: TrainSettings, name: str, prm: Any, problems: pl.DataFrame | None) -> Any:
     from eduprm.pipeline.prefix_prm import PrefixPrm
 
     if prm is None and settings.policy.model == STEPS_MODEL:
@@ -100,4 +104,11 @@ def _scorer(settings: TrainSettings, name: str, prm: Any, questions: Mapping[str
     if not isinstance(prm, str):
         raise ValueError(f"{name}: prm: expected the folder or name of a PRM, got {prm!r}")
     policy = settings.policy
+    questions = {} if problems is None else dict(problems.select("problem_id", "question").iter_rows())
     return PrefixPrm(prm, questions, device=policy.device, trust_remote_code=policy.trust_remote_code)
+
+
+def _grader(settings: TrainSettings, problems: pl.DataFrame | None) -> Any:
+    from eduprm.pipeline.solution_grader import SolutionGrader
+
+    return SolutionGrader(settings, pl.DataFrame() if problems is None else problems)

@@ -235,10 +235,10 @@ def _pieces(
     pieces = [_Piece(None, None, 0, 0)] if bare_root else []
     root_id = 0 if bare_root else None
     # Depth first by an explicit stack: (parent node, branch, position to go on from).
-    waiting: list[tuple[int | None, Branch, int]] = [(root_id, b, b.start) for b in reversed(roots)]
-    if bare_root and len(roots) == 1:
-        leavers = left_at.get((id(roots[0]), roots[0].start), [])
-        waiting = [(root_id, b, b.start) for b in reversed(leavers)] + waiting
+    waiting: list[tuple[int | None, Branch, int]] = []
+    for root in reversed(roots):
+        leavers = left_at.get((id(root), root.start), [])
+        waiting.extend((root_id, b, b.start) for b in [*reversed(leavers), root])
     while waiting:
         parent, branch, start = waiting.pop()
         at_most = cuts[id(branch)]

@@ -126,7 +126,7 @@ class TreeGrowth:
         if cap is None:
             return True
         # A fork lies on the new path and on every path that runs through its position, this round's included.
-        through = [b for b in (*self._branches, *heads) if _runs_through(b, parent, position)]
+        through = [b for b in (*self._branches, *heads) if runs_through(b, parent, position)]
         before = forks_before(parent, position)
         return before < cap and all(forks_before(branch, branch.stop) < cap for branch in through)
 
@@ -178,7 +178,7 @@ def forks_before(branch: Branch, position: int) -> int:
     return count
 
 
-def _runs_through(branch: Branch, parent: Branch, position: int) -> bool:
+def runs_through(branch: Branch, parent: Branch, position: int) -> bool:
     """Whether the path of `branch` holds `parent`'s own token at `position`."""
     stop = branch.stop
     node: Branch | None = branch

@@ -1,9 +1,10 @@
 """A tree that grows from anchor to anchor: its branches, its budget, and what is asked of the engine.
 
-For: strategies that look at each step before they go on (`beam`). An engine runs a request to its end, so a branch is
-asked for in pieces until it holds an anchor; what a piece decoded behind it stays with the branch, and counts as cost.
-Branches are decoded one after another, so `max_total_tokens` holds to the token. Knows an engine by its contract and
-tokens by their decoder; no order of search.
+For: strategies that look at each step before they go on (`beam`, `greedy_step`, `particle`), or that leave finished
+paths at chosen ones (`mcts_edu`, `omega_prm`). An engine runs a request to its end, so a branch is asked for in pieces
+until it holds an anchor; what a piece decoded behind it stays with the branch, and counts as cost. Branches are decoded
+one after another, so `max_total_tokens` holds to the token. Knows an engine by its contract and tokens by their
+decoder; no order of search.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from eduprm.core.seeds import derive_seed
 from eduprm.search.branches import Branch, CutRule, as_branch
 from eduprm.search.budget import Budget
 from eduprm.search.contract import Engine, Request, TokenDecoder
-from eduprm.search.growth import extended, forks_before, runner_up
+from eduprm.search.growth import extended, forks_before, runner_up, runs_through
 
 Scorer = Callable[[str, Sequence[tuple[int, ...]]], Awaitable[Sequence[float]]]
 """A `PrefixScorer` as the field of a strategy."""
@@ -63,6 +64,11 @@ class StepGrowth:
         """Whether as many solutions have ended as the budget allows."""
         return len(self._ended) >= self._budget.max_leaves
 
+    @property
+    def num_ended(self) -> int:
+        """Solutions that have ended."""
+        return len(self._ended)
+
     def finished(self) -> list[Branch]:
         """Branches of the tree: solutions in the order in which they ended, then those given up.
 
@@ -72,6 +78,10 @@ class StepGrowth:
             self.give_up(branch)
         return [*self._ended, *self._given_up]
 
+    def may_start(self) -> bool:
+        """Whether the budget allows another path from the prompt."""
+        return not self.full and self._room(0) > 0
+
     async def start(self) -> Branch:
         """The first piece of a path from the prompt."""
         branch = as_branch(await self._engine.generate(self._request(self._prompt_ids, self._room(0))))
@@ -79,9 +89,30 @@ class StepGrowth:
 
     def may_leave(self, parent: Branch, position: int) -> bool:
         """Whether the budget allows another branch from `parent` at `position`."""
+        if self.full or self._room(position) < 1:
+            return False
         cap = self._budget.max_forks_per_path
-        forked = position in parent.forks or cap is None or forks_before(parent, position) < cap
-        return forked and not self.full and self._room(position) > 0
+        if cap is None or position in parent.forks:
+            return True
+        # A fork lies on the new path and on every path that runs through its position.
+        every = (*self._open, *self._ended, *self._given_up)
+        through = [branch for branch in every if runs_through(branch, parent, position)]
+        return forks_before(parent, position) < cap and all(
+            forks_before(branch, branch.stop) < cap for branch in through
+        )
+
+    async def child(self, parent: Branch, position: int, number: int) -> Branch | None:
+        """What goes on from a step that ends before `position`: 0 is `parent` itself, others leave it there.
+
+        They take the second choice, or with a temperature a draw. None: the budget allows no other.
+        """
+        if not number:
+            return parent
+        if not self.may_leave(parent, position):
+            return None
+        if self._temperature:
+            return await self.leave_by_draw(parent, position)
+        return self.leave_by_runner_up(parent, position)
 
     def leave_by_runner_up(self, parent: Branch, position: int) -> Branch:
         """A branch that takes the second choice at `position`, to be decoded from there."""
@@ -112,6 +143,15 @@ class StepGrowth:
             done = await self._engine.generate(self._request(prefix, room))
             _lengthen(branch, extended(branch, done))
             self._num_tokens += len(done.token_ids)
+
+    async def to_end(self, branch: Branch) -> list[int]:
+        """Decode the branch to its end: a solution of the tree. Its anchors behind its first token are returned."""
+        anchors: list[int] = []
+        after = branch.start if branch.parent is not None else branch.start - 1
+        while (position := await self.next_anchor(branch, after)) is not None:
+            anchors.append(position)
+            after = position
+        return anchors
 
     def give_up(self, branch: Branch) -> None:
         """End a branch that is no solution."""

@@ -49,6 +49,14 @@ class PrefixScorer(Protocol):
         ...
 
 
+class SolutionGrader(Protocol):
+    """Says which solutions of a problem are right; awaited, as the PRM is."""
+
+    async def __call__(self, problem_id: str, texts: Sequence[str]) -> Sequence[bool]:
+        """One grade per text: a whole solution, the prompt left out."""
+        ...
+
+
 class Paths(BaseModel):
     """Options of strategies that decode whole paths from the prompt."""
 

@@ -104,16 +104,9 @@ class BeamSearch(BaseModel):
         live: list[tuple[Branch, int]] = []
         for branch, at in kept:
             for number in range(self.samples or 2):
-                child = branch
-                if number and not growth.may_leave(branch, at):
+                child = await growth.child(branch, at, number)
+                if child is None:
                     break
-                if number:
-                    drawn = self.samples is not None
-                    child = (
-                        await growth.leave_by_draw(branch, at)
-                        if drawn
-                        else growth.leave_by_runner_up(branch, at)
-                    )
                 if growth.full:
                     return live
                 position = await growth.next_anchor(child, at)
