@@ -99,5 +99,4 @@ def _scorer(settings: TrainSettings, name: str, prm: Any, questions: Mapping[str
         prm = PRM_MODEL
     if not isinstance(prm, str):
         raise ValueError(f"{name}: prm: expected the folder or name of a PRM, got {prm!r}")
-    policy = settings.policy
-    return PrefixPrm(prm, questions, device=policy.device, trust_remote_code=policy.trust_remote_code)
+    return PrefixPrm(prm, questions, settings.policy)
