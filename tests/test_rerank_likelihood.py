@@ -7,8 +7,9 @@ import torch
 from aiohttp import web
 
 from eduprm.prm.config import InputFormat, Scoring
-from eduprm.prm.model import load_language_model, save_prm
+from eduprm.prm.loading import load_language_model
 from eduprm.prm.prm_folder import folder_digest
+from eduprm.prm.saving import save_prm
 from eduprm.prm.testing import byte_tokenizer, tiny_backbone
 from eduprm.rank.testing import problems, read_jsonl, rejected, write_jsonl
 from eduprm.serve.testing import LanguageModelServing

@@ -24,7 +24,7 @@ import torch
 from eduprm.bench.steps import draw_rows, predict_first_wrong, read_processbench
 from eduprm.prm import InputFormat, ProcessRewardModel
 from eduprm.prm.inputs import InputBuilder
-from eduprm.prm.model import load_classifier
+from eduprm.prm.loading import load_classifier
 
 TOLERANCE = 1e-3
 Solution = tuple[list[int], list[list[int]]]

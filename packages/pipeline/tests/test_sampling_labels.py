@@ -280,7 +280,13 @@ def test_equal_solutions_have_scores_that_are_equal_to_the_last_bit(world, tmp_p
     assert root is None
     assert own[:3] == own[5:]
     assert len(set(own)) == 5
-    plain = prm.model.score_forest(trees.tables["steps"], world.problems)["score"]
-    assert scored["score"].to_list()[1:9] == pytest.approx(plain.to_list()[1:9], abs=1e-5)
-    prm.model = None  # what was scored before is read, not scored again
+    # The first two chains, each scored alone.
+    model, ids = prm.prefixes.model, steps.filter(problem_id="p")["token_ids"].to_list()
+    prompt = model.builder.prompt_ids(world.problems.filter(problem_id="p")["question"].item())
+    for first, end in ((1, 4), (4, 6)):
+        (alone,) = model.score_ids(
+            [(prompt, [model.builder.node_ids(one, ends=False) for one in ids[first:end]])]
+        )
+        assert own[first - 1 : end - 2] == pytest.approx(alone[:-1], abs=1e-5)
+    prm.prefixes = None  # what was scored before is read, not scored again
     assert prm.score(trees).equals(scored)

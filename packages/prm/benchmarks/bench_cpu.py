@@ -22,11 +22,12 @@ import torch
 from bench_packed import batches_of, edu_tree
 
 from eduprm.core.registry import load
+from eduprm.prm.adapters import prepare_model
 from eduprm.prm.attention import TreeAttention
 from eduprm.prm.config import LoraSettings, TrainConfig
 from eduprm.prm.fast import has_fast_bfloat16, prepare_fast, settle_dtype
 from eduprm.prm.fast.prepare import PLACE
-from eduprm.prm.model import head_output, language_model_output, packed_hidden, prepare_model
+from eduprm.prm.model import head_output, language_model_output, packed_hidden
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 Batches = list[dict[str, Any]]

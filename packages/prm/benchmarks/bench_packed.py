@@ -26,8 +26,9 @@ import numpy as np
 import torch
 
 from eduprm.prm.attention import TreeAttention, implementation_of
+from eduprm.prm.loading import load_classifier
 from eduprm.prm.losses.cross_entropy import Loss
-from eduprm.prm.model import head_output, load_classifier, packed_hidden, packed_logits, to_tensors
+from eduprm.prm.model import head_output, packed_hidden, packed_logits, to_tensors
 from eduprm.prm.packing import group_by_length, pack_rows
 from eduprm.prm.tree import TokenTree, build_tree
 from eduprm.prm.unpacked import leaf_chains

@@ -26,10 +26,11 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from eduprm.prm.adapters import prepare_model
 from eduprm.prm.attention import TreeAttention, attention_inputs
 from eduprm.prm.attention.varlen import VARLEN, tree_attention_forward
 from eduprm.prm.config import LoraSettings, TrainConfig
-from eduprm.prm.model import prepare_model, quiet_transformers
+from eduprm.prm.loading import quiet_transformers
 from eduprm.prm.packing import plan_batches
 from eduprm.prm.train import _make_trainer
 

@@ -11,7 +11,7 @@ import torch
 from eduprm.forest import LABELLED_SCHEMA, PROBLEM_SCHEMA
 from eduprm.prm.config import InputFormat
 from eduprm.prm.inputs import InputBuilder
-from eduprm.prm.model import load_classifier
+from eduprm.prm.loading import load_classifier
 from eduprm.prm.testing import byte_tokenizer, ragged_tree, tiny_backbone
 
 PLAIN = InputFormat(kind="plain", template="{problem}=")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from eduprm.prm import train_prm
+from eduprm.prm.adapters import add_lora
 from eduprm.prm.attention import (
     TreeAttention,
     check_mask_honoured,
@@ -18,7 +19,8 @@ from eduprm.prm.attention.varlen import VARLEN, check_kernel, find_kernel, varle
 from eduprm.prm.compiled import compile_layers
 from eduprm.prm.config import LoraSettings, TrainConfig
 from eduprm.prm.data import TrainingData
-from eduprm.prm.model import add_lora, load_classifier, packed_logits, to_tensors, unwrap
+from eduprm.prm.loading import load_classifier
+from eduprm.prm.model import packed_logits, to_tensors, unwrap
 from eduprm.prm.packing import pack_rows
 from eduprm.prm.testing import tiny_backbone
 from eduprm.prm.tree import build_tree

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from eduprm.prm.adapters import prepare_model
 from eduprm.prm.attention import dense_mask
 from eduprm.prm.config import LoraSettings, Scoring, TrainConfig
 from eduprm.prm.fast.backbone import FastBackbone
@@ -13,7 +14,7 @@ from eduprm.prm.fast.weights import UnsupportedModelError
 from eduprm.prm.losses.cross_entropy import Loss as CrossEntropy
 from eduprm.prm.losses.fork import Loss as ForkLoss
 from eduprm.prm.losses.language_model import Loss as LanguageModelLoss
-from eduprm.prm.model import head_output, language_model_output, packed_hidden, prepare_model, to_tensors
+from eduprm.prm.model import head_output, language_model_output, packed_hidden, to_tensors
 from eduprm.prm.packing import pack_rows
 from eduprm.prm.testing import tiny_backbone
 

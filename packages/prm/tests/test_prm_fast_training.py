@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from eduprm.prm import train_prm
+from eduprm.prm.adapters import prepare_model
 from eduprm.prm.config import LoraSettings, TrainConfig
 from eduprm.prm.data import TrainingData
 from eduprm.prm.fast import machine, prepare, prepare_fast, settle_dtype
 from eduprm.prm.fast.backbone import FastBackbone
-from eduprm.prm.model import packed_hidden, prepare_model, to_tensors
+from eduprm.prm.model import packed_hidden, to_tensors
 from eduprm.prm.packing import pack_rows
 from eduprm.prm.testing import tiny_backbone
 from eduprm.prm.trainer import PrmTrainer

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from eduprm.prm.loading import load_language_model
 from eduprm.prm.losses.fork import Loss as ForkLoss
 from eduprm.prm.losses.language_model import Loss as LanguageModelLoss
 from eduprm.prm.losses.ranking import Loss as RankingLoss
-from eduprm.prm.model import language_model_output, load_language_model, packed_hidden, to_tensors
+from eduprm.prm.model import language_model_output, packed_hidden, to_tensors
 from eduprm.prm.packing import fit_rows, pack_rows
 from eduprm.prm.testing import tiny_backbone
 from eduprm.prm.tree import build_tree, split_tree, truncate_tree

@@ -5,9 +5,9 @@ import base64
 import numpy as np
 import pytest
 
+from eduprm.core.retry import RetryableError
 from eduprm.search.contract import EngineMismatchError, Request
 from eduprm.search.sglang.blocks import FIELD_TYPES, decode_fields
-from eduprm.search.sglang.retry import RetryableError
 from eduprm.search.sglang.wire import continuation, payload
 
 VALUES = {

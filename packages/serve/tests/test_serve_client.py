@@ -7,7 +7,8 @@ import time
 import pytest
 from aiohttp import web
 
-from eduprm.serve import PrmClient, RetrySettings, ServedPrmError, Solution, score_served
+from eduprm.core.retry import RetrySettings
+from eduprm.serve import PrmClient, ServedPrmError, Solution, score_served
 from eduprm.serve.server.testing import Serving
 from eduprm.serve.wire import API
 

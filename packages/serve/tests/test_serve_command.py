@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from eduprm.core.retry import RetrySettings
 from eduprm.prm import PrmSource
-from eduprm.serve import RetrySettings, Solution, score_served
+from eduprm.serve import Solution, score_served
 from eduprm.serve.server.cli import main
 from eduprm.serve.server.loading import describe
 from eduprm.serve.server.settings import ServeSettings

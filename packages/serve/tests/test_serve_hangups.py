@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from eduprm.serve import RetrySettings, Solution, score_served
+from eduprm.core.retry import RetrySettings
+from eduprm.serve import Solution, score_served
 
 BODY = json.dumps({"solutions": [{"problem": "2*3?", "steps": ["2 * 3 = 6\n", "#### 6"]}] * 200}).encode()
 HEAD = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()

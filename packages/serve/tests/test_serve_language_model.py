@@ -7,11 +7,13 @@ import torch
 from aiohttp import web
 from transformers import AutoModelForCausalLM
 
+from eduprm.core.retry import RetrySettings
 from eduprm.prm import ProcessRewardModel
 from eduprm.prm.config import InputFormat, Scoring
-from eduprm.prm.model import load_language_model, save_prm
+from eduprm.prm.loading import load_language_model
+from eduprm.prm.saving import save_prm
 from eduprm.prm.testing import byte_tokenizer, tiny_backbone
-from eduprm.serve import RetrySettings, ServedPrmError
+from eduprm.serve import ServedPrmError
 from eduprm.serve.language_model import LanguageModelPrm, likelihood_fold, served_model
 from eduprm.serve.testing import LanguageModelServing
 

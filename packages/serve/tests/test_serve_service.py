@@ -9,7 +9,8 @@ import urllib.request
 
 import pytest
 
-from eduprm.serve import Limits, PrmClient, RetrySettings, Solution, score_served
+from eduprm.core.retry import RetrySettings
+from eduprm.serve import Limits, PrmClient, Solution, score_served
 from eduprm.serve.server.testing import Serving
 
 STEPS = ["2 * 3 = 6\n", "6 * 4 = 24\n", "#### 24"]

@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 import torch
 
+from eduprm.core.retry import RetrySettings
 from eduprm.forest import leaf_paths, token_counts, validate_forest
 from eduprm.search import (
     Budget,
@@ -31,7 +32,7 @@ from eduprm.search import (
 )
 from eduprm.search.compare import compare_forests
 from eduprm.search.contract import EngineMismatchError, Request
-from eduprm.search.sglang import RetrySettings, SglangServer
+from eduprm.search.sglang import SglangServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.sglang]
 

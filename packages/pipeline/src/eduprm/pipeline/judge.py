@@ -18,7 +18,8 @@ from eduprm.core.command_line import UsageError
 from eduprm.forest import found_leaves, leaf_paths
 from eduprm.label import node_validity, step_validity
 from eduprm.pipeline.equal_level import EqualTokens, Level, added_tokens, mean_decoded
-from eduprm.rank import candidates_from_leaves, evaluate_methods
+from eduprm.rank import aggregate_expr, candidates_from_leaves, evaluate_methods
+from eduprm.rank.names import get_rule
 
 HEADLINE_RULE = "prm_min"
 GREEDY = "greedy, by the policy"
@@ -43,7 +44,8 @@ class Judgement(NamedTuple):
         leaves: candidates with text and steps_valid, one row a finished leaf of any tree.
         steps: nodes that end a line with an equation: problem_id, tree, score, gold.
         step_metrics: `score_metrics` of `steps` of the first strategy's trees; None if one class is missing.
-        leaf_metrics: the same for the last score of each of their leaves against its grade.
+        answers: their leaves: problem_id, the solution's score, gold (the grade).
+        answer_metrics: `score_metrics` of `answers`; None if one class is missing.
         equal: per other strategy, in their order, what it gives on equal tokens.
         headline: `eduprm.bench.headline`, all problems and by task.
     """
@@ -55,7 +57,8 @@ class Judgement(NamedTuple):
     leaves: pl.DataFrame
     steps: pl.DataFrame
     step_metrics: pl.DataFrame | None
-    leaf_metrics: pl.DataFrame | None
+    answers: pl.DataFrame
+    answer_metrics: pl.DataFrame | None
     equal: list[EqualTokens]
     headline: pl.DataFrame
 
@@ -66,6 +69,7 @@ def judge(
     *,
     strategies: Sequence[Compared],
     largest: int,
+    solution_score: str = "last",
     before: pl.DataFrame | None = None,
     trained_greedy: pl.DataFrame | None = None,
     tasks: Mapping[str, str] | None = None,
@@ -79,6 +83,8 @@ def judge(
         grades: problem_id, tree, leaf, answer, correct.
         strategies: whose trees they are; the PRM was trained on the first.
         largest: largest N.
+        solution_score: the aggregate that makes one score of a solution's (`eduprm.prm.scorers`). Where the last step
+            says nothing of those before it, rules by the last score are left out.
         before: the first strategy's trees with the scores of what the PRM was trained from; None if that is no PRM.
         trained_greedy: problem_id, correct of greedy decoding by the trained model; None if it is no language model.
         tasks: problem_id to task.
@@ -118,24 +124,33 @@ def judge(
         decoded.append(spent)
         equal.append(equals)
     steps = _steps(scored)
-    last = rows.filter(pl.col("step_scores").list.len() > 0).select(
-        "problem_id", score=pl.col("step_scores").list.last(), gold=pl.col("correct")
+    answers = rows.filter(pl.col("step_scores").list.len() > 0).select(
+        "problem_id", score=aggregate_expr(solution_score), gold=pl.col("correct")
     )
+    curves = pl.concat(frames)
+    if solution_score != "last":
+        by_last = [rule for rule in curves["rule"].unique() if _aggregate(rule) == "last"]
+        curves = curves.filter(~pl.col("rule").is_in(by_last))
     table = {one.title: own[one.tree] for one in shown}
     return Judgement(
         main=main,
         others=others,
-        curves=pl.concat(frames).join(pl.concat(decoded), on=["method", "n"], how="left"),
+        curves=curves.join(pl.concat(decoded), on=["method", "n"], how="left"),
         costs=summarise_cost(cost.filter(pl.col("n").is_in(ns)), seed=seed, bootstrap=bootstrap),
         leaves=step_validity(candidates.join(leaves.select(*_KEYS, "text", "finish"), on=_KEYS)),
         steps=steps,
         step_metrics=_metrics(steps.filter(tree=main.tree), seed, bootstrap),
-        leaf_metrics=_metrics(last, seed, bootstrap),
+        answers=answers,
+        answer_metrics=_metrics(answers, seed, bootstrap),
         equal=equal,
         headline=_headline(
             table, greedy, leaves, before, trained_greedy, tasks, seed=seed, bootstrap=bootstrap
         ),
     )
+
+
+def _aggregate(rule: str) -> str | None:
+    return getattr(get_rule(rule).rule, "aggregate", None)
 
 
 def _common(

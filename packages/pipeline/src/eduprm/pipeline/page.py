@@ -61,7 +61,7 @@ def _facts(metrics: dict[str, Any]) -> list[Fact]:
                     label=label, value=_percent(row["accuracy"]), hint=f"{span} · {row['problems']} problems"
                 )
             )
-    for key, name in (("last_score_against_grade", "answers"), ("steps_against_checker", "checked steps")):
+    for key, name in (("answers_against_grade", "answers"), ("steps_against_checker", "checked steps")):
         values = {row["metric"]: row["value"] for row in metrics[key] or ()}
         if values:
             hint = f"Brier {three(values['brier'])} · ECE {three(values['ece'])}"
@@ -146,7 +146,7 @@ def _metric_tables(metrics: dict[str, Any]) -> list[Table]:
     }
     columns = (
         ("steps_against_checker", "steps against the checker"),
-        ("last_score_against_grade", "last score against the grade"),
+        ("answers_against_grade", "solutions against the grade"),
     )
     there = [(key, title) for key, title in columns if metrics[key]]
     if not there:

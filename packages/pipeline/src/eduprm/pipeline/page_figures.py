@@ -37,7 +37,7 @@ def run_figures(
     """All figures that the run has data for."""
     found = [_curves(judged.curves)]
     for frame, key, title in (
-        (_last(judged), "last_score_against_grade", "Reliability: last score against the grade"),
+        (judged.answers, "answers_against_grade", "Reliability: scores of solutions against the grade"),
         (
             judged.steps.filter(tree=judged.main.tree),
             "steps_against_checker",
@@ -88,10 +88,3 @@ def _curves(curves: pl.DataFrame) -> Figure:
             name = f"{method}, {'oracle' if rule == 'oracle' else rule_label(rule)}"
             lines.append(Line(name=name, points=points, series=number, dashed=rule == "oracle"))
     return accuracy_lines(lines, title="Held-out accuracy against tokens decoded")
-
-
-def _last(judged: Judgement) -> pl.DataFrame:
-    scored = judged.leaves.filter(
-        (pl.col("tree") == judged.main.tree) & (pl.col("step_scores").list.len() > 0)
-    )
-    return scored.select(score=pl.col("step_scores").list.last(), gold="correct")

@@ -13,6 +13,7 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
+from eduprm.core import registry
 from eduprm.core.files import atomic_write_bytes
 from eduprm.label import check_derivation
 from eduprm.pipeline.judge import HEADLINE_RULE, Compared, Judgement, judge
@@ -45,6 +46,7 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         grades,
         strategies=[Compared(one.tree, one.title) for one in run_strategies(settings)],
         largest=settings.search.budget.max_leaves,
+        solution_score=solution_score(settings),
         before=_before(folder),
         trained_greedy=_trained_greedy(folder),
         tasks=_tasks(folder),
@@ -54,10 +56,16 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     folder.path("figures").mkdir(exist_ok=True)
     _figures(settings, folder, judged)
     _solutions(folder, judged)
-    metrics = _metrics(folder, judged)
+    metrics = _metrics(settings, folder, judged)
     folder.write_json("metrics.json", metrics)
     write_run_page(settings, folder, judged, metrics)
     return {}
+
+
+def solution_score(settings: TrainSettings) -> str:
+    """The aggregate that makes one score of a solution's, by the way in which the PRM scores."""
+    scoring = settings.prm.train.scoring
+    return str(registry.load(SCORERS, scoring.kind, "Scorer")(scoring).solution)
 
 
 def _before(folder: RunFolder) -> pl.DataFrame | None:
@@ -79,7 +87,7 @@ def _tasks(folder: RunFolder) -> dict[str, str]:
     return dict(named.drop_nulls().iter_rows())
 
 
-def _metrics(folder: RunFolder, judged: Judgement) -> dict[str, Any]:
+def _metrics(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> dict[str, Any]:
     return _plain(
         {
             "headline": judged.headline.to_dicts(),
@@ -97,7 +105,8 @@ def _metrics(folder: RunFolder, judged: Judgement) -> dict[str, Any]:
                 for one in judged.equal
             },
             "steps_against_checker": _rows(judged.step_metrics),
-            "last_score_against_grade": _rows(judged.leaf_metrics),
+            "solution_score": solution_score(settings),
+            "answers_against_grade": _rows(judged.answer_metrics),
             "leaves": leaf_facts(
                 judged, operands_by_problem(pl.read_parquet(folder.path("problems.parquet")))
             ),
@@ -119,6 +128,7 @@ def _rows(frame: pl.DataFrame | None) -> list[dict[str, Any]] | None:
     return None if frame is None else frame.to_dicts()
 
 
+SCORERS = "eduprm.prm.scorers"
 _OPERAND_SOURCES = ("reasoning_gym:products", "reasoning_gym:chain_sum")
 
 
@@ -237,8 +247,8 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
             "PRM score against the step checker (lines with an equation, first strategy)",
         ),
         (
-            "last_score_against_grade",
-            "PRM score of the last step against the answer's grade (first strategy)",
+            "answers_against_grade",
+            f"PRM score of a solution ({metrics['solution_score']} of its steps) against its grade (first strategy)",
         ),
     ):
         if metrics[key]:

@@ -13,12 +13,13 @@ from pydantic_settings import SettingsConfigDict
 
 from eduprm.core import registry
 from eduprm.core.command_line import CommandSettings
+from eduprm.core.retry import RetrySettings
 from eduprm.label import grader_names
 from eduprm.pipeline.strategies import PACKAGE as STRATEGIES
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search import PRM_MODEL, STEPS_MODEL, Budget, EduSampling, PolicySettings
-from eduprm.search.sglang import EntropyKind, RetrySettings
+from eduprm.search.sglang import EntropyKind
 
 LABEL_RULES = "eduprm.label.rules"
 Options = dict[str, int | float | bool | str]

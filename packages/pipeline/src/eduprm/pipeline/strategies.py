@@ -103,9 +103,8 @@ def _scorer(settings: TrainSettings, name: str, prm: Any, problems: pl.DataFrame
         prm = PRM_MODEL
     if not isinstance(prm, str):
         raise ValueError(f"{name}: prm: expected the folder or name of a PRM, got {prm!r}")
-    policy = settings.policy
     questions = {} if problems is None else dict(problems.select("problem_id", "question").iter_rows())
-    return PrefixPrm(prm, questions, device=policy.device, trust_remote_code=policy.trust_remote_code)
+    return PrefixPrm(prm, questions, settings.policy)
 
 
 def _grader(settings: TrainSettings, problems: pl.DataFrame | None) -> Any:

@@ -16,20 +16,20 @@ from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves
 from eduprm.pipeline.growing import grow_shard
 from eduprm.pipeline.label_trees import grader_name, open_grader, step_segmenters
+from eduprm.pipeline.prefix_prm import open_prm
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.prm import (
     InputBuilder,
     InputFormat,
-    ProcessRewardModel,
     StepCut,
     TrainConfig,
     TrainResult,
     labelled_trees,
     train_prm,
 )
-from eduprm.prm.model import is_prm
+from eduprm.prm.loading import is_prm
 from eduprm.prm.processes import num_processes
 from eduprm.problems import messages_for
 from eduprm.problems.prompts import STEPS
@@ -154,9 +154,7 @@ def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     todo = [path for path in files if not folder.path("scores", path.name).is_file()]
     began, nodes = time.monotonic(), 0
     if todo:
-        prm = ProcessRewardModel.from_pretrained(
-            folder.path("prm"), settings.policy.device, trust_remote_code=settings.policy.trust_remote_code
-        )
+        prm = open_prm(folder.path("prm"), settings.policy)
         tokens = token_source(settings.backbone, settings.policy, prm.builder.tokenizer)
         with bar("score", total=len(todo)) as shown:
             for path in todo:
@@ -179,10 +177,7 @@ def _score_before(
     todo = [path for path in files if not folder.path("before", path.name).is_file()]
     if not todo or not is_prm(resolve_model(settings.backbone)):
         return
-    trust = settings.policy.trust_remote_code
-    prm = ProcessRewardModel.from_pretrained(
-        resolve_model(settings.backbone), settings.policy.device, trust_remote_code=trust
-    )
+    prm = open_prm(settings.backbone, settings.policy)
     tokens = token_source(settings.backbone, settings.policy, prm.builder.tokenizer)
     tree = run_strategies(settings)[0].tree
     with bar("score before", total=len(todo)) as shown:

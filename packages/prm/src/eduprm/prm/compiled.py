@@ -18,7 +18,7 @@ def compile_layers(model: Any, *, backend: str = "inductor") -> int:
     Raises:
         ValueError: the backbone has no single list of decoder layers.
     """
-    from eduprm.prm.model import decoder_layers
+    from eduprm.prm.adapters import decoder_layers
 
     _, layers = decoder_layers(model)
     for layer in layers:

@@ -28,16 +28,15 @@ from eduprm.prm.config import InputFormat, Scoring
 from eduprm.prm.data import TokenSource, forest_trees
 from eduprm.prm.inputs import InputBuilder, StepBuilder, checked_problem
 from eduprm.prm.joining import joined_line
-from eduprm.prm.merging import merge_trees
-from eduprm.prm.model import (
+from eduprm.prm.loading import (
     load_classifier,
     load_language_model,
     read_input_format,
     read_model_config,
     read_scoring,
-    to_tensors,
-    unwrap,
 )
+from eduprm.prm.merging import merge_trees
+from eduprm.prm.model import to_tensors, unwrap
 from eduprm.prm.packing import group_by_length
 from eduprm.prm.solutions import StepScores, score_steps
 from eduprm.prm.tree import TokenTree, build_tree, split_tree

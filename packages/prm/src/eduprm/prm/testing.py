@@ -94,7 +94,7 @@ def tiny_backbone(
     import torch
     from transformers import AutoModelForCausalLM
 
-    from eduprm.prm.model import quiet_transformers
+    from eduprm.prm.loading import quiet_transformers
 
     with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)
@@ -126,7 +126,8 @@ def tiny_prm(
     """
     import torch
 
-    from eduprm.prm.model import load_classifier, save_prm
+    from eduprm.prm.loading import load_classifier
+    from eduprm.prm.saving import save_prm
 
     folder = Path(folder)
     tiny_backbone(

@@ -20,6 +20,7 @@ import torch
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
+from eduprm.prm.adapters import prepare_model
 from eduprm.prm.arguments import training_arguments
 from eduprm.prm.attention import TreeAttention, check_backbone, check_mask_honoured
 from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
@@ -28,9 +29,11 @@ from eduprm.prm.config import StepCut, TrainConfig
 from eduprm.prm.data import TrainingData, fit_to_length, settle_refusals
 from eduprm.prm.fast import prepare_fast, settle_dtype
 from eduprm.prm.inputs import InputBuilder
-from eduprm.prm.model import prepare_model, quiet_transformers, save_prm, unwrap
+from eduprm.prm.loading import quiet_transformers
+from eduprm.prm.model import unwrap
 from eduprm.prm.packing import fill_up, plan_batches
 from eduprm.prm.processes import is_first_process, num_processes, share
+from eduprm.prm.saving import save_prm
 from eduprm.prm.trainer import PackedTreeCollator, PrmTrainer, RichProgress, TreeBatches
 from eduprm.prm.tree import TokenTree, split_tree
 

@@ -4,14 +4,12 @@ The service is `eduprm.serve.server` (extra `server`), started by `python -m edu
 """
 
 from eduprm.serve.client import PrmClient, score_served
-from eduprm.serve.retry import RetrySettings
 from eduprm.serve.wire import Limits, ModelInfo, ServedPrmError, Solution, SolutionResult
 
 __all__ = [
     "Limits",
     "ModelInfo",
     "PrmClient",
-    "RetrySettings",
     "ServedPrmError",
     "Solution",
     "SolutionResult",

@@ -13,9 +13,9 @@ from types import TracebackType
 
 from pydantic import ValidationError
 
+from eduprm.core.retry import RetrySettings
 from eduprm.serve.calls import Calls, first_error
 from eduprm.serve.requests import request_fault, request_groups
-from eduprm.serve.retry import RetrySettings
 from eduprm.serve.wire import (
     API,
     ModelInfo,
@@ -123,11 +123,11 @@ class PrmClient:
     async def _score(self, solutions: Sequence[Solution]) -> list[SolutionResult]:
         body = ScoreRequest(solutions=list(solutions)).model_dump_json().encode()
         async with self._places:
-            text = await self._calls.call(
+            got_back = await self._calls.call(
                 "POST", "/v1/score", limit_s=self.info.limits.timeout_s + 10.0, body=body
             )
         try:
-            answer = ScoreResponse.model_validate_json(text)
+            answer = ScoreResponse.model_validate_json(got_back)
         except ValidationError as error:
             raise ServedPrmError(
                 f"{self._url} answered something else than scores ({error.error_count()} faults)"
@@ -145,8 +145,8 @@ class PrmClient:
 
     async def _ask_model(self) -> ModelInfo:
         try:
-            text = await self._calls.call("GET", "/v1/model", limit_s=_INFO_LIMIT_S)
-            info = ModelInfo.model_validate_json(text)
+            answer = await self._calls.call("GET", "/v1/model", limit_s=_INFO_LIMIT_S)
+            info = ModelInfo.model_validate_json(answer)
         except ValidationError:
             raise ServedPrmError(
                 f"{self._url} is no PRM service of this version; see docs/serve.md"

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eduprm.core.retry import RetrySettings
 from eduprm.prm.folding import fold_logprobs
 from eduprm.prm.solutions import Ids, StepScores, score_steps
 from eduprm.prm.source import saved_entry
 from eduprm.serve.calls import Calls, RefusedError, first_error
-from eduprm.serve.retry import RetrySettings
 from eduprm.serve.wire import ServedPrmError
 
 __all__ = ["LanguageModelPrm", "likelihood_fold", "served_model"]
@@ -107,7 +107,7 @@ class LanguageModelPrm:
         """
         from eduprm.prm import InputBuilder
         from eduprm.prm.attention import context_tokens
-        from eduprm.prm.model import read_input_format, read_model_config
+        from eduprm.prm.loading import read_input_format, read_model_config
 
         fold = likelihood_fold(folder)
         config = read_model_config(str(folder), trust_remote_code=False)
@@ -173,7 +173,7 @@ class LanguageModelPrm:
         }
         async with places:
             try:
-                text = await calls.call(
+                answer = await calls.call(
                     "POST", "/generate", limit_s=_SCORE_LIMIT_S, body=json.dumps(body).encode()
                 )
             except RefusedError as error:
@@ -181,7 +181,7 @@ class LanguageModelPrm:
                     raise
                 return f"the server does not score it: {error.reason}; shorten it or take it out"
         calls.note_scores()
-        logprobs = _input_logprobs(text, ids[start:], calls.url)
+        logprobs = _input_logprobs(answer, ids[start:], calls.url)
         nodes = np.repeat(np.arange(len(steps)), [len(step) for step in steps])
         return fold_logprobs(logprobs, nodes, count=len(steps), fold=self._fold).tolist()
 
@@ -191,9 +191,9 @@ def _calls(url: str, connections: int, retry: RetrySettings | None) -> Calls:
 
 
 async def _model(calls: Calls) -> str:
-    text = await calls.call("GET", "/model_info", limit_s=_INFO_LIMIT_S)
+    answer = await calls.call("GET", "/model_info", limit_s=_INFO_LIMIT_S)
     try:
-        info = json.loads(text)
+        info = json.loads(answer)
         path, version = str(info["model_path"]), info.get("weight_version")
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ServedPrmError(f"{calls.url} does not say which model it runs, as SGLang does") from None
@@ -202,14 +202,14 @@ async def _model(calls: Calls) -> str:
     return path if version in (None, "default") else f"{path} (weights {version})"
 
 
-def _input_logprobs(text: str, ids: Sequence[int], url: str) -> NDArray[np.float64]:
+def _input_logprobs(answer: bytes, ids: Sequence[int], url: str) -> NDArray[np.float64]:
     """Log-probs of all ids but the first, whose own the server does not compute; rounding may not put one above 0.
 
     Raises:
         ServedPrmError: no log-probs, or those of other tokens.
     """
     try:
-        entries = json.loads(text)["meta_info"]["input_token_logprobs"]
+        entries = json.loads(answer)["meta_info"]["input_token_logprobs"]
         got = [entry[1] for entry in entries]
         logprobs = np.array([float(entry[0]) for entry in entries[1:]])
     except (ValueError, KeyError, TypeError, IndexError):

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from eduprm.core.errors import UsageError
+from eduprm.core.retry import RetrySettings
 from eduprm.prm.solutions import StepScores
 from eduprm.prm.source import PrmReading, PrmSource
 from eduprm.serve.client import score_served
 from eduprm.serve.language_model import LanguageModelPrm, likelihood_fold, served_model
-from eduprm.serve.retry import RetrySettings
 from eduprm.serve.wire import ServedPrmError, Solution
 
 __all__ = ["LanguageModelSource", "ServedSource", "named_source"]

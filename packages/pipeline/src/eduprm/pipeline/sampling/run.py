@@ -101,7 +101,7 @@ def _grown(world: World, sets: TrainingSets, headline: Prm) -> Iterator[Grown]:
                 key |= {"prm": headline.key} | {
                     name: getattr(settings.grid, name) for name in ("stop_below", "piece_tokens")
                 }
-                strategy = pruned_strategy(setting, settings, headline)
+                strategy = pruned_strategy(setting, settings, headline.prefixes)
             else:
                 strategy = strategy_of(setting, settings, draw=seed or 0)
             name = f"{setting.grown}-{'' if seed is None else f'draw{seed}-'}{number:04}"

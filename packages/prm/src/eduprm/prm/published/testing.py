@@ -197,7 +197,7 @@ def tiny_published(folder: str | Path, name: str, *, seed: int = 0) -> Path:
     from safetensors.torch import save_file
     from transformers import AutoConfig, AutoModel
 
-    from eduprm.prm.model import quiet_transformers
+    from eduprm.prm.loading import quiet_transformers
 
     folder = Path(folder)
     folder.mkdir(parents=True)

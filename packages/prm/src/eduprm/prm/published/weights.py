@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eduprm.prm.model import quiet_transformers
+from eduprm.prm.loading import quiet_transformers
 
 __all__ = ["cut_head", "load_checked", "read_config"]
 

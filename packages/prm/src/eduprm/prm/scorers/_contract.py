@@ -13,9 +13,14 @@ __all__ = ["StepScoring"]
 
 
 class StepScoring(Protocol):
-    """Made from `Scoring`; `needs` says which output of the model it reads, and which kind of model is saved."""
+    """Made from `Scoring`.
+
+    Attributes: `needs`, which output of the model it reads, and so which kind of model is saved; `solution`, how step
+    scores become the one score of a solution: by the last where it has read all the others, else by an aggregate.
+    """
 
     needs: ClassVar[Literal["head", "language_model"]]
+    solution: Literal["last", "min", "mean", "product"]
 
     def __init__(self, settings: Any) -> None:
         """Take the settings (`eduprm.prm.config.Scoring`)."""

@@ -17,6 +17,7 @@ class Scorer:
     """Softmax over the logits wrong and right, in float64."""
 
     needs: ClassVar[Literal["head", "language_model"]] = "head"
+    solution: Literal["last"] = "last"
 
     def __init__(self, settings: Any = None) -> None:
         pass

@@ -32,6 +32,13 @@ class Scorer:
 
     def __init__(self, settings: Scoring) -> None:
         self._fold = settings.fold
+        # The last step's tokens say nothing of those before them.
+        wholes: dict[str, Literal["min", "mean", "product"]] = {
+            "min": "min",
+            "mean": "mean",
+            "sum": "product",
+        }
+        self.solution = wholes[settings.fold]
 
     def values(self, model: torch.nn.Module, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
         """Return log p of each wanted token after its path, nats."""

@@ -5,14 +5,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from eduprm.search.sglang.retry import RetrySettings
 from eduprm.search.sglang.wire import EntropyKind
 
 if TYPE_CHECKING:
     from eduprm.search.sglang.in_process import SglangEngine
     from eduprm.search.sglang.server import SglangServer
 
-__all__ = ["EntropyKind", "RetrySettings", "SglangEngine", "SglangServer"]
+__all__ = ["EntropyKind", "SglangEngine", "SglangServer"]
 
 _NEEDS = {
     "SglangServer": ("server", "sglang-client"),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eduprm.core.retry import RetryableError
 from eduprm.search.contract import EngineMismatchError
-from eduprm.search.sglang.retry import RetryableError
 
 #: `custom_params` that asks for blocks.
 ASK_BLOCKS = {"eduprm_entropy": "blocks"}

@@ -14,9 +14,9 @@ from typing import Any
 
 from sglang import Engine as SglEngine
 
+from eduprm.core.retry import RetryableError
 from eduprm.search.contract import Continuation, Request, RequestError, TransientError
 from eduprm.search.sglang.identity import model_facts, served_context
-from eduprm.search.sglang.retry import RetryableError
 from eduprm.search.sglang.samples import warn_of_seeds
 from eduprm.search.sglang.wire import EntropyKind, continuation, payload
 

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from eduprm.core.retry import RetryableError
 from eduprm.search.contract import RequestError
-from eduprm.search.sglang.retry import RetryableError
 
 Post = Callable[[dict[str, Any], str], Awaitable[Any]]
 """Posts a body for a group and gives the parsed answer."""

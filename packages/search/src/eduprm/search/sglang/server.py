@@ -10,13 +10,14 @@ routes: SGLang 0.5.23, http_server.py; sglang-router 0.3.2 passes them on.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from types import TracebackType
 from typing import Any
 
-import aiohttp
-
+from eduprm.core.http import HttpService, RefusedCallError
+from eduprm.core.retry import RetryableError, RetrySettings
 from eduprm.core.seeds import derive_seed
 from eduprm.search.contract import (
     Continuation,
@@ -27,11 +28,9 @@ from eduprm.search.contract import (
 )
 from eduprm.search.sglang.identity import check_served, model_facts, served_context
 from eduprm.search.sglang.posting import Posting
-from eduprm.search.sglang.retry import RetryableError, RetrySettings
 from eduprm.search.sglang.samples import warn_of_seeds
 from eduprm.search.sglang.wire import EntropyKind, continuation, payload
 
-_RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REFUSED_STATUS = frozenset({400, 413, 422})
 _INFO_LIMIT_S = 10.0
 
@@ -84,7 +83,10 @@ class SglangServer:
             raise ValueError(
                 f"expected post_prefixes of at least 1 and gather_s of 0 or more, got {post_prefixes}, {gather_s}"
             )
-        self._url = url.rstrip("/")
+        # One more connection than requests, for questions about the server beside them.
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._service = HttpService(url, max_connections=max_requests + 1, headers=headers)
+        self._url = self._service.url
         self._posting = Posting(self._post, most=post_prefixes, gather_s=gather_s)
         self._facts = model_facts(model, stop_ids=stop_ids)
         self._entropy: EntropyKind = entropy
@@ -94,9 +96,7 @@ class SglangServer:
         self._timeout_s = timeout_s
         self._start_wait_s = start_wait_s
         self._retry = retry or RetrySettings()
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._context_length = self._facts.context_length
-        self._session: aiohttp.ClientSession | None = None
         self._places = asyncio.Semaphore(max_requests)
         self._answered_s = 0.0
         self._repeats_samples = True
@@ -120,14 +120,11 @@ class SglangServer:
             EngineMismatchError: nobody answers, another model, or no entropies.
         """
         self._places = asyncio.Semaphore(self._max_requests)
-        self._session = aiohttp.ClientSession(
-            headers=self._headers,
-            connector=aiohttp.TCPConnector(limit=self._max_requests + 1),
-        )
+        self._service.open()
         try:
             await self._check_server()
         except BaseException:
-            await self._close()
+            await self._service.close()
             raise
         return self
 
@@ -135,7 +132,7 @@ class SglangServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connections."""
-        await self._close()
+        await self._service.close()
 
     async def generate(self, request: Request) -> Continuation:
         """Continue one prefix to its end."""
@@ -150,7 +147,7 @@ class SglangServer:
         body = payload(
             request, stop_ids=self.stop_ids, entropy=self._entropy, top_logprobs=self._top_logprobs
         )
-        waits = self._retry.waits(request.group, len(request.prefix_ids), request.seed)
+        key = request.group, len(request.prefix_ids), request.seed
         for attempt in range(1, self._retry.attempts + 1):
             try:
                 async with self._places:
@@ -167,7 +164,7 @@ class SglangServer:
                 if attempt == self._retry.attempts or silent_s > self._retry.patience_s:
                     raise TransientError(f"{self._url}: {error} ({attempt} attempts)") from error
                 self.num_retries += 1
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(self._retry.wait_s(attempt, *key, asked_s=error.asked_s))
             else:
                 self._answered_s = time.monotonic()
                 self.num_decoded += len(done.token_ids)
@@ -177,9 +174,10 @@ class SglangServer:
     async def _post(self, body: dict[str, Any], group: str) -> Any:
         # A router with the policy `manual` keeps a key on one worker; `cache_aware` reads the prefix itself.
         headers = {"X-SMG-Routing-Key": f"{derive_seed(group):016x}"} if group else {}
-        return await self._call("POST", "/generate", limit_s=self._timeout_s, json=body, headers=headers)
+        sent = json.dumps(body).encode()
+        return await self._call("POST", "/generate", limit_s=self._timeout_s, body=sent, headers=headers)
 
-    async def _call(self, method: str, route: str, *, limit_s: float, **options: Any) -> Any:
+    async def _call(self, method: str, route: str, **options: Any) -> Any:
         """One attempt at one call.
 
         Raises:
@@ -187,24 +185,14 @@ class SglangServer:
             RequestError: the server refuses this request.
             EngineMismatchError: the server refuses the client.
         """
-        if self._session is None:
-            raise RuntimeError("the client is not connected: use it inside `async with`")
         try:
-            limit = aiohttp.ClientTimeout(total=limit_s, sock_connect=10.0)
-            async with self._session.request(method, self._url + route, timeout=limit, **options) as response:
-                if response.status == 200:
-                    return json.loads(await response.read())
-                text = (await response.text(errors="replace"))[:300]
-        except TimeoutError as error:
-            raise RetryableError(f"no answer within {limit_s:g} s") from error
-        except (aiohttp.ClientError, ConnectionError, ValueError) as error:
+            return json.loads(await self._service.call(method, route, **options))
+        except ValueError as error:
             raise RetryableError(f"{type(error).__name__}: {error}") from error
-        reason = f"{route} answered {response.status}: {text}"
-        if response.status in _RETRYABLE_STATUS:
-            raise RetryableError(reason)
-        if response.status in _REFUSED_STATUS:
-            raise RequestError(reason)
-        raise EngineMismatchError(f"{self._url}: {reason}")
+        except RefusedCallError as error:
+            if error.status in _REFUSED_STATUS:
+                raise RequestError(error.reason) from error
+            raise EngineMismatchError(str(error)) from error
 
     async def _check_server(self) -> None:
         try:
@@ -229,8 +217,8 @@ class SglangServer:
     async def _patiently(self, route: str, older: str) -> dict[str, Any]:
         """GET a route, waiting for a server that is starting; servers and routers before 0.5.4 know the older name."""
         until = time.monotonic() + self._start_wait_s
-        waits = RetrySettings(attempts=10_000, longest_wait_s=5.0).waits(self._url, route)
-        while True:
+        retry = RetrySettings(longest_wait_s=5.0)
+        for attempt in itertools.count(1):
             try:
                 try:
                     return dict(await self._call("GET", route, limit_s=_INFO_LIMIT_S))
@@ -242,9 +230,5 @@ class SglangServer:
                         f"no SGLang server is ready after {self._start_wait_s:g} s ({error}); start one, or give "
                         "the URL of another"
                     ) from error
-                await asyncio.sleep(next(waits))
-
-    async def _close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+                await asyncio.sleep(retry.wait_s(attempt, self._url, route))
+        raise AssertionError("unreachable")

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eduprm.core.retry import RetryableError
 from eduprm.search.contract import Continuation, EngineMismatchError, Finish, Request, RequestError
 from eduprm.search.sglang.blocks import ASK_BLOCKS, decode_fields
 from eduprm.search.sglang.bounds import top_k_bounds
-from eduprm.search.sglang.retry import RetryableError
 
 EntropyKind = Literal["exact", "bounds"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from eduprm.prm.model import load_classifier
+from eduprm.prm.loading import load_classifier
 from eduprm.prm.published.marks import StepMarks
 from eduprm.prm.published.text import PublishedBuilder, load_tokenizer
 from eduprm.prm.published.weights import check_safetensors

@@ -1,0 +1,110 @@
+"""Say what of a model is trained: its last layers, adapters, or all of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from eduprm.core.registry import load
+from eduprm.prm.attention import implementation_of
+from eduprm.prm.config import LoraSettings, TrainConfig
+from eduprm.prm.loading import HEADS, load_classifier, load_language_model
+
+__all__ = ["add_lora", "decoder_layers", "freeze_below", "prepare_model"]
+
+
+def decoder_layers(model: Any) -> tuple[str, nn.ModuleList]:
+    """Return name and list of the backbone's decoder layers.
+
+    Raises:
+        ValueError: the backbone has no single longest list of layers to find.
+    """
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    depth = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    found = [(name, module) for name, module in lists if len(module) == depth]
+    if len(found) != 1:
+        raise ValueError(f"expected one list of {depth} decoder layers, got {[name for name, _ in found]}")
+    return found[0]
+
+
+def freeze_below(model: Any, last_layers: int) -> None:
+    """Train only the last decoder layers, what follows them, and the head."""
+    name, layers = decoder_layers(model)
+    first = len(layers) - min(last_layers, len(layers))
+    frozen = tuple(f"{name}.{index}." for index in range(first))
+    embeddings = model.get_input_embeddings()
+    for key, parameter in model.named_parameters():
+        if key.startswith(frozen) or parameter is embeddings.weight:
+            parameter.requires_grad_(False)
+
+
+def add_lora(model: Any, settings: LoraSettings, *, last_layers: int | None) -> Any:
+    """Wrap a classifier with peft adapters; its head stays trainable as a whole."""
+    from peft import LoraConfig, TaskType, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    name, layers = decoder_layers(model)
+    targets = settings.targets
+    if targets is None:
+        linear = {
+            key.rsplit(".", 1)[-1] for key, module in layers.named_modules() if isinstance(module, nn.Linear)
+        }
+        targets = tuple(sorted(linear))
+    head = next((key for key in HEADS if hasattr(model, key)), None)
+    language_model = model.get_output_embeddings() is not None
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM if language_model else TaskType.TOKEN_CLS,
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft's own code divides it by the rank
+        lora_dropout=settings.dropout,
+        target_modules=list(targets),
+        modules_to_save=None if head is None else [head],
+        layers_to_transform=None if last_layers is None else list(range(len(layers)))[-last_layers:],
+        layers_pattern=None if last_layers is None else name.rsplit(".", 1)[-1],
+    )
+    wrapped = get_peft_model(model, config)
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer):
+            # Autocast casts what the adapters multiply; peft would first copy every input to their float32.
+            setattr(module, "cast_input_dtype_enabled", False)  # noqa: B010  # nn.Module declares no such bool
+    return wrapped
+
+
+def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote_code: bool) -> Any:
+    """Load what `config` trains: master weights in float32, a frozen base under adapters in the compute dtype.
+
+    A classifier where the losses read a head alone; a language model where one reads that, with a head beside it where
+    another reads one.
+
+    Raises:
+        ValueError: no such loss or scorer, or a scorer that reads an output which no loss trains.
+    """
+    needs = {load("eduprm.prm.losses", name, "Loss").needs for name in config.losses}
+    wanted = load("eduprm.prm.scorers", config.scoring.kind, "Scorer").needs
+    if wanted not in needs:
+        raise ValueError(
+            f"scoring by {config.scoring.kind!r} reads the {wanted.replace('_', ' ')}, which no loss of "
+            f"{', '.join(config.losses)} trains"
+        )
+    frozen_base = config.lora is not None and config.dtype == "bfloat16"
+    options: dict[str, Any] = {
+        "dtype": torch.bfloat16 if frozen_base else torch.float32,
+        "attn_implementation": implementation_of(
+            config.attn_implementation,
+            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            dtype=getattr(torch, config.dtype),
+        ),
+        "trust_remote_code": trust_remote_code,
+    }
+    if needs == {"head"}:
+        model = load_classifier(path_or_name, **options)
+    else:
+        model = load_language_model(path_or_name, add_head="head" in needs, **options)
+    if config.lora is not None:
+        return add_lora(model, config.lora, last_layers=config.last_layers)
+    if config.last_layers is not None:
+        freeze_below(model, config.last_layers)
+    return model
