@@ -131,7 +131,14 @@ def test_p_edu_is_reached_by_name_and_asks_the_prm_that_is_named(train, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("beam", {"width": 1, "piece_tokens": 2}), ("distinct_leaves", {})]
+    ("name", "options"),
+    [
+        ("beam", {"width": 1, "piece_tokens": 2}),
+        ("distinct_leaves", {}),
+        ("mcts_edu", {"exploration": 0.5}),
+        ("greedy_step", {"accept": 0.0, "piece_tokens": 2}),
+        ("particle", {"particles": 3, "piece_tokens": 2}),
+    ],
 )
 def test_other_strategies_are_reached_by_name(train, tmp_path, name, options):
     tiny_prm(tmp_path / "a-prm")
@@ -147,16 +154,41 @@ def test_other_strategies_are_reached_by_name(train, tmp_path, name, options):
     assert 2 <= counts.max() <= 3  # --search.budget.max-leaves
 
 
+EVEN = """
+def even(text, problem):
+    return sum(map(ord, text)) % 2 == 0
+"""
+
+
+def test_omega_prm_trains_on_trees_that_the_runs_grader_has_searched(train, tmp_path):
+    (tmp_path / "grading_by_parity.py").write_text(EVEN)
+    run, _ = train(
+        "--strategies", "omega_prm", "greedy", "--problem.grader", "grading_by_parity:even", "--only", "problems",
+        "search", "--search.budget.max-leaves", "9", "--strategy-options", '{"omega_prm": {"rollouts": 2}}',
+    )  # fmt: skip
+    forest = validate_forest(pl.concat([pl.read_parquet(path) for path in (run / "forest").glob("train-*")]))
+    assert set(forest["tree"]) == {"omega-prm"}
+    leaves = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"])
+    searched = 0
+    for _, own in leaves.sort("order").group_by("problem_id"):
+        first, second = (sum(map(ord, text)) % 2 == 0 for text in own["text"][:2])
+        # A prompt is searched where one of its rollouts is right and one is wrong.
+        assert own.height == 2 or first != second
+        searched += own.height > 2
+    assert searched
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (
             ["edo"],
-            "expected one of beam, distinct_leaves, edu, greedy, p_edu, temperature "
-            "or package.module:Strategy, got 'edo'",
+            "expected one of beam, distinct_leaves, edu, greedy, greedy_step, mcts_edu, omega_prm, p_edu, particle, "
+            "temperature or package.module:Strategy, got 'edo'",
         ),
         (["nowhere:Strategy"], "'nowhere:Strategy' cannot be imported"),
         (["edu", "edu"], "got 'edu' twice; write NAME=strategy"),
+        (["omega_prm"], "raise max_leaves or lower rollouts"),
         (["p_edu"], "p_edu: prm: expected the folder or name of a PRM, got None"),
         (["edu", "--strategy-options", '{"edu": {"treshold": 1}}'], "'treshold'"),
         (["edu", "--strategy-options", '{"hot": {"temperature": 1}}'], "names in --strategies, got 'hot'"),

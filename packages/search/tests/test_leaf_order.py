@@ -19,6 +19,7 @@ from eduprm.search import (
     replayed,
 )
 from eduprm.search.steps import cut_at_steps
+from eduprm.search.strategies.mcts_edu import MctsEdu
 
 PROMPTS = [(5, 6, 7), (9, 9), tuple(range(10, 40)), (33, 20, 41, 8)]
 BUDGET = Budget(max_leaves=7, max_tokens_per_path=16)
@@ -54,7 +55,8 @@ def test_the_greedy_leaf_is_the_greedy_path_and_samples_have_none(engine, proble
         return [0.1] * len(prefixes)
 
     pruned = PrunedEdu(**dict(STRATEGIES["rounds"]), scorer=rejects)
-    strategies = [STRATEGIES["best-first"], STRATEGIES["greedy"], pruned]
+    planned = MctsEdu(threshold=0.8, budget=BUDGET, scorer=rejects)
+    strategies = [STRATEGIES["best-first"], STRATEGIES["greedy"], pruned, planned]
     forest = grow_forest(
         problems(PROMPTS),
         strategies=[*strategies, STRATEGIES["samples"]],
@@ -64,12 +66,12 @@ def test_the_greedy_leaf_is_the_greedy_path_and_samples_have_none(engine, proble
     validate_forest(forest)
     leaves = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"])
     greedy = leaves.filter("greedy")
-    assert sorted(set(greedy["tree"])) == ["edu", "edu-pruned", "greedy"]
+    assert sorted(set(greedy["tree"])) == ["edu", "edu-pruned", "greedy", "mcts-edu"]
     for number, prompt in enumerate(PROMPTS):
         own = greedy.filter(problem_id=f"p{number}")
         expected = [row[0] for row in plain.greedy(prompt, 16)]
-        assert own["token_ids"].to_list() == [expected] * 3
-        assert own["order"].to_list() == [0] * 3
+        assert own["token_ids"].to_list() == [expected] * 4
+        assert own["order"].to_list() == [0] * 4
 
 
 def test_cutting_at_other_steps_keeps_the_columns_on_the_leaves(engine, problems, letters):

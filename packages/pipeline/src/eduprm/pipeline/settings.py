@@ -288,8 +288,8 @@ class TrainSettings(CommandSettings):
         + ", ".join(registry.names(STRATEGIES))
         + " or package.module:Name; NAME=strategy "
         "names its trees. The PRM is trained on the first; on held-out problems the others are compared with it at "
-        "equal tokens. At least one has the policy's greedy path (edu, p_edu, distinct_leaves, greedy; beam may give it"
-        " up)",
+        "equal tokens. At least one has the policy's greedy path (edu, p_edu, distinct_leaves, greedy, mcts_edu; beam "
+        "and greedy_step may give it up, particle and omega_prm draw). omega_prm searches with the gold answers",
     )
     strategy_options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

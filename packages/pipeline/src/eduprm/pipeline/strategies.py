@@ -54,10 +54,10 @@ def run_strategies(settings: TrainSettings, problems: pl.DataFrame | None = None
         ValueError: no such strategy, an option that it does not take, a value that it refuses, a name twice.
     """
     cut = CutRule(threshold=settings.search.threshold, skip_symbols=settings.search.skip_symbols)
-    found = []
+    found, asked = [], _Asked(settings, problems)
     for entry in settings.strategies:
         own, _, name = entry.rpartition("=")
-        options = _options(settings, name, settings.strategy_options.get(own or name, {}), problems)
+        options = _options(settings, name, settings.strategy_options.get(own or name, {}), asked)
         found.append(RunStrategy(make(PACKAGE, name, "Strategy", options), cut=cut, name=own or None))
     for kind in ("tree", "title"):
         names = [getattr(one, kind) for one in found]
@@ -72,9 +72,7 @@ def run_strategies(settings: TrainSettings, problems: pl.DataFrame | None = None
     return found
 
 
-def _options(
-    settings: TrainSettings, name: str, own: Mapping[str, Any], problems: pl.DataFrame | None
-) -> dict[str, Any]:
+def _options(settings: TrainSettings, name: str, own: Mapping[str, Any], asked: _Asked) -> dict[str, Any]:
     """The run's options that the strategy has, its own in place of them."""
     taken = _taken(load(PACKAGE, name, "Strategy"))
     shared = dict(settings.search) | dict(settings.samples)
@@ -85,9 +83,9 @@ def _options(
     if "budget" in taken and isinstance(given.get("budget"), Mapping):
         given["budget"] = settings.search.budget.model_dump() | dict(given["budget"])
     if "scorer" in taken and "prm" not in taken:
-        options["scorer"] = _scorer(settings, name, given.pop("prm", None), problems)
+        options["scorer"] = asked.scorer(name, given.pop("prm", None))
     if "grader" in taken:
-        options["grader"] = _grader(settings, problems)
+        options["grader"] = asked.grader()
     return options | given
 
 
@@ -96,18 +94,30 @@ def _taken(choice: Any) -> set[str]:
     return set(inspect.signature(choice).parameters if fields is None else fields)
 
 
-def _scorer(settings: TrainSettings, name: str, prm: Any, problems: pl.DataFrame | None) -> Any:
-    from eduprm.pipeline.prefix_prm import PrefixPrm
+class _Asked:
+    """What strategies ask while they grow: PRMs, each loaded once for all of them, and the run's grader."""
 
-    if prm is None and settings.policy.model == STEPS_MODEL:
-        prm = PRM_MODEL
-    if not isinstance(prm, str):
-        raise ValueError(f"{name}: prm: expected the folder or name of a PRM, got {prm!r}")
-    questions = {} if problems is None else dict(problems.select("problem_id", "question").iter_rows())
-    return PrefixPrm(prm, questions, settings.policy)
+    def __init__(self, settings: TrainSettings, problems: pl.DataFrame | None) -> None:
+        self._settings, self._problems = settings, problems
+        self._prms: dict[str, Any] = {}
 
+    def scorer(self, name: str, prm: Any) -> Any:
+        """The PRM that the strategy `name` gives in its options."""
+        from eduprm.pipeline.prefix_prm import PrefixPrm
 
-def _grader(settings: TrainSettings, problems: pl.DataFrame | None) -> Any:
-    from eduprm.pipeline.solution_grader import SolutionGrader
+        policy, problems = self._settings.policy, self._problems
+        if prm is None and policy.model == STEPS_MODEL:
+            prm = PRM_MODEL
+        if not isinstance(prm, str):
+            raise ValueError(f"{name}: prm: expected the folder or name of a PRM, got {prm!r}")
+        if prm not in self._prms:
+            rows = () if problems is None else problems.select("problem_id", "question").iter_rows()
+            self._prms[prm] = PrefixPrm(prm, dict(rows), policy)
+        return self._prms[prm]
 
-    return SolutionGrader(settings, pl.DataFrame() if problems is None else problems)
+    def grader(self) -> Any:
+        """The grader that the run's labels are made with."""
+        from eduprm.pipeline.solution_grader import SolutionGrader
+
+        problems = pl.DataFrame() if self._problems is None else self._problems
+        return SolutionGrader(self._settings, problems)
