@@ -31,6 +31,10 @@ def find_source(settings: Settings) -> PrmPlace:
         source = PrmSource.at(folder, settings, name=name)
     if url is None:
         return source
-    served = LanguageModelSource(url, source, wait_s=settings.prm_wait_s)
-    print(f"rerank: scores of {served.name} come from {served.model}, which {url} runs", file=sys.stderr)
+    adapter = settings.prm_adapter
+    served = LanguageModelSource(url, source, wait_s=settings.prm_wait_s, adapter=adapter)
+    beside = "" if adapter is None else f" with its adapter {adapter}"
+    print(
+        f"rerank: scores of {served.name} come from {served.model}{beside}, which {url} runs", file=sys.stderr
+    )
     return served
