@@ -9,14 +9,21 @@ import sys
 
 from eduprm.prm.source import PrmPlace, PrmSource
 from eduprm.rank.settings import Settings
+from eduprm.rank.wrapping import wrapped
 
 
 def find_source(settings: Settings) -> PrmPlace:
-    """The PRM that the settings name; where they name none, a line on stderr says which is taken.
+    """The PRM that the settings name, with what they put around it.
+
+    Where they name none, a line on stderr says which is taken.
 
     Raises:
         UsageError: there is none.
     """
+    return wrapped(_find(settings), settings)
+
+
+def _find(settings: Settings) -> PrmPlace:
     from eduprm.rank.default_prm import unnamed_prm
     from eduprm.serve.source import LanguageModelSource, ServedSource, named_source  # aiohttp comes with it
 

@@ -17,6 +17,7 @@ from eduprm.core import command_line, registry
 from eduprm.core.command_line import CommandSettings
 from eduprm.label import grader_names
 from eduprm.prm.source import PrmReading
+from eduprm.rank.wrapping import WrapSettings
 
 GRADERS = (*(name for name in grader_names() if name != "reasoning-gym"), "none")
 """Names of `--grader`: reasoning-gym's scorers want the generator's entry, which files of solutions do not hold."""
@@ -140,7 +141,7 @@ class PolicySettings(BaseModel):
             registry.make(SEGMENTERS, name, "Segmenter", options)
 
 
-class Settings(PrmReading, CommandSettings):
+class Settings(PrmReading, WrapSettings, CommandSettings):
     """
     Rank the solutions of each problem in FILE with a process reward model (PRM).
 
