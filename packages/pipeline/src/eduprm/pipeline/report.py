@@ -15,7 +15,7 @@ from rich.markup import escape
 from eduprm.core import registry
 from eduprm.core.files import atomic_write_bytes
 from eduprm.label import check_derivation
-from eduprm.pipeline.judge import HEADLINE_RULE, Compared, Judgement, judge
+from eduprm.pipeline.judge import GREEDY, HEADLINE_RULE, Compared, Judgement, judge
 from eduprm.pipeline.page import write_run_page
 from eduprm.pipeline.page_figures import run_figures
 from eduprm.pipeline.run_folder import RunFolder
@@ -237,12 +237,26 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
         )
         console.print(f"leaves of {tree}: {facts['leaves']}, {facts['right']:.0%} right{extra}")
     console.print()
+    console.print(f"[bold]Found:[/] {_found(metrics['headline'])}")
     console.print(
-        f"[bold]Everything is in {escape(str(folder.root))}[/]: report.html (open it in a browser), "
-        "metrics.json, figures/, prm/, forest/, labels/"
+        f"[bold]Files:[/] {escape(str(folder.root))}: report.html (open it in a browser), metrics.json, figures/, "
+        "prm/, forest/, labels/"
     )
-    console.print("Rank solutions with this PRM:")
+    console.print("[bold]Next:[/] rank solutions with this PRM:")
     console.print(f"  {rerank_command(folder.root)}", markup=False, soft_wrap=True)
+
+
+def _found(rows: list[dict[str, Any]]) -> str:
+    """The first strategy's row by the PRM, against greedy decoding."""
+    first = next(row for row in rows if row["row"].endswith(", by the PRM"))
+    greedy = next(row for row in rows if row["row"] == GREEDY)
+    gap = {name: first[f"minus_{name}"] for name in ("greedy", "low", "high")}
+    points = f"{100 * gap['greedy']:+.1f} points [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}]"
+    told = "better" if gap["low"] > 0 else "worse" if gap["high"] < 0 else "not separable"
+    return (
+        f"{escape(first['row'])} {100 * first['accuracy']:.1f} % of {first['problems']} held-out problems, greedy "
+        f"decoding {100 * greedy['accuracy']:.1f} %; {points}: {told}"
+    )
 
 
 def _scored_by(settings: TrainSettings) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 
 from eduprm.prm.source import PrmPlace, PrmSource
-from eduprm.rank.settings import Settings
+from eduprm.rank.settings import RankSettings
 from eduprm.rank.wrapping import wrapped
 
 
-def find_source(settings: Settings) -> PrmPlace:
+def find_source(settings: RankSettings) -> PrmPlace:
     """The PRM that the settings name, with what they put around it.
 
     Where they name none, a line on stderr says which is taken.
@@ -23,7 +23,7 @@ def find_source(settings: Settings) -> PrmPlace:
     return wrapped(_find(settings), settings)
 
 
-def _find(settings: Settings) -> PrmPlace:
+def _find(settings: RankSettings) -> PrmPlace:
     from eduprm.rank.default_prm import unnamed_prm
     from eduprm.serve.source import LanguageModelSource, ServedSource, named_source  # aiohttp comes with it
 

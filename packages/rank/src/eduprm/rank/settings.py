@@ -1,4 +1,4 @@
-"""Settings of the app: one frozen model from which the command line, its help and TOML recipes come.
+"""RankSettings of the app: one frozen model from which the command line, its help and TOML recipes come.
 
 For reading and checking settings, with errors that name the flag, what was expected and what came. Imports neither
 torch nor polars, so that --help and mistakes answer at once.
@@ -24,7 +24,7 @@ GRADERS = (*(name for name in grader_names() if name != "reasoning-gym"), "none"
 
 SEGMENTERS = "eduprm.segment.segmenters"
 
-# Settings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
+# RankSettings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
 _NOT_IN_ROWS = (
     "file",
     "prm",
@@ -141,7 +141,7 @@ class PolicySettings(BaseModel):
             registry.make(SEGMENTERS, name, "Segmenter", options)
 
 
-class Settings(PrmReading, WrapSettings, CommandSettings):
+class RankSettings(PrmReading, WrapSettings, CommandSettings):
     """
     Rank the solutions of each problem in FILE with a process reward model (PRM).
 
@@ -265,7 +265,7 @@ class Settings(PrmReading, WrapSettings, CommandSettings):
         return value
 
     @model_validator(mode="after")
-    def _rule_there(self) -> Settings:
+    def _rule_there(self) -> RankSettings:
         if self.rule != "prm" or self.rule_options:  # the default loads no polars here
             from eduprm.rank.file_rules import check_rule
 
@@ -280,7 +280,7 @@ class Settings(PrmReading, WrapSettings, CommandSettings):
         return value
 
     @model_validator(mode="after")
-    def _steps_are_cut(self) -> Settings:
+    def _steps_are_cut(self) -> RankSettings:
         if self.columns.steps is not None and "segment" in self.model_fields_set:
             raise ValueError(
                 "--segment: expected nothing beside --columns.steps, whose steps are cut; leave it out"
@@ -288,7 +288,7 @@ class Settings(PrmReading, WrapSettings, CommandSettings):
         return self
 
     @model_validator(mode="after")
-    def _one_prm(self) -> Settings:
+    def _one_prm(self) -> RankSettings:
         if self.prm_server == "sglang" and self.prm_url is None:
             raise ValueError("--prm-server: expected --prm-url beside it, the server's URL; add it")
         if self.prm_adapter is not None and self.prm_server != "sglang":
@@ -321,11 +321,11 @@ class Settings(PrmReading, WrapSettings, CommandSettings):
         return self.model_dump(mode="json", exclude={*_NOT_IN_ROWS, *unused})
 
 
-def load_settings(arguments: Sequence[str]) -> Settings:
+def load_settings(arguments: Sequence[str]) -> RankSettings:
     """Read the command line, and the TOML file that it names.
 
     Raises:
         UsageError: one line per wrong setting.
         SystemExit: for --help.
     """
-    return command_line.load_settings(Settings, arguments)
+    return command_line.load_settings(RankSettings, arguments)
