@@ -22,7 +22,7 @@ from eduprm.search import (
     TransformersEngine,
     grow_forest,
 )
-from eduprm.search.embedded.prefixes import PrefixCache
+from eduprm.search.embedded.memory import PrefixCache
 
 # Longer than a shared beginning that is computed again for want of a wait (see `prefill`), and all different.
 PROMPTS = [tuple((7 * number + 11 * at + at * at) % 57 + 4 for at in range(40)) for number in range(24)]

@@ -19,12 +19,16 @@ import torch
 from transformers import PreTrainedModel
 
 from eduprm.search.contract import Continuation, Request
-from eduprm.search.embedded.attention import GROUPED
-from eduprm.search.embedded.checks import check_layers, check_request, check_settings, stop_ids_of
-from eduprm.search.embedded.loading import load_policy
-from eduprm.search.embedded.prefill import Prefill, worth_waiting
+from eduprm.search.embedded.model import (
+    GROUPED,
+    check_layers,
+    check_request,
+    check_settings,
+    load_policy,
+    stop_ids_of,
+)
 from eduprm.search.embedded.rows import Row, next_tokens
-from eduprm.search.embedded.seats import Seats
+from eduprm.search.embedded.seats import Prefill, Seats, worth_waiting
 
 
 class TransformersEngine:

@@ -1,13 +1,15 @@
-"""Entropies and log-probs of a text that already exists: a teacher-forced pass.
+"""Entropies and log-probs of a text that already exists, in a teacher-forced pass, and its steps where they cut it.
 
-What `eduprm.segment` needs to cut someone else's solution at entropy anchors. The text goes through the model's own
-forward in chunks of positions, behind the keys and values of what came before: the logits are the model's own, scaled
-or capped where it does that, and memory does not grow with length times vocabulary.
+For solutions of others, to be judged by a PRM that was trained on trees: cut by `eduprm.segment`'s rules, as trees of
+the same policy are. The text goes through the model's own forward in chunks of positions, behind the keys and values of
+what came before: the logits are the model's own, scaled or capped where it does that, and memory does not grow with
+length times vocabulary.
 """
 
 from __future__ import annotations
 
-from itertools import takewhile
+from collections.abc import Mapping
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 from transformers import Cache, PreTrainedModel
 
 from eduprm.entropy import entropy_top2
+from eduprm.search.embedded.model import load_policy, stop_ids_of
+from eduprm.search.tokenizer import PolicyTokenizer
+from eduprm.segment import Solution, get_segmenter, joint_segmenter, judged_texts, needs_of
 
 _CHUNK_POSITIONS = 256
 
@@ -127,3 +132,58 @@ def _measure(logits: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, t
     normaliser = logits.gather(1, top.top_ids[:, :1]).float() - top.top_logprobs[:, :1]
     logprobs = (logits.gather(1, taken[:, None]).float() - normaliser).squeeze(1)
     return logprobs.clamp_max(0), top.entropy_nats.clamp_min(0), top.top_ids[:, 0]
+
+
+class TextCutter:
+    r"""A policy with the segmenters that read its tokens.
+
+    A tree may also end a step before a stop token. A text has none, so there it ends with its last step.
+
+    Args:
+        policy: bundled model, local folder or hub name. Its weights are loaded only if a segmenter asks for them.
+        segmenters: names of `eduprm.segment` with the options of each; steps end where any of them ends one.
+        device: of the weights; None for the GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: no such policy, segmenter or option.
+
+    Examples:
+        >>> cutter = TextCutter("smollm2-135m-instruct", {"lines": {}})
+        >>> cutter.steps([], "2 * 3 = 6\n\n#### 6")
+        ['2 * 3 = 6\n\n', '#### 6']
+    """
+
+    def __init__(
+        self, policy: str, segmenters: Mapping[str, Mapping[str, object]], *, device: str | None = None
+    ) -> None:
+        self._cut = joint_segmenter(segmenters)
+        self._tokenizer = PolicyTokenizer(policy)
+        self._scorer: TokenScorer | None = None
+        self._stop_ids: frozenset[int] = frozenset()
+        if any(needs_of(get_segmenter(name, **options)) for name, options in segmenters.items()):
+            model = load_policy(policy, device=device)
+            self._scorer = TokenScorer(model)
+            self._stop_ids = stop_ids_of(model)
+
+    def reset(self) -> None:
+        """Hold no prefix, so that what follows does not depend on what came before, to the last bit."""
+        if self._scorer is not None:
+            self._scorer.reset()
+
+    def steps(self, prompt_ids: list[int], text: str) -> list[str]:
+        """Steps of a text that stands behind a prompt; joined they are the text again.
+
+        Raises:
+            ValueError: prompt and text are longer than the policy's context.
+        """
+        ids, starts = self._tokenizer.encode_with_starts(text)
+        texts = [text[start:stop] for start, stop in zip(starts, [*starts[1:], len(text)], strict=True)]
+        solution = Solution(texts)
+        if self._scorer is not None:
+            measured = self._scorer.score(prefix_ids=prompt_ids, token_ids=ids)
+            top_texts = judged_texts(measured.top_ids, self._tokenizer.decode, stop_ids=self._stop_ids)
+            solution = Solution(texts, measured.entropies, measured.logprobs, top_texts)
+        # Several tokens may make one character: they share its start, and a cut stands before the whole of it.
+        begun = {starts[span.start] for span in self._cut(solution)}
+        cuts = [0, *sorted(begun - {0, len(text)}), len(text)]
+        return [text[start:stop] for start, stop in pairwise(cuts)]

@@ -1,0 +1,163 @@
+"""A policy's weights, quietly loaded; its attention inside the engine; what the engine refuses before it computes.
+
+Attention: transformers' own SDPA path copies keys and values once per query head of a group as soon as a mask is given.
+Here the heads of a group become query positions of one key-value head: the same sums, a third of the memory traffic
+for SmolLM2 (9 heads over 3). Registered under a name of its own; a model uses it only inside the engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.utils import logging as hf_logging
+
+from eduprm.search.contract import Request, RequestError
+from eduprm.search.models import resolve_model
+
+
+def load_policy(
+    name: str,
+    *,
+    device: str | None = None,
+    dtype: str | torch.dtype = "auto",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """A causal language model in evaluation mode.
+
+    Args:
+        name: bundled model, local folder or hub name.
+        device: None for the GPU if there is one, else the CPU.
+        dtype: "auto" for what the checkpoint says.
+        trust_remote_code: run code that comes with the checkpoint; only if you trust it.
+    """
+    bars = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            resolve_model(name), dtype=dtype, trust_remote_code=trust_remote_code
+        )
+    finally:
+        if bars:
+            hf_logging.enable_progress_bar()
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+
+
+GROUPED = "eduprm_grouped"
+
+
+def grouped_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of grouped heads in one call per key-value head.
+
+    Args:
+        module: the attention layer (unused; part of transformers' interface).
+        query: [batch, heads, new, dim].
+        key: [batch, kv_heads, keys, dim].
+        value: like `key`.
+        attention_mask: additive or bool, [batch, 1, new, keys]; None for plain causal attention, the new tokens last.
+        scaling: of the scores; None for 1 / sqrt(dim).
+        dropout: must be 0: this is inference.
+        softcap: must be None: capped scores are not served.
+        s_aux: must be None: neither are attention sinks.
+
+    Returns:
+        [batch, new, heads, dim], and None for the weights, which are never held.
+    """
+    if dropout:
+        raise ValueError(f"grouped attention expects no dropout, got {dropout}: it serves inference only")
+    if softcap is not None or s_aux is not None:
+        raise ValueError(
+            "grouped attention expects plain scores, got a model that caps them or has attention sinks: "
+            "serve it with SGLang"
+        )
+    batch, heads, new, dim = query.shape
+    if attention_mask is None:
+        keys = key.shape[2]
+        seen = torch.ones(new, keys, dtype=torch.bool, device=query.device).tril(keys - new)
+        attention_mask = seen[None, None]
+    kv_heads = key.shape[1]
+    group = heads // kv_heads
+    mask = attention_mask if new == 1 else attention_mask.repeat(1, 1, group, 1)
+    out = scaled_dot_product_attention(
+        query.reshape(batch, kv_heads, group * new, dim), key, value, attn_mask=mask, scale=scaling
+    )
+    return out.reshape(batch, heads, new, dim).transpose(1, 2), None
+
+
+AttentionInterface.register(GROUPED, grouped_attention)
+AttentionMaskInterface.register(GROUPED, sdpa_mask)
+
+
+def check_settings(*, max_rows: int, cache_tokens: int) -> None:
+    """Refuse numbers that no engine could work with.
+
+    Raises:
+        ValueError: one of them is out of range.
+    """
+    if max_rows < 1:
+        raise ValueError(f"max_rows: expected at least 1, got {max_rows}")
+    if cache_tokens < 0:
+        raise ValueError(f"cache_tokens: expected 0 or more, got {cache_tokens}")
+
+
+def check_layers(model: PreTrainedModel) -> None:
+    """Refuse models whose layers do not all attend to everything before them.
+
+    Raises:
+        ValueError: sliding-window, linear-attention or other such layers.
+    """
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None):
+        kinds = {"sliding_attention"}
+    if kinds != {"full_attention"}:
+        raise ValueError(
+            f"model {config.model_type!r} has layers of kind {sorted(kinds)}; the embedded engine expects "
+            "full attention only: serve it with SGLang"
+        )
+
+
+def check_request(request: Request, *, context_length: int, vocabulary: int) -> None:
+    """Refuse what the model cannot read.
+
+    Raises:
+        RequestError: longer than its context, or an id that it has no embedding for.
+    """
+    if len(request.prefix_ids) + request.max_new_tokens > context_length:
+        raise RequestError(
+            f"prefix of {len(request.prefix_ids)} tokens plus {request.max_new_tokens} new ones exceeds "
+            f"the model's context of {context_length}"
+        )
+    strange = next((token for token in request.prefix_ids if not 0 <= token < vocabulary), None)
+    if strange is not None:
+        raise RequestError(
+            f"prefix_ids: token id {strange} is outside of the model's vocabulary of {vocabulary}; "
+            "encode prompts with the policy's own tokenizer"
+        )
+
+
+def stop_ids_of(model: PreTrainedModel) -> frozenset[int]:
+    """The end tokens that the model's generation config names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    ends = model.generation_config.eos_token_id if model.generation_config else None
+    ends = ends if ends is not None else model.config.eos_token_id
+    if ends is None:
+        raise ValueError("the model names no end token; pass stop_ids")
+    return frozenset(ends if isinstance(ends, list) else [ends])
