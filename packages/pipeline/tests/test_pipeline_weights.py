@@ -20,7 +20,9 @@ def test_questions_of_weight_0_are_left_out_and_said(capsys):
 
 
 def test_no_question_that_counts_is_an_error():
-    with pytest.raises(UsageError, match=r"--label\.weights east: none of the 3 questions weighs more than 0"):
+    with pytest.raises(
+        UsageError, match=r"--label\.weights east: none of the 3 questions weighs more than 0"
+    ):
         _weighed(LABELLED.with_columns(weight=pl.lit(0.0)), "east")
 
 
