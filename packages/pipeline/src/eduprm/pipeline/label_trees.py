@@ -76,8 +76,8 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
             for path in todo:
                 graded, labelled = _labelled(settings, read_forest(path), problems, grader, tokenizer)
                 if path.stem.startswith("train"):  # held-out questions are judged alike
-                    chosen = {"weights": settings.label.weights, "options": settings.label.weights_options}
-                    labelled = weigh_questions(labelled, graded, **chosen)
+                    weights, options = settings.label.weights, settings.label.weights_options
+                    labelled = weigh_questions(labelled, graded, weights=weights, options=options)
                 write_table(graded, folder.path("grades", path.name))
                 write_shard(labelled, folder.path("labels"), path.stem)
                 shown.advance()

@@ -65,16 +65,14 @@ def attach_reference(model: Any, path: str | Path) -> Any:
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    local = Path(path).is_dir()
+    folder = Path(path) / ADAPTER
     try:
-        if local and not (Path(path) / ADAPTER / "adapter_config.json").is_file():
+        if not Path(path).is_dir():
+            wrapped = PeftModel.from_pretrained(model, str(path), subfolder=ADAPTER)
+        elif (folder / "adapter_config.json").is_file():
+            wrapped = PeftModel.from_pretrained(model, str(folder))
+        else:
             raise ValueError("no such folder")
-        where = (
-            {"model_id": str(Path(path) / ADAPTER)}
-            if local
-            else {"model_id": str(path), "subfolder": ADAPTER}
-        )
-        wrapped = PeftModel.from_pretrained(model, **where)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{path} scores against the model it was trained from, which its folder {ADAPTER!r} gives: expected a PRM "
