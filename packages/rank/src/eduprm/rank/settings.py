@@ -17,6 +17,7 @@ from eduprm.core import command_line, registry
 from eduprm.core.command_line import CommandSettings
 from eduprm.label import grader_names
 from eduprm.prm.source import PrmReading
+from eduprm.rank.wrapping import WrapSettings
 
 GRADERS = (*(name for name in grader_names() if name != "reasoning-gym"), "none")
 """Names of `--grader`: reasoning-gym's scorers want the generator's entry, which files of solutions do not hold."""
@@ -29,6 +30,7 @@ _NOT_IN_ROWS = (
     "prm",
     "prm_url",
     "prm_server",
+    "prm_adapter",
     "prm_wait_s",
     "output",
     "config",
@@ -139,7 +141,7 @@ class PolicySettings(BaseModel):
             registry.make(SEGMENTERS, name, "Segmenter", options)
 
 
-class Settings(PrmReading, CommandSettings):
+class Settings(PrmReading, WrapSettings, CommandSettings):
     """
     Rank the solutions of each problem in FILE with a process reward model (PRM).
 
@@ -168,6 +170,12 @@ class Settings(PrmReading, CommandSettings):
         "eduprm",
         description="what answers at --prm-url: eduprm: that service; sglang: an SGLang server that runs a PRM "
         "by likelihood, whose folder is --prm (tokenizer, input format, fold; its weights are not loaded)",
+    )
+    prm_adapter: str | None = Field(
+        None,
+        min_length=1,
+        description="with --prm-server sglang: the server runs the policy, and this is the name of the PRM's adapter "
+        "there (--lora-paths NAME=PRM/adapter)",
     )
     prm_wait_s: float = Field(
         60.0, ge=0, description="seconds without scores from --prm-url after which the run gives up"
@@ -283,6 +291,10 @@ class Settings(PrmReading, CommandSettings):
     def _one_prm(self) -> Settings:
         if self.prm_server == "sglang" and self.prm_url is None:
             raise ValueError("--prm-server: expected --prm-url beside it, the server's URL; add it")
+        if self.prm_adapter is not None and self.prm_server != "sglang":
+            raise ValueError(
+                "--prm-adapter: expected --prm-server sglang beside it, which loads adapters; add it"
+            )
         decided = {"format", "marks", "dtype", "batch_tokens"}
         others = (decided | ({"prm"} if self.prm_server == "eduprm" else set())) & self.model_fields_set
         if self.prm_url is not None and others:
