@@ -65,8 +65,29 @@ def test_relative_progress_by_hand():
     assert strict.to_list() == [1, 0, 1, 0, 1, 1, 1, 0]
 
 
+def test_epic_by_hand():
+    """Every token has ln p = -1/2, so all completions weigh alike: shares 3/5 at the question, half of it is .3."""
+    forest, grades = tree(PARENTS, RIGHT)
+    assert label_forest(forest, grades, rule="epic")["value"].to_list() == [1, 1, 1, 0, 1, 1, 1, 0]
+    # Right leaves 2 and 5, 6 become improbable: e^-6, wrong ones stay at e^-.5, over the tokens behind each node.
+    unlikely = forest.with_columns(
+        logprobs=pl.when(pl.col("node_id").is_in([2, 5, 6])).then(pl.lit([-6.0])).otherwise("logprobs")
+    )
+    question = 3 * math.exp(-7 / 3) / (3 * math.exp(-7 / 3) + 2 * math.exp(-1.5 / 3))
+    at_1 = math.exp(-6) / (math.exp(-6) + math.exp(-0.5))
+    at_4 = 2 * math.exp(-6) / (2 * math.exp(-6) + math.exp(-0.5))
+    at_0 = 3 * math.exp(-6.5 / 2) / (3 * math.exp(-6.5 / 2) + 2 * math.exp(-0.5))
+    by_hand = [float(share >= 0.5 * question) for share in (at_0, at_1, 1, 0, at_4, 1, 1, 0)]
+    assert by_hand == [0, 0, 1, 0, 0, 1, 1, 0]
+    assert label_forest(unlikely, grades, rule="epic")["value"].to_list() == by_hand
+    lenient = label_forest(unlikely, grades, rule="epic", rule_options={"least": 0.05})["value"].to_list()
+    assert lenient == [float(share > 0.05 * question) for share in (at_0, at_1, 1, 0, at_4, 1, 1, 0)]
+    assert lenient[:2] == [1, 0]
+
+
 @pytest.mark.parametrize(
-    ("rule", "options"), [("entropy_regularised", {"eta": 0}), ("relative_progress", {"least": 2})]
+    ("rule", "options"),
+    [("entropy_regularised", {"eta": 0}), ("relative_progress", {"least": 2}), ("epic", {"least": 0})],
 )
 def test_an_option_out_of_range_is_refused(rule, options):
     with pytest.raises(ValueError, match=rf"{rule}: expected {next(iter(options))}"):
@@ -113,3 +134,45 @@ def test_relative_progress_is_one_ratio_at_a_time(drawn, least):
         before = share[parent] if parent >= 0 else share[node]
         assert value[node] == float(share[node] > 0 and share[node] / before >= least - 1e-12)
     assert np.isin(value, [0.0, 1.0]).all()
+
+
+def path(parents, leaf, node):
+    """Nodes below `node` down to `leaf`; None where the leaf is not below it. Node -1 is the question."""
+    own = []
+    while leaf != node:
+        if leaf < 0:
+            return None
+        own.append(leaf)
+        leaf = parents[leaf]
+    return own
+
+
+@given(trees(), st.floats(0.05, 1), st.randoms(use_true_random=False))
+def test_epic_is_the_weighted_share_leaf_by_leaf(drawn, least, random):
+    parents, right = drawn
+    forest, grades = tree(parents, right)
+    tokens = [random.randint(0 if node == 0 else 1, 3) for node in range(len(parents))]
+    logprobs = [[-random.uniform(0, 6) for _ in range(count)] for count in tokens]
+    forest = forest.with_columns(
+        token_ids=pl.Series([[7] * count for count in tokens], dtype=pl.List(pl.Int32)),
+        entropies=pl.Series([[0.0] * count for count in tokens], dtype=pl.List(pl.Float32)),
+        logprobs=pl.Series(logprobs, dtype=forest.schema["logprobs"]),
+    )
+    logprobs = forest["logprobs"].to_list()
+    correct = dict(zip(grades["node_id"], right, strict=True))
+
+    def share(node):
+        weights = {}
+        for leaf in correct:
+            below = path(parents, leaf, node)
+            if below is not None:
+                own = [value for step in below for value in logprobs[step]]
+                weights[leaf] = math.exp(sum(own) / len(own)) if own else 1.0
+        return sum(w for leaf, w in weights.items() if correct[leaf]) / sum(weights.values())
+
+    value = label_forest(forest, grades, rule="epic", rule_options={"least": least})["value"].to_list()
+    question = share(-1)
+    for node in range(len(parents)):
+        own = share(node)
+        if abs(own - least * question) > 1e-9:
+            assert value[node] == float(own > 0 and own > least * question)

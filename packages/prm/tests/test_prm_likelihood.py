@@ -160,7 +160,7 @@ def test_a_scorer_that_no_loss_trains_is_refused(tmp_path, backbone):
 
 def test_an_unknown_loss_lists_the_names(tmp_path, backbone):
     builder = InputBuilder(byte_tokenizer(), PLAIN)
-    with pytest.raises(ValueError, match="expected one of cross_entropy, fork, language_model"):
+    with pytest.raises(ValueError, match=r"expected one of .*cross_entropy, fork, .*language_model"):
         train_prm(
             backbone, trees(), builder, tmp_path / "prm", config=config(losses={"forks": 1.0}), progress=False
         )

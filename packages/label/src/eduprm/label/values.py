@@ -78,10 +78,12 @@ def label_forest(
     right = np.zeros(shape.num_nodes, dtype=np.int64)
     right[shape.is_leaf] = _right_leaves(forest, leaf_correct, shape)
     leaves, correct = shape.leaves, shape.subtree_sum(right)
-    value = _checked(chosen.values(GradedTrees(shape, right, lambda: _finite_logprobs(forest))), shape, rule)
+    tokens = forest["token_ids"].list.len().to_numpy().astype(np.int64)
+    trees = GradedTrees(shape, right, tokens, lambda: _finite_logprobs(forest))
+    value = _checked(chosen.values(trees), shape, rule)
     label = value if target == "soft" else (value > hard_threshold).astype(np.float64)
     weight = leaves.astype(np.float64) if node_weight == "leaves" else np.ones(shape.num_nodes)
-    weight = np.where(forest["token_ids"].list.len().to_numpy() > 0, weight, 0.0)
+    weight = np.where(tokens > 0, weight, 0.0)
     columns = {"leaves": leaves, "correct": correct, "value": value, "label": label, "weight": weight}
     series = [pl.Series(name, columns[name]).cast(dtype) for name, dtype in LABEL_COLUMNS.items()]
     return forest.drop(LABEL_COLUMNS.names(), strict=False).with_columns(series)

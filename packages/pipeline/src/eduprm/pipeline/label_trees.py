@@ -12,7 +12,7 @@ import polars as pl
 from eduprm.core.command_line import UsageError
 from eduprm.core.progress import bar, say
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
-from eduprm.label import check_gold, get_grader, grade_leaves, label_forest
+from eduprm.label import check_gold, get_grader, grade_leaves, label_forest, weigh_questions
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import ProblemSettings, TrainSettings, parse_tasks
 from eduprm.problems import resolve_task
@@ -75,6 +75,9 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
         with bar("label", total=len(todo)) as shown:
             for path in todo:
                 graded, labelled = _labelled(settings, read_forest(path), problems, grader, tokenizer)
+                if path.stem.startswith("train"):  # held-out questions are judged alike
+                    weights, options = settings.label.weights, settings.label.weights_options
+                    labelled = weigh_questions(labelled, graded, weights=weights, options=options)
                 write_table(graded, folder.path("grades", path.name))
                 write_shard(labelled, folder.path("labels"), path.stem)
                 shown.advance()
@@ -108,7 +111,7 @@ def _labelled(
     """The leaves' grades, and the trees cut at the steps that carry labels; other nodes weigh nothing."""
     steps, ends = cut_at_steps(forest, step_segmenters(settings), decoder=tokenizer)
     graded = grade_trees(steps, problems, grader)
-    options = settings.label.model_dump(exclude={"steps", "steps_options"})
+    options = settings.label.model_dump(exclude={"steps", "steps_options", "weights", "weights_options"})
     return graded, label_steps(steps, ends, graded, **options)
 
 

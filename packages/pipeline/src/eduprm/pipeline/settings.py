@@ -22,6 +22,7 @@ from eduprm.search import PRM_MODEL, STEPS_MODEL, Budget, EduSampling, PolicySet
 from eduprm.search.sglang import EntropyKind
 
 LABEL_RULES = "eduprm.label.rules"
+WEIGHTS = "eduprm.label.weights"
 Options = dict[str, int | float | bool | str]
 TASKS = "eduprm.problems.tasks"
 SEGMENTERS = "eduprm.segment.segmenters"
@@ -180,6 +181,14 @@ class LabelSettings(_Part):
     node_weight: Literal["leaves", "one"] = Field(
         "leaves", description="weight of a node in the loss: the leaves below it (all paths), or 1"
     )
+    weights: str = Field(
+        "one",
+        description=f"how much each question counts in training beside the others: {listed(WEIGHTS)} or "
+        "package.module:Weights; one that weighs 0 is left out",
+    )
+    weights_options: Options = Field(
+        default_factory=dict, validate_default=True, description="of these weights, as in power=2"
+    )
 
     @field_validator("steps")
     @classmethod
@@ -204,6 +213,13 @@ class LabelSettings(_Part):
     @classmethod
     def _there(cls, value: str) -> str:
         registry.load(LABEL_RULES, value, "Rule")
+        return value
+
+    @field_validator("weights_options")
+    @classmethod
+    def _of_weights(cls, value: Options, info: ValidationInfo) -> Options:
+        if "weights" in info.data:
+            registry.make(WEIGHTS, info.data["weights"], "Weights", value)
         return value
 
     @field_validator("rule_options")

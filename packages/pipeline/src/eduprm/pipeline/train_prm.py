@@ -64,7 +64,7 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     """Train with all processes there are; the first one writes prm/ and shows progress."""
     style = folder.facts("problems").get("style")
     return train_on(
-        pl.read_parquet(folder.path("labels", "train-*.parquet")),
+        _weighed(pl.read_parquet(folder.path("labels", "train-*.parquet")), settings.label.weights),
         pl.read_parquet(folder.path("problems.parquet")),
         folder.path("prm"),
         backbone=settings.backbone,
@@ -73,6 +73,23 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
         config=seeded(settings.prm.train, settings.seed, "prm"),
         steps=_cut(settings, folder),
     )
+
+
+def _weighed(labelled: pl.DataFrame, weights: str) -> pl.DataFrame:
+    """The trees of questions that count; the others are said.
+
+    Raises:
+        UsageError: no question counts.
+    """
+    if weights == "one":
+        return labelled
+    kept = labelled.filter((pl.col("weight") > 0).any().over("problem_id"))
+    count, left = labelled["problem_id"].n_unique(), kept["problem_id"].n_unique()
+    if not left:
+        raise UsageError(f"--label.weights {weights}: none of the {count} questions weighs more than 0")
+    if left < count:
+        say(f"prm: {count - left} of {count} questions weigh 0 by {weights} and are left out")
+    return kept
 
 
 def seeded(config: TrainConfig, *parts: int | str) -> TrainConfig:

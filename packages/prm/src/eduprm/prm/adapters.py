@@ -11,7 +11,7 @@ from torch import nn
 from eduprm.core.registry import load
 from eduprm.prm.attention import implementation_of
 from eduprm.prm.config import LoraSettings, TrainConfig
-from eduprm.prm.loading import HEADS, load_classifier, load_language_model
+from eduprm.prm.loading import HEADS, LABELS, load_classifier, load_language_model
 
 __all__ = ["add_lora", "decoder_layers", "freeze_below", "prepare_model"]
 
@@ -80,15 +80,10 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
     another reads one.
 
     Raises:
-        ValueError: no such loss or scorer, or a scorer that reads an output which no loss trains.
+        ValueError: no such loss or scorer, a scorer that reads an output which no loss trains, losses of other heads,
+            or a reference without LoRA.
     """
-    needs = {load("eduprm.prm.losses", name, "Loss").needs for name in config.losses}
-    wanted = load("eduprm.prm.scorers", config.scoring.kind, "Scorer").needs
-    if wanted not in needs:
-        raise ValueError(
-            f"scoring by {config.scoring.kind!r} reads the {wanted.replace('_', ' ')}, which no loss of "
-            f"{', '.join(config.losses)} trains"
-        )
+    needs, labels = _outputs(config)
     frozen_base = config.lora is not None and config.dtype == "bfloat16"
     options: dict[str, Any] = {
         "dtype": torch.bfloat16 if frozen_base else torch.float32,
@@ -100,11 +95,41 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
         "trust_remote_code": trust_remote_code,
     }
     if needs == {"head"}:
-        model = load_classifier(path_or_name, **options)
+        model = load_classifier(path_or_name, labels=labels, **options)
     else:
-        model = load_language_model(path_or_name, add_head="head" in needs, **options)
+        model = load_language_model(path_or_name, head_labels=labels if "head" in needs else None, **options)
     if config.lora is not None:
         return add_lora(model, config.lora, last_layers=config.last_layers)
     if config.last_layers is not None:
         freeze_below(model, config.last_layers)
     return model
+
+
+def _outputs(config: TrainConfig) -> tuple[set[str], tuple[str, ...]]:
+    """Which outputs of the model the losses read, and what those of the head mean."""
+    losses = {name: load("eduprm.prm.losses", name, "Loss") for name in config.losses}
+    kind = config.scoring.kind
+    scorer = load("eduprm.prm.scorers", kind, "Scorer")
+    needs = {loss.needs for loss in losses.values()}
+    if scorer.needs not in needs:
+        raise ValueError(
+            f"scoring by {kind!r} reads the {scorer.needs.replace('_', ' ')}, which no loss of "
+            f"{', '.join(config.losses)} trains"
+        )
+    read = {
+        name: getattr(choice, "labels", LABELS)
+        for name, choice in [*losses.items(), (f"scoring by {kind!r}", scorer)]
+        if choice.needs == "head"
+    }
+    if len(set(read.values())) > 1:
+        shown = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in read.items())
+        raise ValueError(f"expected losses and scorer to agree on the outputs of the one head, got {shown}")
+    compared = [
+        name for name, choice in [*losses.items(), (kind, scorer)] if getattr(choice, "reference", False)
+    ]
+    if compared and config.lora is None:
+        raise ValueError(
+            f"{compared[0]} compares the model with what it was before training, which is the base of its adapters: "
+            "expected lora, got none"
+        )
+    return needs, next(iter(read.values()), LABELS)

@@ -121,7 +121,8 @@ class Scoring(_Frozen):
     kind: str = Field(
         default="head",
         description="head: a classifier's P(right) at the step's last token; likelihood: the language model's own "
-        "probability of the step; or package.module:Scorer",
+        "probability of the step; implicit, bidirectional, nce_plus: what the loss of that name trains; or "
+        "package.module:Scorer",
     )
     fold: Literal["min", "mean", "sum"] = Field(
         default="min",
@@ -153,8 +154,9 @@ class TrainConfig(_Frozen):
         default={"cross_entropy": 1.0},
         min_length=1,
         description="what is minimised, each by name with its share: cross_entropy (a head, at the ends of steps), "
-        "fork (the language model's preference where paths part), language_model (right solutions), or "
-        "package.module:Loss",
+        "fork (the language model's preference where paths part), language_model (right solutions), ranking (a head, "
+        "between siblings), implicit (outcomes, against the model before), bidirectional (two heads), nce_plus (an "
+        "energy over values), or package.module:Loss",
     )
     scoring: Scoring = Field(default=Scoring(), description="how the trained model scores steps")
     learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of AdamW")

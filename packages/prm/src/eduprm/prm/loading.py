@@ -25,10 +25,12 @@ __all__ = [
     "read_input_format",
     "read_model_config",
     "read_scoring",
+    "set_labels",
 ]
 
 HEADS = ("score", "classifier")
-LABELS = {0: "wrong", 1: "right"}
+LABELS = ("wrong", "right")
+"""What the outputs of a head mean, unless its loss says otherwise (`eduprm.prm.losses._contract`)."""
 _RIGHT_NAMES = frozenset({"right", "correct", "true", "good", "positive", "yes", "+"})
 
 
@@ -72,9 +74,9 @@ def load_language_model(
     dtype: torch.dtype = torch.float32,
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
-    add_head: bool = False,
+    head_labels: tuple[str, ...] | None = None,
 ) -> Any:
-    """Load a decoder with its output embedding; `add_head` gives it a module `score` of two labels that starts at zero.
+    """Load a decoder with its output embedding; `head_labels` give it a module `score`, an output for each, of zeros.
 
     Raises:
         ValueError: no such model, weights that it lacks, or logits that are scaled or capped behind the output
@@ -101,8 +103,8 @@ def load_language_model(
     model, info = loaded
     if info["missing_keys"]:
         raise ValueError(f"{path} is no language model: it lacks {sorted(info['missing_keys'])[:5]}")
-    if add_head:
-        model.score = nn.Linear(config.hidden_size, len(LABELS), bias=False, dtype=dtype)
+    if head_labels is not None:
+        model.score = nn.Linear(config.hidden_size, len(head_labels), bias=False, dtype=dtype)
         nn.init.zeros_(model.score.weight)
     return model
 
@@ -114,23 +116,24 @@ def load_classifier(
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
     need_head: bool = False,
+    labels: tuple[str, ...] = LABELS,
 ) -> Any:
-    """Load any decoder that transformers can give a token-classification head with two labels.
+    """Load any decoder that transformers can give a token-classification head with an output for each of `labels`.
 
     A head that the folder does not hold starts at zero, so that every step starts at P(right) = 0.5; with `need_head`
     it is an error instead.
 
     Raises:
         ValueError: no such model, no token-classification class for this architecture, `need_head` and no head, or a
-            head whose labels are not two, wrong (0) and right (1).
+            head of other labels; where `labels` are wrong and right, any two of which 0 does not mean right.
     """
     from transformers import AutoModelForTokenClassification
 
     path = str(path_or_name)
     config = read_model_config(path, trust_remote_code=trust_remote_code)
     if need_head:
-        _check_labels(config, path)
-    config.id2label, config.label2id = dict(LABELS), {name: index for index, name in LABELS.items()}
+        _check_labels(config, path, labels)
+    set_labels(config, labels)
     if getattr(config, "classifier_dropout", None) is None:
         config.classifier_dropout = 0.0  # otherwise transformers takes 0.1 and the loss is random
     with quiet_transformers():
@@ -157,9 +160,21 @@ def load_classifier(
     return model
 
 
-def _check_labels(config: Any, path: str) -> None:
-    """Refuse a head with other than two labels, and one that calls label 0 right: its scores would be upside down."""
+def set_labels(config: Any, labels: tuple[str, ...]) -> None:
+    """Say in a model's config what the outputs of its head mean."""
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {name: index for index, name in enumerate(labels)}
+
+
+def _check_labels(config: Any, path: str, labels: tuple[str, ...]) -> None:
+    """Refuse a head of other outputs, and one that calls label 0 right: its scores would be upside down."""
     names = {int(index): str(name) for index, name in config.id2label.items()}
+    if labels != LABELS:
+        if tuple(names[index] for index in sorted(names)) != labels:
+            raise ValueError(
+                f"expected a head with the labels {', '.join(labels)} in {path}, got {sorted(names.values())[:5]}"
+            )
+        return
     if len(names) != 2:
         raise ValueError(
             f"expected a head with two labels in {path}, got {len(names)}: {sorted(names.values())[:5]}"

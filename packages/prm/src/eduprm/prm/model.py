@@ -13,7 +13,15 @@ from eduprm.prm.fast import fast_hidden
 from eduprm.prm.loading import HEADS
 from eduprm.prm.packing import PackedRows
 
-__all__ = ["head_output", "language_model_output", "packed_hidden", "packed_logits", "to_tensors", "unwrap"]
+__all__ = [
+    "head_output",
+    "language_model_output",
+    "model_hidden",
+    "packed_hidden",
+    "packed_logits",
+    "to_tensors",
+    "unwrap",
+]
 
 
 def unwrap(model: Any) -> Any:
@@ -68,12 +76,17 @@ def packed_logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
 def packed_hidden(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     """Return the final hidden states [B, L, D], behind the last norm, of packed rows.
 
-    By our own layers where `prepare_fast` put them. Otherwise by the whole model's forward, which
-    DistributedDataParallel and FSDP hook into; a language model computes the logits of one position on the way.
+    By our own layers where `prepare_fast` put them, otherwise as `model_hidden`.
     """
     hidden = fast_hidden(model, batch)
-    if hidden is not None:
-        return hidden
+    return model_hidden(model, batch) if hidden is None else hidden
+
+
+def model_hidden(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
+    """Return the final hidden states [B, L, D] by the whole model's forward.
+
+    DistributedDataParallel and FSDP hook into that; a language model computes the logits of one position on the way.
+    """
     options: dict[str, Any] = {"output_hidden_states": True}
     if unwrap(model).get_output_embeddings() is not None:
         options["logits_to_keep"] = 1

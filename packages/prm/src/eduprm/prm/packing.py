@@ -190,14 +190,9 @@ def _node_table(trees: Sequence[TokenTree], slots: Sequence[tuple[int, int]]) ->
     count = 0
     for index, (tree, (row, offset)) in enumerate(zip(trees, slots, strict=True)):
         own = np.flatnonzero(tree.lengths > 0)
-        place = np.full(
-            len(tree.parents) + 1, -1, dtype=np.int64
-        )  # in the table; the last entry is the prompt
-        place[own] = np.arange(len(own)) + count
-        for node in np.flatnonzero(tree.lengths == 0):
-            place[node] = place[tree.parents[node]]
         full = np.full(len(own), 1, dtype=np.int64)
-        above = place[tree.parents[own]]
+        above = tree.own_parents()
+        above[above >= 0] += count  # in the table
         targets = np.nan_to_num(tree.targets[own])
         last = tree.starts[own + 1] - 1 + offset
         weights = np.where(np.isfinite(tree.targets[own]), tree.weights[own], 0.0)

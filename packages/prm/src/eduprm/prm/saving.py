@@ -12,7 +12,7 @@ import torch
 
 from eduprm.core.registry import load
 from eduprm.prm.config import InputFormat, Scoring, StepCut
-from eduprm.prm.loading import HEADS, LABELS, quiet_transformers
+from eduprm.prm.loading import HEADS, LABELS, quiet_transformers, set_labels
 
 __all__ = ["save_prm"]
 
@@ -40,12 +40,15 @@ def save_prm(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    by_head = load("eduprm.prm.scorers", scoring.kind, "Scorer").needs == "head"
+    scorer = load("eduprm.prm.scorers", scoring.kind, "Scorer")
+    by_head = scorer.needs == "head"
     if hasattr(model, "merge_and_unload"):
         if not by_head:
             _save_adapter(model, partial / "adapter")
         model = model.merge_and_unload()
-    model = (_as_classifier(model) if by_head else _without_head(model)).to(dtype)
+    model = (
+        _as_classifier(model, getattr(scorer, "labels", LABELS)) if by_head else _without_head(model)
+    ).to(dtype)
     saved = {
         "version": 2,
         "input_format": input_format.model_dump(),
@@ -70,14 +73,14 @@ def save_prm(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _as_classifier(model: Any) -> Any:
+def _as_classifier(model: Any, labels: tuple[str, ...]) -> Any:
     """Return a token classifier with the weights of a language model that has a head beside it; others as they are."""
     if model.get_output_embeddings() is None:
         return model
     from transformers import AutoModelForTokenClassification
 
     config = model.config
-    config.id2label, config.label2id = dict(LABELS), {name: index for index, name in LABELS.items()}
+    set_labels(config, labels)
     with quiet_transformers():
         classifier = AutoModelForTokenClassification.from_config(config)
     prefix = classifier.base_model_prefix

@@ -29,6 +29,7 @@ from eduprm.prm.data import TokenSource, forest_trees
 from eduprm.prm.inputs import InputBuilder, StepBuilder, checked_problem
 from eduprm.prm.joining import joined_line
 from eduprm.prm.loading import (
+    LABELS,
     load_classifier,
     load_language_model,
     read_input_format,
@@ -38,6 +39,7 @@ from eduprm.prm.loading import (
 from eduprm.prm.merging import merge_trees
 from eduprm.prm.model import to_tensors, unwrap
 from eduprm.prm.packing import group_by_length
+from eduprm.prm.reference import attach_reference
 from eduprm.prm.solutions import StepScores, score_steps
 from eduprm.prm.tree import TokenTree, build_tree, split_tree
 
@@ -104,8 +106,10 @@ class ProcessRewardModel:
         }
         if scoring is None:
             scoring = read_scoring(read_model_config(str(path_or_name), trust_remote_code=trust_remote_code))
-        if load("eduprm.prm.scorers", scoring.kind, "Scorer").needs == "head":
-            model: Any = load_classifier(path_or_name, need_head=True, **options)
+        scorer = load("eduprm.prm.scorers", scoring.kind, "Scorer")
+        if scorer.needs == "head":
+            labels = getattr(scorer, "labels", LABELS)
+            model: Any = load_classifier(path_or_name, need_head=True, labels=labels, **options)
         else:
             model = load_language_model(path_or_name, **options)
         chosen = input_format or read_input_format(model.config)
@@ -120,8 +124,10 @@ class ProcessRewardModel:
                 "where the tokenizer has a template, else TRL's stepwise text): pass input_format if that is wrong",
                 stacklevel=2,
             )
+        if getattr(scorer, "reference", False):
+            model = attach_reference(model, path_or_name)
         model = model.to(device)
-        check_mask_honoured(model)
+        check_mask_honoured(unwrap(model))
         return cls(model, builder, scoring=scoring, batch_tokens=batch_tokens)
 
     def score(
@@ -267,13 +273,14 @@ class ProcessRewardModel:
         own = np.flatnonzero(tree.lengths > 0)
         column = np.full(len(tree.parents) + 1, np.nan)  # the last entry is the prompt, which has no score
         nodes = np.repeat(np.arange(len(own)), tree.lengths[own])
-        column[own] = self.scorer.fold(values[tree.num_prompt_tokens :], nodes, count=len(own))
+        parents = tree.own_parents()
+        column[own] = self.scorer.fold(values[tree.num_prompt_tokens :], nodes, parents=parents)
         for node in np.flatnonzero(tree.lengths == 0):
             column[node] = column[tree.parents[node]]
         return column[:-1]
 
     def _token_values(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
-        """Return the scorer's value of every token, float64 [T] per tree; NaN in prompts."""
+        """Return the scorer's values of every token, float64 [T] or [T, k] per tree; NaN in prompts."""
         results = [np.full(tree.num_tokens, np.nan) for tree in trees]
         pieces = [
             (index, piece)
@@ -293,12 +300,14 @@ class ProcessRewardModel:
                 starts, own = trees[index].starts, np.repeat(piece.owned, piece.lengths)
                 shifts = np.repeat(starts[piece.rows] - piece.starts[:-1], piece.lengths)
                 tokens = np.arange(piece.num_prompt_tokens, piece.num_tokens)
+                if results[index].shape[1:] != values.shape[1:]:
+                    results[index] = np.full((trees[index].num_tokens, *values.shape[1:]), np.nan)
                 results[index][(tokens + shifts)[own]] = values[tokens[own]]
         return results
 
     @torch.inference_mode()
     def _forward(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
-        """Return the values of the tokens that each tree answers for, float64 [T]; NaN elsewhere."""
+        """Return the values of the tokens that each tree answers for, float64 [T] or [T, k]; NaN elsewhere."""
         config = unwrap(self.model).config
         attention = TreeAttention(config._attn_implementation, scale=4 * config.get_text_config().hidden_size)
         packed, fields = attention.pack(trees, pad_id=self.builder.tokenizer.pad_token_id or 0)
@@ -311,8 +320,7 @@ class ProcessRewardModel:
             wanted[row, span][tree.num_prompt_tokens :] = np.repeat(tree.owned, tree.lengths)
         device = self.model.device
         batch = {**{name: tensor.to(device) for name, tensor in to_tensors(packed).items()}, **fields}
-        values = np.full(wanted.shape, np.nan)
-        values[wanted] = (
-            self.scorer.values(self.model, batch, torch.from_numpy(wanted).to(device)).cpu().numpy()
-        )
+        found = self.scorer.values(self.model, batch, torch.from_numpy(wanted).to(device)).cpu().numpy()
+        values = np.full((*wanted.shape, *found.shape[1:]), np.nan)
+        values[wanted] = found
         return [values[row, span] for row, span in spans]

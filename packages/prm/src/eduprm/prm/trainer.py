@@ -23,6 +23,7 @@ from eduprm.core.registry import load
 from eduprm.prm.attention import TreeAttention
 from eduprm.prm.checkpoints import load_optimizer, load_weights, save_state
 from eduprm.prm.model import head_output, language_model_output, packed_hidden, to_tensors
+from eduprm.prm.reference import reference_logprobs
 from eduprm.prm.tree import TokenTree
 
 __all__ = [
@@ -106,6 +107,8 @@ class PrmTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Return this micro-batch's share of the step's weighted means."""
+        if any(getattr(loss, "reference", False) for loss, _ in self.losses):
+            inputs = {**inputs, "reference_logprobs": reference_logprobs(model, inputs)}
         hidden = packed_hidden(model, inputs)
         totals = self._weights(inputs) if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, the sum was divided by the weight of all of them.

@@ -115,6 +115,15 @@ class TokenTree:
             np.float32
         )
 
+    def own_parents(self) -> IntArray:
+        """Return for each of the M nodes with tokens the nearest one above, int64 [M], among these; -1 for none."""
+        own = np.flatnonzero(self.lengths > 0)
+        place = np.full(len(self.parents) + 1, -1, dtype=np.int64)  # the last entry is the prompt
+        place[own] = np.arange(len(own))
+        for node in np.flatnonzero(self.lengths == 0):
+            place[node] = place[self.parents[node]]
+        return place[self.parents[own]]
+
     @property
     def path_tokens(self) -> int:
         """Tokens if every root-to-leaf path were kept apart, each with its own prompt."""

@@ -22,11 +22,13 @@ class GradedTrees:
     Attributes:
         shape: parents, leaves, and sums over subtrees and ancestors (`eduprm.forest.Topology`).
         right: int64 [n], 1 at right leaves, else 0.
+        tokens: int64 [n], tokens of each node itself.
         read_logprobs: what `logprobs` calls.
     """
 
     shape: Topology
     right: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64]
     read_logprobs: Callable[[], npt.NDArray[np.float64]]
 
     def logprobs(self) -> npt.NDArray[np.float64]:

@@ -21,7 +21,13 @@ Batch = Mapping[str, torch.Tensor]
 
 
 class LossFunction(Protocol):
-    """A class without settings of its own; `needs` says which output of the model it reads."""
+    """A class without settings of its own; `needs` says which output of the model it reads.
+
+    Two more attributes it may have: `labels`, tuple of the names of the head's outputs where they are others than
+    wrong and right (losses and scorer that read the head agree on them); `reference`, True where it reads
+    `reference_logprobs` of the batch, float32 [B, L]: log p of each token by the model before training. That wants
+    LoRA, whose base is that model.
+    """
 
     needs: ClassVar[Literal["head", "language_model"]]
 
@@ -34,7 +40,7 @@ class LossFunction(Protocol):
 
         Args:
             hidden: [B, L, D], the backbone's final hidden states.
-            output: what `needs` names: the head (D to 2) or the output embedding (D to vocabulary).
+            output: what `needs` names: the head (D to its labels) or the output embedding (D to vocabulary).
             batch: the packed rows.
         """
         ...

@@ -27,9 +27,9 @@ class StepScoring(Protocol):
         ...
 
     def values(self, model: Any, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
-        """Return one number for each wanted token, float64 [M], in the order of `wanted.nonzero()`.
+        """Return a number for each wanted token, float64 [M], or k of them [M, k], in the order of `wanted.nonzero()`.
 
-        A token's number follows from the tokens on its path alone: solutions that begin alike are computed once.
+        A token's numbers follow from the tokens on its path alone: solutions that begin alike are computed once.
 
         Args:
             model: the classifier or the language model.
@@ -38,12 +38,12 @@ class StepScoring(Protocol):
         """
         ...
 
-    def fold(self, values: np.ndarray, nodes: np.ndarray, *, count: int) -> np.ndarray:
-        """Return a score in [0, 1] per node from the numbers of its tokens, float64 [count].
+    def fold(self, values: np.ndarray, nodes: np.ndarray, *, parents: np.ndarray) -> np.ndarray:
+        """Return a score in [0, 1] per node from the numbers of its tokens, float64 [N].
 
         Args:
-            values: [n], node by node, each node's in their order.
-            nodes: int64 [n], ascending; every node in 0..count - 1 has a token at least.
-            count: nodes.
+            values: [n] or [n, k], node by node, each node's in their order.
+            nodes: int64 [n], ascending; each of the N nodes has a token at least.
+            parents: int64 [N], the node above each, -1 for none; preorder.
         """
         ...

@@ -10,7 +10,7 @@ import torch
 from eduprm.prm.losses._contract import Batch
 from eduprm.prm.model import packed_logits
 
-__all__ = ["Scorer"]
+__all__ = ["Scorer", "last_values"]
 
 
 class Scorer:
@@ -26,8 +26,13 @@ class Scorer:
         """Return P(right) at each wanted token."""
         return torch.softmax(packed_logits(model, batch)[wanted].double(), dim=-1)[:, 1]
 
-    def fold(self, values: np.ndarray, nodes: np.ndarray, *, count: int) -> np.ndarray:
+    def fold(self, values: np.ndarray, nodes: np.ndarray, *, parents: np.ndarray) -> np.ndarray:
         """Return each node's last value."""
-        last = np.zeros(count, dtype=np.int64)
-        last[nodes] = np.arange(len(nodes))  # a later token overwrites an earlier one
-        return values[last]
+        return last_values(values, nodes, count=len(parents))
+
+
+def last_values(values: np.ndarray, nodes: np.ndarray, *, count: int) -> np.ndarray:
+    """Return the values [count, ...] of each node's last token, of `values` [n, ...] of tokens of `nodes` [n]."""
+    last = np.zeros(count, dtype=np.int64)
+    last[nodes] = np.arange(len(nodes))  # a later token overwrites an earlier one
+    return values[last]

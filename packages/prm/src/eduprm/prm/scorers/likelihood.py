@@ -7,7 +7,7 @@ that returns the log-probs of its input gives the same scores.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from eduprm.prm.losses._contract import Batch
 from eduprm.prm.losses.language_model import token_logprobs
 from eduprm.prm.model import language_model_output, packed_hidden
 
-__all__ = ["Scorer"]
+__all__ = ["Scorer", "wanted_logprobs"]
 
 
 class Scorer:
@@ -42,14 +42,23 @@ class Scorer:
 
     def values(self, model: torch.nn.Module, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
         """Return log p of each wanted token after its path, nats."""
-        rows, columns = wanted.nonzero(as_tuple=True)
-        before = batch["parents"][rows, columns]
-        if bool((before < 0).any()):
-            raise ValueError("expected a prompt before every solution, got one without tokens")
-        places = packed_hidden(model, batch)[rows, before]
-        output = language_model_output(model)
-        return token_logprobs(places, output, batch["input_ids"][rows, columns]).double()
+        return wanted_logprobs(model, batch, wanted)
 
-    def fold(self, values: np.ndarray, nodes: np.ndarray, *, count: int) -> np.ndarray:
+    def fold(self, values: np.ndarray, nodes: np.ndarray, *, parents: np.ndarray) -> np.ndarray:
         """Return the folded probability per node."""
-        return fold_logprobs(values, nodes, count=count, fold=self._fold)
+        return fold_logprobs(values, nodes, count=len(parents), fold=self._fold)
+
+
+def wanted_logprobs(model: Any, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
+    """Return log p of each wanted token (bool [B, L]) after its path, nats, float64 [M].
+
+    Raises:
+        ValueError: a prompt without tokens.
+    """
+    rows, columns = wanted.nonzero(as_tuple=True)
+    before = batch["parents"][rows, columns]
+    if bool((before < 0).any()):
+        raise ValueError("expected a prompt before every solution, got one without tokens")
+    places = packed_hidden(model, batch)[rows, before]
+    output = language_model_output(model)
+    return token_logprobs(places, output, batch["input_ids"][rows, columns]).double()

@@ -1,0 +1,57 @@
+"""Weigh the labels of a forest by question: how much one question counts beside another.
+
+Within a question the weights keep their proportions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from eduprm.core import registry
+
+__all__ = ["WEIGHTS", "weigh_questions"]
+
+WEIGHTS = "eduprm.label.weights"
+
+
+def weigh_questions(
+    labelled: pl.DataFrame,
+    graded: pl.DataFrame,
+    *,
+    weights: str = "one",
+    options: Mapping[str, Any] | None = None,
+) -> pl.DataFrame:
+    """Return a labelled forest whose column `weight` is multiplied by its question's weight.
+
+    Args:
+        labelled: `label_forest`'s.
+        graded: problem_id, answer, correct of every leaf of its trees.
+        weights: a module of `eduprm.label.weights`, or "package.module:Weights".
+        options: of these.
+
+    Raises:
+        ValueError: no such weights or option; a question without a weight, or one that is negative or not finite.
+
+    Examples:
+        >>> trees = pl.DataFrame({"problem_id": ["a", "b"], "weight": [2.0, 2.0]})
+        >>> leaves = pl.DataFrame({"problem_id": ["a", "a", "b"], "answer": ["1", "2", "3"], "correct": True})
+        >>> weigh_questions(trees, leaves, weights="east")["weight"].to_list()  # one bit, and none
+        [2.0, 0.0]
+    """
+    found = registry.make(WEIGHTS, weights, "Weights", options).of(graded)
+    factors = labelled.select("problem_id").join(
+        found.select("problem_id", factor=pl.col("weight").cast(pl.Float64)),
+        on="problem_id",
+        how="left",
+        maintain_order="left",
+    )
+    wrong = factors.filter(~(pl.col("factor").is_finite() & (pl.col("factor") >= 0)).fill_null(False))
+    if wrong.height:
+        problem, factor = wrong.row(0)
+        raise ValueError(
+            f"weights {weights}: expected a number from 0 up for question {problem!r}, got {factor}"
+        )
+    return labelled.with_columns(pl.col("weight") * factors["factor"])

@@ -1,0 +1,1 @@
+"""How much each question counts in training, a module each with a class `Weights` (see `_contract`)."""

@@ -1,0 +1,43 @@
+"""Weights of questions in a run: what weighs nothing is left out and said, and older run folders stay valid."""
+
+import polars as pl
+import pytest
+
+from eduprm.core.command_line import UsageError
+from eduprm.pipeline.run_folder import stage_settings
+from eduprm.pipeline.settings import LabelSettings, TrainSettings
+from eduprm.pipeline.train_prm import _weighed
+
+LABELLED = pl.DataFrame(
+    {"problem_id": ["a", "a", "b", "b", "c"], "tree": "edu", "weight": [0.0, 1.5, 0.0, 0.0, 2.0]}
+)
+
+
+def test_questions_of_weight_0_are_left_out_and_said(capsys):
+    assert _weighed(LABELLED, "east")["problem_id"].to_list() == ["a", "a", "c"]
+    assert "prm: 1 of 3 questions weigh 0 by east and are left out" in "".join(capsys.readouterr())
+    assert _weighed(LABELLED, "one").equals(LABELLED)  # what has no label at all is refused later, by name
+
+
+def test_no_question_that_counts_is_an_error():
+    with pytest.raises(
+        UsageError, match=r"--label\.weights east: none of the 3 questions weighs more than 0"
+    ):
+        _weighed(LABELLED.with_columns(weight=pl.lit(0.0)), "east")
+
+
+def test_a_run_of_before_the_choice_is_the_run_with_the_default():
+    plain, east = (
+        stage_settings(TrainSettings(_cli_parse_args=[], label=LabelSettings(weights=name)))["label"]
+        for name in ("one", "east")
+    )
+    assert not any("weights" in name for name in plain)
+    assert east["label.weights"] == "east"
+    assert {name: item for name, item in east.items() if "weights" not in name} == plain
+
+
+def test_options_of_weights_are_checked():
+    with pytest.raises(ValueError, match="east: expected power above 0"):
+        LabelSettings(weights="east", weights_options={"power": 0})
+    with pytest.raises(ValueError, match="one: expected no options, got 'power'"):
+        LabelSettings(weights_options={"power": 2})

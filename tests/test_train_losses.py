@@ -1,0 +1,84 @@
+"""Losses with their scorers, a label rule and weights of questions through apps/train, by name alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from eduprm.prm import ProcessRewardModel
+from eduprm.prm.testing import tiny_backbone
+from eduprm_train.cli import main as train
+
+GRADER = "def even(text, problem):\n    return sum(map(ord, text)) % 2 == 0\n"
+SMALL = [
+    "--problem.num-train", "6", "--problem.num-test", "2", "--problem.grader", "a_grader:even",
+    "--search.budget.max-leaves", "3", "--search.budget.max-tokens-per-path", "24", "--strategies", "edu", "greedy",
+    "--bootstrap", "20", "--prm.train.last-layers", "none", "--policy.device", "cpu", "--label.rule", "epic",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory):
+    """A run with labels and no PRM, and the flags that made it."""
+    folder = tmp_path_factory.mktemp("losses")
+    (folder / "a_grader.py").write_text(GRADER)
+    flags = [*SMALL, "--policy.model", str(tiny_backbone(folder / "tiny", max_position_embeddings=512))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        assert train(["--run", str(folder / "run"), "--only", "problems", "search", "label", *flags]) == 0
+        yield folder / "run", flags
+
+
+def test_epic_labels_are_hard(labelled) -> None:
+    run, _ = labelled
+    labels = pl.concat([pl.read_parquet(path) for path in (run / "labels").glob("train-*.parquet")])
+    assert set(labels["value"]) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("name", ["implicit", "bidirectional", "nce_plus"])
+def test_a_loss_by_name_gives_a_prm_that_scores(labelled, tmp_path: Path, name: str) -> None:
+    made, flags = labelled
+    run = shutil.copytree(made, tmp_path / "run")
+    chosen = ["--prm.train.losses", json.dumps({name: 1.0}), "--prm.train.scoring.kind", name]
+    assert train(["--run", str(run), *flags, *chosen]) == 0
+    assert (run / "report.html").is_file()
+    scored = pl.concat([pl.read_parquet(path) for path in (run / "scores").glob("test-*.parquet")])
+    scores = scored.filter(pl.col("token_ids").list.len() > 0)["score"]
+    assert scores.null_count() == 0
+    assert scores.is_between(0, 1).all()
+    assert scores.n_unique() > 2
+    prm = ProcessRewardModel.from_pretrained(run / "prm")
+    assert len(prm.score("1 + 2?", ["1 + 2 = 3\n", "#### 3"])) == 2
+
+
+def test_weights_of_questions_by_name(
+    labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The first question weighs 0 and is left out, the others 3; held-out questions keep their weights."""
+    (tmp_path / "a_weight.py").write_text(
+        "import polars as pl\n\n\nclass Weights:\n    def of(self, graded):\n"
+        "        ids = graded.select(pl.col('problem_id').unique().sort())\n"
+        "        return ids.with_columns(weight=pl.when(pl.int_range(pl.len()) > 0).then(3.0).otherwise(0.0))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made, flags = labelled
+    run = shutil.copytree(made, tmp_path / "run")
+    chosen = ["--rerun", "label", "--only", "label", "prm", "--label.weights", "a_weight:Weights"]
+    assert train(["--run", str(run), *flags, *chosen]) == 0
+    assert "prm: 1 of 6 questions weigh 0 by a_weight:Weights and are left out" in "".join(
+        capsys.readouterr()
+    )
+    assert json.loads((run / "training.json").read_text())["data"]["trees"] == 5
+    for split, factors in (("train", {0.0, 3.0}), ("test", {1.0})):
+        before, after = (
+            pl.concat(
+                [pl.read_parquet(path) for path in sorted((root / "labels").glob(f"{split}-*.parquet"))]
+            )
+            for root in (made, run)
+        )
+        ratio = (after["weight"] / before["weight"]).filter(before["weight"] > 0)
+        assert set(ratio) == factors
