@@ -3,10 +3,11 @@
     uv run python packages/pipeline/benchmarks/killed_runs.py train --kills 100
     uv run python packages/pipeline/benchmarks/killed_runs.py rerank --kills 100
 
-Policy and PRM are tiny random models, the commands are the real ones. A kill comes at a random moment of a run's time, or
-just after a random number of changes in its folder, so that writes are hit. When a run ends, its files are compared with
-those of the run left alone, byte by byte, and the next run begins in a new folder. A file that stands under its own name
-must not be written again by a later start. Prints JSON; exit status 1 on any difference.
+Policy and PRM are tiny random models, the commands are the real ones. Each start is a process of its own, forked from
+one that holds the imported libraries, so that a start costs no half minute of imports. A kill comes at a random moment
+of a run's time, or just after a random number of changes in its folder, so that writes are hit. When a run ends, its
+files are compared with those of the run left alone, byte by byte, and the next run begins in a new folder. A file that
+stands under its own name must not be written again by a later start. Prints JSON; exit status 1 on any difference.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+}  # one thread: torch has started none when it is forked
 SMALL = [
     "--problem.num-train", "2", "--problem.num-test", "2", "--shard-problems", "1", "--search.budget.max-leaves", "3",
     "--search.budget.max-tokens-per-path", "64", "--samples.num-samples", "2", "--prm.train.epochs", "2",
@@ -37,6 +42,7 @@ SMALL = [
 class TrainJob:
     """The default job, all stages, with a tiny policy."""
 
+    app = "eduprm_train.cli"
     # What a start may write anew: what it says of itself, checkpoints, and the stage that was under way.
     again = (
         "config.json",
@@ -57,12 +63,13 @@ class TrainJob:
         self.policy = tiny_backbone(folder / "policy", max_position_embeddings=512)
 
     def command(self, place: Path) -> list[str]:
-        return ["apps/train", "--run", str(place), *SMALL, "--policy.model", str(self.policy)]
+        return ["--run", str(place), *SMALL, "--policy.model", str(self.policy)]
 
 
 class RerankJob:
-    """A file of 3,000 solutions, some of whose rows are wrong."""
+    """A file of 2,000 solutions, some of whose rows are wrong."""
 
+    app = "eduprm_rerank.cli"
     again = ("out.jsonl.work/.lock", "out.jsonl.work/index.sqlite")
     compared = ("out.jsonl", "out.jsonl.report.html", "out.jsonl.rejected.jsonl")
 
@@ -71,13 +78,13 @@ class RerankJob:
         from eduprm.rank.testing import problems, write_jsonl
 
         self.prm = tiny_prm(folder / "prm")
-        rows = problems(750)
+        rows = problems(500)
         self.file = write_jsonl(folder / "in.jsonl", [*rows[:400], "no JSON\n", *rows[400:], {"id": "x"}])
 
     def command(self, place: Path) -> list[str]:
         output = str(place / "out.jsonl")
-        options = ["--output", output, "--chunk-solutions", "40", "--bootstrap", "50"]
-        return ["apps/rerank", str(self.file), "--prm", str(self.prm), *options]
+        options = ["--output", output, "--chunk-solutions", "80", "--bootstrap", "50"]
+        return [str(self.file), "--prm", str(self.prm), *options]
 
 
 def files(place: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -93,11 +100,17 @@ def files(place: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def stamps(place: Path, again: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    """Finished files by name, with what tells whether they were written again.
+
+    A chunk of apps/rerank is finished once its notes stand beside its rows.
+    """
+    found = dict(files(place))
     return {
         name: (stat.st_ino, stat.st_mtime_ns)
-        for name, stat in files(place)
+        for name, stat in found.items()
         if not any(name == one or name.startswith(f"{one}/") for one in again)
         and not name.endswith("key.json")
+        and (not name.endswith(".rows") or name.replace(".rows", ".json") in found)
     }
 
 
@@ -109,38 +122,87 @@ def contents(place: Path, compared: tuple[str, ...]) -> dict[str, bytes]:
     }
 
 
-def start(job: TrainJob | RerankJob, place: Path, log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as sink:
-        command = [sys.executable, *job.command(place)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=sink, env=ENVIRONMENT)
+class Started:
+    """A start of the command in a forked process."""
+
+    def __init__(
+        self, job: TrainJob | RerankJob, place: Path, log: Path, modules: Path | None = None
+    ) -> None:
+        self.status: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 70
+            try:
+                sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                os.dup2(sink, 1)
+                os.dup2(sink, 2)
+                os.chdir(ROOT)
+                status = import_module(job.app).main(job.command(place))
+                if modules is not None:
+                    modules.write_text("\n".join(sorted(sys.modules)))
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+
+    def poll(self) -> int | None:
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status
+
+    def wait(self) -> int:
+        while self.poll() is None:
+            time.sleep(0.01)
+        return self.status or 0
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
 
 
-def kill_at_random(process: subprocess.Popen[bytes], place: Path, rng: random.Random, whole_s: float) -> bool:
+def load_all(modules: Path) -> None:
+    """Import what a run imported, so that the next ones find it there."""
+    for name in modules.read_text().split():
+        with suppress(Exception):
+            import_module(name)
+
+
+def changes(place: Path) -> set[tuple[str, int]]:
+    found = set()
+    for path in place.rglob("*"):
+        with suppress(FileNotFoundError):
+            found.add((str(path), path.stat().st_mtime_ns))
+    return found
+
+
+def kill_at_random(process: Started, place: Path, rng: random.Random, whole_s: float) -> bool:
     """Kill at a random time, or a moment after a random number of changes in the folder; False: it ended before."""
-    began, changes, seen = time.monotonic(), rng.randint(1, 8), set()
-    by_time = rng.random() < 0.3
-    until = rng.uniform(0.1, whole_s) if by_time else 60 * whole_s
-    after = rng.choice((0.0, 0.0, rng.uniform(0, 0.05), rng.uniform(0, 0.5)))
-    first = True
+    began, by_time, left = time.monotonic(), rng.random() < 0.4, rng.randint(1, 20)
+    until = rng.uniform(0.0, whole_s) if by_time else 60 * whole_s
+    after = rng.choice((0.0, 0.0, rng.uniform(0, 0.02), rng.uniform(0, 0.3)))
+    seen = changes(place)
     while process.poll() is None and time.monotonic() - began < until:
-        now = (
-            {(str(path), path.stat().st_mtime_ns) for path in place.rglob("*") if path.exists()}
-            if not by_time
-            else set()
-        )
-        fresh = now - seen
-        seen |= now
-        changes -= 0 if first else bool(fresh)
-        first = False
-        if not by_time and changes <= 0:
-            time.sleep(after)
-            break
-        time.sleep(0.002)
+        if not by_time:
+            now = changes(place)
+            left -= len(now - seen)
+            seen |= now
+            if left <= 0:
+                time.sleep(after)
+                break
+        time.sleep(0.001)
     if process.poll() is not None:
         return False
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     return True
+
+
+def compare(job: TrainJob | RerankJob, place: Path, want: dict[str, bytes]) -> list[str]:
+    """What is wrong with a run that has ended."""
+    got = contents(place, job.compared)
+    faults = [f"{name} differs" for name in sorted({*want, *got}) if want.get(name) != got.get(name)]
+    left = [path.name for path in place.rglob("*") if ".tmp-" in path.name or ".partial" in path.name]
+    return faults + [f"{name} is left" for name in left]
 
 
 def campaign(kind: str, kills: int, seed: int, limit_s: float) -> dict[str, object]:
@@ -151,51 +213,40 @@ def campaign(kind: str, kills: int, seed: int, limit_s: float) -> dict[str, obje
         base = Path(folder)
         job = {"train": TrainJob, "rerank": RerankJob}[kind](base)
         alone, log = base / "alone", base / "log"
-        status = start(job, alone, log).wait()
-        whole_s = time.monotonic() - begun
+        Started(job, alone, log, base / "modules").wait()
         want = contents(alone, job.compared)
         assert want, log.read_text()
+        load_all(base / "modules")
+        shutil.rmtree(alone)
+        second = time.monotonic()
+        status = Started(job, alone, log).wait()
+        whole_s = time.monotonic() - second
+        faults += [f"left alone twice: {fault}" for fault in compare(job, alone, want)]
         while found["kills"] < kills and time.monotonic() - begun < limit_s:
             place = base / "killed"
             shutil.rmtree(place, ignore_errors=True)
             written: dict[str, tuple[int, int]] = {}
-            # After some kills a run is left to end, so that several end.
-            for attempt in range(rng.randint(3, 12) + 1):
-                last = attempt > 2 and (found["kills"] >= kills or rng.random() < 0.12)
-                process = start(job, place, log)
-                if last or not kill_at_random(process, place, rng, whole_s):
+            process = Started(job, place, log)
+            for _ in range(rng.randint(3, 12)):
+                if not kill_at_random(process, place, rng, whole_s):
                     break
                 found["kills"] += 1
                 now = stamps(place, job.again)
-                found["files kept"] += len(written)
-                faults += [
-                    f"{name} was written again"
-                    for name, stamp in written.items()
-                    if now.get(name, stamp) != stamp
+                again = [name for name, stamp in written.items() if now.get(name, stamp) != stamp]
+                gone = [name for name in written if name not in now]
+                faults += [f"{name} was written again" for name in again] + [
+                    f"{name} is gone" for name in gone
                 ]
-                faults += [f"{name} is gone" for name in written if name not in now]
+                found["files kept"] += len(written)
                 written = now
-            else:
-                process = start(job, place, log)
+                process = Started(job, place, log)
             if process.wait() != status:
-                faults.append(f"exit status {process.returncode} after kills: {log.read_text()[-500:]}")
+                faults.append(f"exit status {process.status} after kills: {log.read_text()[-1500:]}")
                 continue
-            got = contents(place, job.compared)
-            faults += [f"{name} differs" for name in sorted({*want, *got}) if want.get(name) != got.get(name)]
-            faults += [
-                f"{path.name} is left"
-                for path in place.rglob("*")
-                if ".tmp-" in path.name or ".partial" in path.name
-            ]
+            faults += compare(job, place, want)
             found["runs ended"] += 1
-    return {
-        "job": kind,
-        **found,
-        "status": status,
-        "compared": len(want),
-        "seconds": round(time.monotonic() - begun),
-        "faults": faults,
-    }
+    seconds = {"seconds": round(time.monotonic() - begun), "seconds a run": round(whole_s, 1)}
+    return {"job": kind, **found, "status": status, "compared": len(want), **seconds, "faults": faults}
 
 
 def main() -> int:

@@ -31,8 +31,8 @@ _MAX_MARKS = 50
 """Marks that are looked at, from the last; more are those of a model that repeats itself."""
 
 _MAX_CHARS = 200_000
-"""Characters that are read, from the end: what a hostile text may cost is bounded (under a second), and no solution that
-a model means to be read is as long behind its thoughts."""
+"""Characters that are read, from the end: the time that a hostile text may take is bounded (under a second). No real
+solution is as long behind its thoughts."""
 
 _MARK = re.compile(
     r"(?P<title>(?mi:^[ \t>]{0,8}[#*_ \t]{0,12}(?:the )?(?:my )?(?:final |correct )?"
@@ -64,8 +64,8 @@ def extract_answer(text: str) -> str | None:
     The marks are "#### x", a balanced ``\boxed{x}``, ``<answer>x</answer>``, "answer is x" / "answer: x", a line "A: x"
     and a heading "Final answer"; x may stand on the next line that is not blank. The last one with an answer behind it
     wins: a number or a formula, else (where no box and no "####" holds one) a few words. Without any the last number in
-    the text is taken. See `solution_part` for thoughts and stop tokens. Of a longer solution the last 200,000 characters
-    are read.
+    the text is taken. See `solution_part` for thoughts and stop tokens. The last 200,000 characters behind thoughts are
+    read.
 
     Args:
         text: A solution, any length, any content.
