@@ -1,4 +1,4 @@
-"""Hostile answers, a few of each kind, through every grader: no error, no right grade, no wait that grows with the text.
+"""Hostile answers of each kind through every grader: no error, no right grade, no wait that grows with the text.
 
 The campaign over 10,000 is packages/label/benchmarks/hostile_answers.py; its figures stand in docs/reliability.md.
 """
