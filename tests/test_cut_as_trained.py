@@ -8,7 +8,7 @@ from eduprm.forest import leaf_paths
 from eduprm.prm import StepCut
 from eduprm.problems import messages_for
 from eduprm.rank.anchors import EntropyCutter
-from eduprm.rank.settings import Settings
+from eduprm.rank.settings import RankSettings
 from eduprm.rank.trained_cut import as_trained
 from eduprm.search import (
     Budget,
@@ -103,7 +103,7 @@ def cutter_of(policy, segmenters, *, skip_symbols):
             for name in segmenters
         },
     )
-    settings, line = as_trained(Settings(file="in.jsonl"), cut.model_dump(mode="json"))
+    settings, line = as_trained(RankSettings(file="in.jsonl"), cut.model_dump(mode="json"))
     assert settings.segment == "entropy"
     assert "as in the PRM's training" in line
     assert ("line breaks" in line) == ("lines" in segmenters)

@@ -51,7 +51,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_block_is_short() -> None:
     assert set(BLOCKS) == {
-        "my_segmenter", "my_rule", "my_loss", "my_task", "my_grader", "my_strategy", "my_choice", "my_format"
+        "my_segmenter", "my_rule", "my_loss", "my_task", "my_grader", "my_strategy", "my_choice", "my_format",
+        "my_wrapper",
     }  # fmt: skip
     assert all(len(block.splitlines()) < 25 for block in BLOCKS.values())
 
@@ -112,6 +113,18 @@ def test_the_selection_rule(run: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert rerank([*given, "--rule", "my_choice:Rule"]) == 0
     ranked = json.loads(Path("out.jsonl").read_text())["ranked"]
     assert [one["index"] for one in ranked] == [1, 0, 2]
+
+
+def test_the_wrapper(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = {"id": 1, "problem": "?", "solutions": ["clearly\nso"]}
+    Path("in.jsonl").write_text(json.dumps(row) + "\n")
+    found = []
+    for number, flags in enumerate(((), ("--wrap", "my_wrapper:Wrapper"))):
+        given = ["in.jsonl", "--prm", str(run / "prm"), "--output", f"{number}.jsonl", "--bootstrap", "20"]
+        assert rerank([*given, "--segment", "lines", *flags]) == 0
+        found.append(json.loads(Path(f"{number}.jsonl").read_text())["ranked"][0]["step_scores"])
+    assert found[1] == pytest.approx([found[0][0] / 2, found[0][1]])
 
 
 def test_the_published_prm(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

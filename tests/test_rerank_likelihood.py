@@ -119,6 +119,7 @@ def test_what_the_server_refuses_is_rejected_and_a_lost_server_keeps_what_was_ra
     ("arguments", "message"),
     [
         (("--prm-server", "sglang"), "--prm-server: expected --prm-url beside it"),
+        (("--prm-adapter", "prm"), "--prm-adapter: expected --prm-server sglang beside it"),
         (
             ("--prm-server", "sglang", "--prm-url", "http://127.0.0.1:9", "--dtype", "float32"),
             "--dtype: expected nothing beside --prm-url",

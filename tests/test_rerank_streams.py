@@ -83,14 +83,14 @@ def kill_after_chunks(given, output, count):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     work = Path(f"{output}.work")
     deadline = time.monotonic() + 120
-    while len(list(work.glob("*/chunk-*.json"))) < count:
+    while len(list(work.glob("chunks/[!.]*/notes.json"))) < count:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not output.exists()
-    return sorted(work.glob("*/chunk-*.json"))
+    return sorted(work.glob("chunks/[!.]*/notes.json"))
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
@@ -122,7 +122,7 @@ def test_finished_chunks_are_taken_up_unscored_but_only_for_the_same_work(prm, t
 
     source, output = write_jsonl(tmp_path / "in.jsonl", problems(60)), tmp_path / "out.jsonl"
     first = kill_after_chunks(arguments(source, prm, output), output, 3)[0]
-    rows = first.with_suffix(".rows")
+    rows = first.with_name("rows")
     rows.write_bytes(rows.read_bytes().replace(b'"chosen": "', b'"chosen": "MARK', 1))
     work, other = Path(f"{output}.work"), tmp_path / "other.jsonl"
     changed = write_jsonl(tmp_path / "changed.jsonl", [*problems(59), {**problems(1)[0], "id": "new"}])
@@ -159,10 +159,10 @@ def test_an_interrupt_says_that_the_work_is_kept(prm, tmp_path):
     command = [sys.executable, str(APP), *arguments(source, prm, output)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     work = Path(f"{output}.work")
-    while not list(work.glob("*/chunk-*.json")):
+    while not list(work.glob("chunks/[!.]*/notes.json")):
         assert process.poll() is None
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "rerank: stopped; the same command goes on from here\n")
-    assert list(work.glob("*/chunk-*.json"))
+    assert list(work.glob("chunks/[!.]*/notes.json"))

@@ -1,9 +1,11 @@
 """Figures repeat byte for byte and show what they are given; the table fits a terminal; imports stay light."""
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
@@ -14,12 +16,8 @@ from rich.console import Console
 from eduprm.bench import score_metrics
 from eduprm.rank import CANDIDATE_SCHEMA, evaluate_methods
 from eduprm.rank.table import metrics_table, results_table
-from eduprm.report.figures import (
-    accuracy_against_tokens,
-    entropy_distribution,
-    label_distribution,
-    reliability_diagram,
-)
+from eduprm.report import Line, Point, accuracy_lines, histogram, training_loss, write_figure
+from eduprm.report.figures import accuracy_against_tokens
 
 CURVE = ["method", "rule", "n", "decoded", "accuracy", "ci_low", "ci_high"]
 
@@ -35,16 +33,10 @@ def curves(best: float = 0.6) -> pl.DataFrame:
 
 
 def test_equal_data_gives_equal_bytes_and_other_data_does_not(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    scores, gold = rng.random(200), rng.random(200) < 0.5
     for k in (1, 2):
         accuracy_against_tokens(curves(), tmp_path / f"curve{k}.png")
-        reliability_diagram(scores, gold, tmp_path / f"rel{k}.png")
-        entropy_distribution(scores * 3, tmp_path / f"ent{k}.png", threshold_nats=0.5)
-        label_distribution({"uniform": scores, "probability": scores**2}, tmp_path / f"lab{k}.png")
-    for name in ("curve", "rel", "ent", "lab"):
-        assert (tmp_path / f"{name}1.png").read_bytes() == (tmp_path / f"{name}2.png").read_bytes()
-        assert b"matplotlib" not in (tmp_path / f"{name}1.png").read_bytes()
+    assert (tmp_path / "curve1.png").read_bytes() == (tmp_path / "curve2.png").read_bytes()
+    assert b"matplotlib" not in (tmp_path / "curve1.png").read_bytes()
     accuracy_against_tokens(curves(best=0.55), tmp_path / "other.png")
     assert (tmp_path / "other.png").read_bytes() != (tmp_path / "curve1.png").read_bytes()
     assert not [p for p in tmp_path.iterdir() if p.suffix != ".png"]
@@ -52,17 +44,14 @@ def test_equal_data_gives_equal_bytes_and_other_data_does_not(tmp_path: Path) ->
 
 def test_nothing_is_cut_off_at_the_border(tmp_path: Path) -> None:
     accuracy_against_tokens(curves(), tmp_path / "curve.png")
-    label_distribution({"uniform": [0, 0.5, 1]}, tmp_path / "lab.png")
-    for name in ("curve", "lab"):
-        image = imread(tmp_path / f"{name}.png")[..., :3]
-        border = [image[0], image[-1], image[:, 0], image[:, -1]]
-        assert all((edge == 1.0).all() for edge in border), name
+    image = imread(tmp_path / "curve.png")[..., :3]
+    assert all((edge == 1.0).all() for edge in (image[0], image[-1], image[:, 0], image[:, -1]))
 
 
 def test_methods_differ_in_a_grey_print() -> None:
     from matplotlib.colors import to_rgb
 
-    from eduprm.report.figures.style import SERIES
+    from eduprm.report.figures import SERIES
 
     grey = [float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114))) for colour, _ in SERIES[:3]]
     assert min(abs(a - b) for k, a in enumerate(grey) for b in grey[:k]) > 0.06
@@ -74,11 +63,44 @@ def test_broken_frames_are_refused(tmp_path: Path) -> None:
         accuracy_against_tokens(curves().drop("decoded"), tmp_path / "x.png")
     with pytest.raises(ValueError, match="no rows"):
         accuracy_against_tokens(curves().clear(), tmp_path / "x.png")
-    with pytest.raises(ValueError, match="at least one entropy"):
-        entropy_distribution([], tmp_path / "x.png", threshold_nats=1.0)
-    with pytest.raises(ValueError, match=r"labels 'a' must be numbers in \[0, 1\]"):
-        label_distribution({"a": [2.0]}, tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_chart_of_the_page_stands_in_a_file_of_its_own(tmp_path: Path) -> None:
+    points = [Point(10.0, 0.4, 0.3, 0.5), Point(90.0, 0.6, 0.5, 0.7)]
+    names = ["EDU, <b>by</b> the PRM", *(f"a name of some length, {k}" for k in range(1, 5))]
+    lines = [Line(name=name, points=points, series=k, dashed=k % 2 == 1) for k, name in enumerate(names)]
+    figure = accuracy_lines(lines, title="Accuracy & tokens")
+    drawn = write_figure(tmp_path / "a.svg", figure).read_text()
+    assert drawn == write_figure(tmp_path / "b.svg", figure).read_text()
+    assert (
+        drawn
+        != write_figure(tmp_path / "c.svg", accuracy_lines(lines[:4], title="Accuracy & tokens")).read_text()
+    )
+    # Programs that read no variables of CSS show it too.
+    assert "var(" not in drawn
+    assert "light-dark" not in drawn
+    root = ElementTree.fromstring(drawn)
+    texts = [text for part in root.iter() if (text := part.text)]
+    assert {"Accuracy & tokens", *names} <= set(texts)
+    width, height = (float(part) for part in root.attrib["viewBox"].split()[2:])
+    inner = next(part for part in root if part.tag.endswith("svg"))
+    assert float(inner.attrib["x"]) + float(inner.attrib["width"]) <= width
+    legend = [float(part.attrib["cy"]) for part in root if part.tag.endswith("circle")]
+    assert len(legend) == len(names)
+    assert len(set(legend)) > 1  # more than one line of it
+    assert max(legend) < float(inner.attrib["y"]) <= height - float(inner.attrib["height"])
+
+
+def test_every_class_of_a_chart_has_a_colour_in_the_file(tmp_path: Path) -> None:
+    for name, figure in (
+        ("loss", training_loss([(k, 1 / (k + 1)) for k in range(99)], title="loss")),
+        ("hist", histogram(np.arange(9) / 4, title="h", x_label="x", y_label="y", threshold=1.0)),
+    ):
+        drawn = write_figure(tmp_path / f"{name}.svg", figure).read_text()
+        sheet = drawn[drawn.index("<style>") : drawn.index("</style>")]
+        used = {word for part in re.findall(r'class="([^"]+)"', drawn) for word in part.split()}
+        assert all(f".{word}" in sheet for word in used), used
 
 
 def printed(renderable: object) -> list[str]:

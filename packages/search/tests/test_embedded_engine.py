@@ -91,7 +91,7 @@ def test_samples_depend_on_their_seed_alone(tiny_model):
 
 @pytest.mark.parametrize(("max_rows", "cache_tokens"), [(3, 65_536), (64, 65_536), (3, 8)])
 def test_samples_that_agree_are_one_row(tiny_model, max_rows, cache_tokens):
-    # More ways than seats, so that some wait for one; all temperatures and lengths of a group go together.
+    # More ways than slots, so that some wait for one; all temperatures and lengths of a group go together.
     engine = TransformersEngine(
         copy.deepcopy(tiny_model), stop_ids=frozenset({3}), max_rows=max_rows, cache_tokens=cache_tokens
     )
@@ -168,7 +168,7 @@ def test_too_long_a_request_is_refused_and_the_rest_goes_on(engine):
 
 def test_a_failing_forward_reaches_every_caller(engine, monkeypatch):
     monkeypatch.setattr(
-        engine._seats, "step", lambda rows: (_ for _ in ()).throw(RuntimeError("out of memory"))
+        engine._slots, "step", lambda rows: (_ for _ in ()).throw(RuntimeError("out of memory"))
     )
     with pytest.raises(RuntimeError, match="out of memory"):
         run(engine, [Request(prefix_ids=(5, 6), max_new_tokens=5)])

@@ -81,12 +81,12 @@ def test_a_failing_engine_raises_its_own_error_once(engine, problems, letters, m
     def fail(rows: list[list[int]]) -> torch.Tensor:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(engine._seats, "step", fail)
+    monkeypatch.setattr(engine._slots, "step", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         grow_forest(problems([(5, 6), (9, 9), (7, 7)]), strategies=[Greedy()], engine=engine, decoder=letters)
     # Failing while prefixes are computed must reach the caller too, who waited for ever once.
     monkeypatch.undo()
-    monkeypatch.setattr(engine._seats, "compute", fail)
+    monkeypatch.setattr(engine._slots, "compute", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         grow_forest(problems([(5, 6), (9, 9), (7, 7)]), strategies=[Greedy()], engine=engine, decoder=letters)
     monkeypatch.undo()

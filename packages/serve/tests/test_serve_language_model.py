@@ -97,6 +97,12 @@ def test_what_is_sent(likelihood, logprobs):
     ]
 
 
+def test_an_adapter_is_asked_for_by_its_name(likelihood, logprobs):
+    with LanguageModelServing(logprobs) as server:
+        LanguageModelPrm.from_pretrained(server.url, likelihood, adapter="prm").score_ids([([5], [[7]])])
+    assert [body["lora_path"] for body in server.bodies] == ["prm"]
+
+
 @pytest.mark.parametrize("ids", [([], [[7]]), ([5, 6], [[7], []]), ([5, 6], [])])
 def test_a_prompt_and_every_step_need_ids(likelihood, logprobs, ids):
     with LanguageModelServing(logprobs) as server:

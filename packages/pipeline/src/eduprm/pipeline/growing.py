@@ -27,12 +27,19 @@ def grow_shard(
         on_tree: called with each tree as it is finished, for progress.
     """
     engine.reset()
+    # Trees of one problem side by side: where they agree, the greedy path above all, one row of the batch serves them.
+    places: dict[str, list[int]] = {}
+    for place, job in enumerate(jobs):
+        places.setdefault(job.problem_id, []).append(place)
+    order = [place for own in places.values() for place in own]
 
     async def grow() -> Growth:
         done: list[Grown] = []
         # A tree decodes one path at a time: twice the rows keep the batch full to the end.
-        async for grown in grow_trees(jobs, engine=engine, decoder=tokenizer, concurrency=2 * max_rows):
-            done.append(grown)
+        async for grown in grow_trees(
+            [jobs[place] for place in order], engine=engine, decoder=tokenizer, concurrency=2 * max_rows
+        ):
+            done.append(grown._replace(number=order[grown.number]))
             on_tree(grown)
         return collect(done)
 

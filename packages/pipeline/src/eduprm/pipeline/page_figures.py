@@ -85,6 +85,6 @@ def _curves(curves: pl.DataFrame) -> Figure:
             points = [
                 Point(*row) for row in rows.select("decoded", "accuracy", "ci_low", "ci_high").iter_rows()
             ]
-            name = f"{method}, {'oracle' if rule == 'oracle' else rule_label(rule)}"
+            name = f"{method}, {'any right' if rule == 'oracle' else rule_label(rule)}"
             lines.append(Line(name=name, points=points, series=number, dashed=rule == "oracle"))
     return accuracy_lines(lines, title="Held-out accuracy against tokens decoded")

@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from rich.console import Console
 from rich.markup import escape
@@ -16,21 +15,16 @@ from rich.markup import escape
 from eduprm.core import registry
 from eduprm.core.files import atomic_write_bytes
 from eduprm.label import check_derivation
-from eduprm.pipeline.judge import HEADLINE_RULE, Compared, Judgement, judge
+from eduprm.pipeline.judge import GREEDY, HEADLINE_RULE, Compared, Judgement, judge
 from eduprm.pipeline.page import write_run_page
+from eduprm.pipeline.page_figures import run_figures
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.rank import RULES
 from eduprm.rank.names import rule_label
 from eduprm.rank.table import headline_table, metrics_table, results_table
-from eduprm.report.figures import (
-    accuracy_against_tokens,
-    entropy_distribution,
-    label_distribution,
-    reliability_diagram,
-    training_curve,
-)
+from eduprm.report import write_figure
 
 
 def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
@@ -53,12 +47,14 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         seed=settings.seed,
         bootstrap=settings.bootstrap,
     )
-    folder.path("figures").mkdir(exist_ok=True)
-    _figures(settings, folder, judged)
     _solutions(folder, judged)
     metrics = _metrics(settings, folder, judged)
     folder.write_json("metrics.json", metrics)
     write_run_page(settings, folder, judged, metrics)
+    folder.path("figures").mkdir(exist_ok=True)
+    for figure in run_figures(settings, folder, judged, metrics):
+        name = re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-")
+        write_figure(folder.path("figures", f"{name}.svg"), figure)
     return {}
 
 
@@ -167,32 +163,6 @@ def leaf_facts(judged: Judgement, operands: dict[str, list[str]]) -> dict[str, d
     return facts
 
 
-def _figures(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> None:
-    figures = folder.path("figures")
-    # Two lines a strategy: what equal tokens give stands in the table.
-    equal = [one.method for one in judged.equal]
-    shown = judged.curves.filter(
-        pl.col("rule").is_in(["oracle", HEADLINE_RULE]), ~pl.col("method").is_in(equal)
-    )
-    accuracy_against_tokens(
-        shown, figures / "accuracy_tokens.png", title="Held-out accuracy against tokens decoded"
-    )
-    steps = judged.steps.filter(tree=judged.main.tree)
-    if steps.height:
-        reliability_diagram(
-            steps["score"].to_numpy(),
-            steps["gold"].to_numpy(),
-            figures / "reliability_steps.png",
-            title="PRM score against checked steps",
-        )
-    labels = pl.read_parquet(folder.path("labels", "train-*.parquet"))
-    entropies = labels["entropies"].explode(empty_as_null=False).to_numpy() if labels.height else np.empty(0)
-    entropy_distribution(entropies, figures / "entropy.png", threshold_nats=settings.search.threshold)
-    label_distribution({"training nodes": labels["label"].to_numpy()}, figures / "labels.png")
-    training = folder.read_json("training.json")
-    training_curve(training["losses"], figures / "training.png")
-
-
 def _solutions(folder: RunFolder, judged: Judgement) -> None:
     """The held-out solutions of the first strategy as a file for apps/rerank."""
     problems = pl.read_parquet(folder.path("problems.parquet")).select("problem_id", "question", "answer")
@@ -267,12 +237,26 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
         )
         console.print(f"leaves of {tree}: {facts['leaves']}, {facts['right']:.0%} right{extra}")
     console.print()
+    console.print(f"[bold]Found:[/] {_found(metrics['headline'])}")
     console.print(
-        f"[bold]Everything is in {escape(str(folder.root))}[/]: report.html (open it in a browser), "
-        "metrics.json, figures/, prm/, forest/, labels/"
+        f"[bold]Files:[/] {escape(str(folder.root))}: report.html (open it in a browser), metrics.json, figures/, "
+        "prm/, forest/, labels/"
     )
-    console.print("Rank solutions with this PRM:")
+    console.print("[bold]Next:[/] rank solutions with this PRM:")
     console.print(f"  {rerank_command(folder.root)}", markup=False, soft_wrap=True)
+
+
+def _found(rows: list[dict[str, Any]]) -> str:
+    """The first strategy's row by the PRM, against greedy decoding."""
+    first = next(row for row in rows if row["row"].endswith(", by the PRM"))
+    greedy = next(row for row in rows if row["row"] == GREEDY)
+    gap = {name: first[f"minus_{name}"] for name in ("greedy", "low", "high")}
+    points = f"{100 * gap['greedy']:+.1f} points [{100 * gap['low']:+.1f}, {100 * gap['high']:+.1f}]"
+    told = "better" if gap["low"] > 0 else "worse" if gap["high"] < 0 else "not separable"
+    return (
+        f"{escape(first['row'])} {100 * first['accuracy']:.1f} % of {first['problems']} held-out problems, greedy "
+        f"decoding {100 * greedy['accuracy']:.1f} %; {points}: {told}"
+    )
 
 
 def _scored_by(settings: TrainSettings) -> str:

@@ -77,6 +77,7 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
     quiet_libraries()
     began = time.monotonic()
     _write_config(settings, folder)
+    say(_plan(settings, folder))
     for number, stage in enumerate(STAGES):
         if stage not in wanted:
             continue
@@ -98,6 +99,19 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
         from eduprm.pipeline.report import show
 
         show(settings, folder)
+
+
+def _plan(settings: TrainSettings, folder: RunFolder) -> str:
+    """What the run is going to do, in one line; how long it takes, where that was measured."""
+    ways = [entry.partition("=")[0] for entry in settings.strategies]
+    compared = f", compared with {', '.join(ways[1:])}" if ways[1:] else ""
+    parts = settings.model_dump(exclude={"run", "config", "only", "rerun", "seed"})
+    measured = parts == TrainSettings().model_dump(exclude={"run", "config", "only", "rerun", "seed"})
+    takes = "; about 10 minutes on two cores" if measured else ""
+    return (
+        f"train: trees by {ways[0]} from {settings.policy.model}, a PRM trained on them from {settings.backbone}, "
+        f"judged on held-out problems{compared}; in {folder.root}{takes}"
+    )
 
 
 def _check_processes(settings: TrainSettings, folder: RunFolder) -> None:

@@ -9,13 +9,13 @@ from eduprm.core import registry
 from eduprm.rank.names import FOLDER, make_rule, takes_aggregate, variants
 
 if TYPE_CHECKING:
-    from eduprm.rank.settings import Settings
+    from eduprm.rank.settings import RankSettings
 
 READABLE = {"step_scores", "correct"}
 """What rules may read beside the answers: files of solutions hold no log-probs and no greedy solution."""
 
 
-def rule_names(settings: Settings) -> tuple[str, ...]:
+def rule_names(settings: RankSettings) -> tuple[str, ...]:
     """The rules of the table, by every aggregation: all that files have enough for, and `--rule` with its options."""
     bases = dict.fromkeys([*registry.names(FOLDER), settings.rule])
     rules = [
@@ -27,7 +27,7 @@ def rule_names(settings: Settings) -> tuple[str, ...]:
     return tuple(rule.name for rule in sorted(rules, key=lambda rule: rule.place))
 
 
-def choosing_rule(settings: Settings) -> str:
+def choosing_rule(settings: RankSettings) -> str:
     """The rule that ranks: `--rule` with its options, by `--aggregate` if it takes one."""
     aggregate = {"aggregate": settings.aggregate} if takes_aggregate(settings.rule) else {}
     return make_rule(settings.rule, {**settings.rule_options, **aggregate}).name

@@ -34,7 +34,7 @@ from eduprm.rank.report import (
 )
 from eduprm.rank.results import RankedFile, RankPage
 from eduprm.rank.rows import Problem, build_problem
-from eduprm.rank.settings import Settings
+from eduprm.rank.settings import RankSettings
 from eduprm.rank.writing import WorkFolder, added_columns
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Job:
     def __init__(
         self,
         *,
-        settings: Settings,
+        settings: RankSettings,
         source: SolutionsFile,
         work: WorkFolder,
         prm: PrmPlace,

@@ -8,15 +8,22 @@ from __future__ import annotations
 import sys
 
 from eduprm.prm.source import PrmPlace, PrmSource
-from eduprm.rank.settings import Settings
+from eduprm.rank.settings import RankSettings
+from eduprm.rank.wrapping import wrapped
 
 
-def find_source(settings: Settings) -> PrmPlace:
-    """The PRM that the settings name; where they name none, a line on stderr says which is taken.
+def find_source(settings: RankSettings) -> PrmPlace:
+    """The PRM that the settings name, with what they put around it.
+
+    Where they name none, a line on stderr says which is taken.
 
     Raises:
         UsageError: there is none.
     """
+    return wrapped(_find(settings), settings)
+
+
+def _find(settings: RankSettings) -> PrmPlace:
     from eduprm.rank.default_prm import unnamed_prm
     from eduprm.serve.source import LanguageModelSource, ServedSource, named_source  # aiohttp comes with it
 
@@ -31,6 +38,10 @@ def find_source(settings: Settings) -> PrmPlace:
         source = PrmSource.at(folder, settings, name=name)
     if url is None:
         return source
-    served = LanguageModelSource(url, source, wait_s=settings.prm_wait_s)
-    print(f"rerank: scores of {served.name} come from {served.model}, which {url} runs", file=sys.stderr)
+    adapter = settings.prm_adapter
+    served = LanguageModelSource(url, source, wait_s=settings.prm_wait_s, adapter=adapter)
+    beside = "" if adapter is None else f" with its adapter {adapter}"
+    print(
+        f"rerank: scores of {served.name} come from {served.model}{beside}, which {url} runs", file=sys.stderr
+    )
     return served

@@ -21,7 +21,7 @@ from eduprm.rank.file_rules import choosing_rule, rule_names
 from eduprm.rank.rows import Problem
 from eduprm.rank.rules._aggregate import aggregate_expr
 from eduprm.rank.selection import choose_and_rank
-from eduprm.rank.settings import Settings
+from eduprm.rank.settings import RankSettings
 
 if TYPE_CHECKING:
     from eduprm.rank.scoring import Scored
@@ -68,9 +68,9 @@ class RankedChunk(NamedTuple):
 
 
 class Ranker:
-    """Settings of ranking and the grader, which is made once."""
+    """RankSettings of ranking and the grader, which is made once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RankSettings) -> None:
         self.aggregate = settings.aggregate
         self._base = settings.rule
         self.rule = choosing_rule(settings)

@@ -18,13 +18,13 @@ from eduprm.rank.fields import number_text, read_answer, read_id, read_problem
 from eduprm.rank.files import SolutionsFile, open_solutions
 from eduprm.rank.layouts import Layout, misplaced_path, missing_column, rival_columns, solutions_path
 from eduprm.rank.rows import Known, Row, read_row
-from eduprm.rank.settings import Columns, ProblemsFile, Settings
+from eduprm.rank.settings import Columns, ProblemsFile, RankSettings
 
 
 class Reader:
     """The settings that say what a row holds. `work` is a folder for the problems of another file, if there is one."""
 
-    def __init__(self, settings: Settings, work: Path) -> None:
+    def __init__(self, settings: RankSettings, work: Path) -> None:
         self.columns: Columns = settings.columns
         self.problems: KnownProblems | None = None
         if settings.problems.file is not None:

@@ -24,7 +24,7 @@ from eduprm.rank.index import Counts
 from eduprm.rank.jsonl import dump_line
 from eduprm.rank.names import rule_label
 from eduprm.rank.ranking import BASELINES
-from eduprm.rank.settings import Settings
+from eduprm.rank.settings import RankSettings
 from eduprm.rank.table import results_table
 
 _SHOWN_REJECTIONS = 5
@@ -102,7 +102,7 @@ def print_stop_tokens(console: Console, tokens: Iterable[str], *, solutions: int
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_reading(console: Console, counts: Counts, settings: Settings) -> None:
+def print_reading(console: Console, counts: Counts, settings: RankSettings) -> None:
     """Say what was left out or added before anything is scored."""
     lines = []
     if counts.left_out:

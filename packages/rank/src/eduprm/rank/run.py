@@ -14,10 +14,10 @@ from eduprm.core.errors import UsageError
 from eduprm.rank.files import SolutionsFile, open_solutions
 from eduprm.rank.prms import find_source
 from eduprm.rank.results import RankedFile
-from eduprm.rank.settings import Settings
+from eduprm.rank.settings import RankSettings
 
 
-def rank_file(settings: Settings, *, page: Callable[[], Any] | None = None) -> RankedFile:
+def rank_file(settings: RankSettings, *, page: Callable[[], Any] | None = None) -> RankedFile:
     """Rank the solutions of a file by a PRM, and write the ranked rows with a report beside them.
 
     What is to be known on the way (which PRM and steps, rows left out or rejected) is said on standard error. A killed
@@ -48,7 +48,7 @@ def rank_file(settings: Settings, *, page: Callable[[], Any] | None = None) -> R
         return Job(settings=settings, source=source, work=work, prm=prm, page=drawn).run(output)
 
 
-def output_path(settings: Settings, source: SolutionsFile) -> Path:
+def output_path(settings: RankSettings, source: SolutionsFile) -> Path:
     """Where the ranked rows go.
 
     Raises:

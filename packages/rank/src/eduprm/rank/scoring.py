@@ -14,7 +14,7 @@ from eduprm.core.errors import first_line
 from eduprm.prm.solutions import StepScorer
 from eduprm.rank.errors import Rejection
 from eduprm.rank.rows import Problem, Solution
-from eduprm.rank.settings import Settings
+from eduprm.rank.settings import RankSettings
 from eduprm.rank.steps import cut_steps
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Scorer:
         UsageError: the policy that cuts cannot be loaded.
     """
 
-    def __init__(self, prm: StepScorer, settings: Settings) -> None:
+    def __init__(self, prm: StepScorer, settings: RankSettings) -> None:
         self._prm = prm
         self._settings = settings
         self._cutter: EntropyCutter | None = None

@@ -1,4 +1,4 @@
-"""Settings of the app: one frozen model from which the command line, its help and TOML recipes come.
+"""RankSettings of the app: one frozen model from which the command line, its help and TOML recipes come.
 
 For reading and checking settings, with errors that name the flag, what was expected and what came. Imports neither
 torch nor polars, so that --help and mistakes answer at once.
@@ -17,18 +17,20 @@ from eduprm.core import command_line, registry
 from eduprm.core.command_line import CommandSettings
 from eduprm.label import grader_names
 from eduprm.prm.source import PrmReading
+from eduprm.rank.wrapping import WrapSettings
 
 GRADERS = (*(name for name in grader_names() if name != "reasoning-gym"), "none")
 """Names of `--grader`: reasoning-gym's scorers want the generator's entry, which files of solutions do not hold."""
 
 SEGMENTERS = "eduprm.segment.segmenters"
 
-# Settings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
+# RankSettings that say where things are, when to stop, or how to report: the ranked rows do not depend on them.
 _NOT_IN_ROWS = (
     "file",
     "prm",
     "prm_url",
     "prm_server",
+    "prm_adapter",
     "prm_wait_s",
     "output",
     "config",
@@ -139,7 +141,7 @@ class PolicySettings(BaseModel):
             registry.make(SEGMENTERS, name, "Segmenter", options)
 
 
-class Settings(PrmReading, CommandSettings):
+class RankSettings(PrmReading, WrapSettings, CommandSettings):
     """
     Rank the solutions of each problem in FILE with a process reward model (PRM).
 
@@ -168,6 +170,12 @@ class Settings(PrmReading, CommandSettings):
         "eduprm",
         description="what answers at --prm-url: eduprm: that service; sglang: an SGLang server that runs a PRM "
         "by likelihood, whose folder is --prm (tokenizer, input format, fold; its weights are not loaded)",
+    )
+    prm_adapter: str | None = Field(
+        None,
+        min_length=1,
+        description="with --prm-server sglang: the server runs the policy, and this is the name of the PRM's adapter "
+        "there (--lora-paths NAME=PRM/adapter)",
     )
     prm_wait_s: float = Field(
         60.0, ge=0, description="seconds without scores from --prm-url after which the run gives up"
@@ -257,7 +265,7 @@ class Settings(PrmReading, CommandSettings):
         return value
 
     @model_validator(mode="after")
-    def _rule_there(self) -> Settings:
+    def _rule_there(self) -> RankSettings:
         if self.rule != "prm" or self.rule_options:  # the default loads no polars here
             from eduprm.rank.file_rules import check_rule
 
@@ -272,7 +280,7 @@ class Settings(PrmReading, CommandSettings):
         return value
 
     @model_validator(mode="after")
-    def _steps_are_cut(self) -> Settings:
+    def _steps_are_cut(self) -> RankSettings:
         if self.columns.steps is not None and "segment" in self.model_fields_set:
             raise ValueError(
                 "--segment: expected nothing beside --columns.steps, whose steps are cut; leave it out"
@@ -280,9 +288,13 @@ class Settings(PrmReading, CommandSettings):
         return self
 
     @model_validator(mode="after")
-    def _one_prm(self) -> Settings:
+    def _one_prm(self) -> RankSettings:
         if self.prm_server == "sglang" and self.prm_url is None:
             raise ValueError("--prm-server: expected --prm-url beside it, the server's URL; add it")
+        if self.prm_adapter is not None and self.prm_server != "sglang":
+            raise ValueError(
+                "--prm-adapter: expected --prm-server sglang beside it, which loads adapters; add it"
+            )
         decided = {"format", "marks", "dtype", "batch_tokens"}
         others = (decided | ({"prm"} if self.prm_server == "eduprm" else set())) & self.model_fields_set
         if self.prm_url is not None and others:
@@ -309,11 +321,11 @@ class Settings(PrmReading, CommandSettings):
         return self.model_dump(mode="json", exclude={*_NOT_IN_ROWS, *unused})
 
 
-def load_settings(arguments: Sequence[str]) -> Settings:
+def load_settings(arguments: Sequence[str]) -> RankSettings:
     """Read the command line, and the TOML file that it names.
 
     Raises:
         UsageError: one line per wrong setting.
         SystemExit: for --help.
     """
-    return command_line.load_settings(Settings, arguments)
+    return command_line.load_settings(RankSettings, arguments)

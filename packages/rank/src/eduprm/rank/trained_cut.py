@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from eduprm.core.errors import first_line
 from eduprm.prm import StepCut
-from eduprm.rank.settings import PolicySettings, Settings
+from eduprm.rank.settings import PolicySettings, RankSettings
 from eduprm.search import resolve_model
 
 
-def as_trained(settings: Settings, saved: Any) -> tuple[Settings, str | None]:
-    """Settings with `auto` replaced by the PRM's own cut where it has one, and a line that says what became of it.
+def as_trained(settings: RankSettings, saved: Any) -> tuple[RankSettings, str | None]:
+    """RankSettings with `auto` replaced by the PRM's own cut where it has one, and a line that says what became of it.
 
     `saved` is what the PRM says of it (`PrmSource.saved_cut`); one of another's making says nothing.
 

@@ -1,7 +1,7 @@
 """Write chunks that survive a kill, and join them to the output at the end.
 
 For a work folder beside the output, one finished chunk after another, and the added columns of each layout. A chunk
-is two files; it counts as finished once its notes stand, which are written after its rows, each atomically. Work of
+is a folder of the content store (`eduprm.core.store`) with its rows and its notes, there whole or not at all. Work of
 other inputs, PRMs or settings lies under another key, and never mixes.
 """
 
@@ -16,13 +16,14 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.core.files import atomic_write, atomic_write_bytes, locked
-from eduprm.core.store import content_hash
+from eduprm.core.files import atomic_write, locked
+from eduprm.core.store import Store, content_hash
 from eduprm.rank.files import Added, SolutionsFile
 from eduprm.rank.layouts import Layout
 from eduprm.rank.rows import ADDED_NAMES
 
-_FORMAT = 2  # raise when what a chunk holds changes, so that older chunks are not taken up
+_KIND = "chunks"
+_FORMAT = 3  # raise when what a chunk holds changes, so that older chunks are not taken up
 
 
 class WorkFolder:
@@ -36,34 +37,36 @@ class WorkFolder:
         self.path = output.with_name(f"{output.name}.work")
         self._lock = ExitStack()
         self._lock.enter_context(locked(self.path, "--output"))
-        self.chunks = self.path
+        self._store = Store(self.path)
+        self._key: dict[str, Any] = {}
 
     def use(self, key: Mapping[str, Any]) -> None:
         """Take up the chunks of this key: everything that decides their content."""
-        whole = {"format": _FORMAT, **key}
-        self.chunks = self.path / content_hash(whole)
-        self.chunks.mkdir(exist_ok=True)
-        atomic_write_bytes(self.chunks / "key.json", json.dumps(whole, sort_keys=True).encode())
+        self._key = {"made_from": content_hash({"format": _FORMAT, **key})}
 
     def rows_file(self, number: int) -> Path:
         """Where the rows of a chunk stand."""
-        return self.chunks / f"chunk-{number:07d}.rows"
+        return self._place(number) / "rows"
 
     def notes(self, number: int) -> dict[str, Any] | None:
         """What is noted of a finished chunk; None for one that is not finished."""
-        path = self.chunks / f"chunk-{number:07d}.json"
-        if not path.is_file() or not self.rows_file(number).is_file():
-            return None
-        return dict(json.loads(path.read_bytes()))
+        folder = self._place(number)
+        return dict(json.loads((folder / "notes.json").read_bytes())) if folder.is_dir() else None
 
     def write(
         self, number: int, source: SolutionsFile, carriers: Sequence[Any], added: Sequence[Added], notes: Any
     ) -> None:
-        """Write a chunk's rows, then its notes."""
-        with atomic_write(self.rows_file(number)) as path:
-            source.write_chunk(path, carriers, added)
-        data = json.dumps(notes).encode()
-        atomic_write_bytes(self.chunks / f"chunk-{number:07d}.json", data)
+        """Write a chunk's rows and notes, both or neither."""
+
+        def make(folder: Path) -> None:
+            folder.mkdir()
+            source.write_chunk(folder / "rows", carriers, added)
+            (folder / "notes.json").write_bytes(json.dumps(notes).encode())
+
+        self._store.get(_KIND, _name(number), self._key, make)
+
+    def _place(self, number: int) -> Path:
+        return self._store.place(_KIND, _name(number), self._key)
 
     def assemble(self, source: SolutionsFile, output: Path, count: int) -> None:
         """Join all chunks to the output, which appears whole or not at all."""
@@ -79,9 +82,13 @@ class WorkFolder:
 
     def __exit__(self, *_: object) -> None:
         """Give the folder free; it stays only if it holds finished chunks."""
-        if not any(self.path.glob("*/chunk-*.json")):
+        if not any(self.path.glob(f"{_KIND}/[!.]*")):
             self.remove()
         self._lock.close()
+
+
+def _name(number: int) -> str:
+    return f"{number:07d}"
 
 
 def added_columns(solutions: pl.DataFrame, layout: Layout, prefix: str) -> list[Added]:

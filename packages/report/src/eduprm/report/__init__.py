@@ -4,6 +4,7 @@ Takes plain values and frames of `eduprm.forest`; knows no run folder, no model 
 """
 
 from .charts import Bin, Figure, Legend, Line, Point, accuracy_lines, histogram, reliability, training_loss
+from .figure_file import write_figure
 from .page import Fact, Page, Table, render_page, write_page
 from .records import Entry, Explorer, Filter, Mark, script_json
 from .shares import LABEL_NAMES, Dot, bars, dots, label_shares
@@ -36,5 +37,6 @@ __all__ = [
     "solution_record",
     "training_loss",
     "tree_record",
+    "write_figure",
     "write_page",
 ]

@@ -23,7 +23,7 @@ from .charts import Figure
 from .records import Explorer
 
 _SCRIPTS = ("base.js", "data.js", "list.js", "layout.js", "tree.js", "detail.js", "steps.js", "keys.js")
-_STYLES = ("page.css", "explorer.css")
+_STYLES = ("figure.css", "page.css", "explorer.css")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +101,11 @@ def write_page(path: str | Path, page: Page) -> Path:
     # Half a surrogate pair in a heading has no UTF-8; in the explorer's data it is an escape.
     atomic_write_bytes(Path(path), render_page(page).encode("utf-8", "replace"))
     return Path(path)
+
+
+def style_of(name: str) -> str:
+    """A style sheet of the page."""
+    return _joined((name,))
 
 
 @cache

@@ -78,6 +78,8 @@ class LanguageModelPrm:
         fold: min, mean or sum (`likelihood_fold`).
         max_tokens: of a problem with a solution; None: no limit known here.
         model: what the server has to run (`served_model`); None: whatever it runs.
+        adapter: what the server calls the PRM's LoRA adapter, where it holds the policy with the adapter beside it
+            (SGLang: --enable-lora --lora-paths NAME=FOLDER/adapter); None: its model is the PRM.
         max_requests: most requests on their way at once.
         retry: how often and after what waits a failed request is sent again.
     """
@@ -90,12 +92,14 @@ class LanguageModelPrm:
         fold: str,
         max_tokens: int | None = None,
         model: str | None = None,
+        adapter: str | None = None,
         max_requests: int = 16,
         retry: RetrySettings | None = None,
     ) -> None:
         self.builder = builder
         self.max_tokens = max_tokens
         self._url, self._fold, self._model = url, fold, model
+        self._adapter = {} if adapter is None else {"lora_path": adapter}
         self._max_requests, self._retry = max_requests, retry
 
     @classmethod
@@ -170,6 +174,7 @@ class LanguageModelPrm:
             "sampling_params": {"max_new_tokens": 0, "temperature": 1.0},
             "return_logprob": True,
             "logprob_start_len": start,
+            **self._adapter,
         }
         async with places:
             try:

@@ -92,6 +92,8 @@ class ServedSource:
 class LanguageModelSource:
     """A PRM by likelihood whose language model an SGLang server of a URL runs; `model` is what that says it runs.
 
+    With `adapter` the server runs the policy, and holds the PRM's adapter under that name beside it.
+
     `source` gives tokenizer, input format, fold and cut; its weights are not loaded. Scores are kept under the content
     of its folder and the model that the server names; one that names another on the way stops the run.
 
@@ -99,9 +101,9 @@ class LanguageModelSource:
         UsageError: no PRM by likelihood, or no server of a language model answers for `wait_s` seconds.
     """
 
-    def __init__(self, url: str, source: PrmSource, *, wait_s: float) -> None:
+    def __init__(self, url: str, source: PrmSource, *, wait_s: float, adapter: str | None = None) -> None:
         self.name = source.name
-        self._url = url
+        self._url, self._adapter = url, adapter
         self._source = source
         self._retry = RetrySettings(patience_s=wait_s, attempts=1000)
         try:
@@ -114,8 +116,9 @@ class LanguageModelSource:
             raise UsageError(f"--prm-url: {error}; start SGLang with the PRM's folder as its model") from None
 
     def key(self) -> dict[str, str]:
-        """Content of the folder, and what the server says it runs."""
-        return {"folder": self._source.key(), "served": self.model}
+        """Content of the folder, what the server says it runs, and the adapter."""
+        adapter = {} if self._adapter is None else {"adapter": self._adapter}
+        return {"folder": self._source.key(), "served": self.model, **adapter}
 
     def saved_cut(self) -> Any:
         """What stands in the folder's config.json."""
@@ -124,7 +127,7 @@ class LanguageModelSource:
     def open(self) -> _LanguageModelScorer:
         """Load the tokenizer."""
         prm = LanguageModelPrm.from_pretrained(
-            self._url, self._source.folder, model=self.model, retry=self._retry
+            self._url, self._source.folder, model=self.model, adapter=self._adapter, retry=self._retry
         )
         return _LanguageModelScorer(prm)
 

@@ -33,7 +33,8 @@ from eduprm.core.progress import bar, busy
 from eduprm.core.store import Store
 from eduprm.pipeline.steps.settings import StepSettings
 from eduprm.pipeline.steps.training import training_problems
-from eduprm.prm.source import PrmSource
+from eduprm.prm.source import PrmPlace, PrmSource
+from eduprm.rank.wrapping import wrapped
 from eduprm.search import resolve_model
 
 _COMPUTING = ("eduprm-prm", "torch", "transformers", "tokenizers")
@@ -93,9 +94,10 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     """
     prm = PrmSource.find(settings.prm, settings, resolve=resolve_model)
     training = training_problems(settings.train_problems, prm.folder)
+    place = wrapped(prm, settings)
     with busy(f"reading {prm.folder}", spinner=False):
         key = {
-            "prm": prm.key(),
+            "prm": place.key(),
             "settings": settings.model_dump(
                 mode="json", include={"format", "marks", "batch_tokens", "device", "dtype"}
             ),
@@ -105,7 +107,7 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     with bar("scoring", total=items.items.height, unit=" tokens/s", lasting=False) as progress:
         every = score_items(
             items.items,
-            partial(_load, prm),
+            partial(_load, place),
             store,
             chunk_rows=settings.chunk_rows,
             done=lambda rows, tokens: progress.advance(rows, work=tokens),
@@ -136,8 +138,8 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     )
 
 
-def _load(prm: PrmSource) -> StepScorer:
-    with busy(f"loading {prm.folder}", spinner=False):
+def _load(prm: PrmPlace) -> StepScorer:
+    with busy(f"loading {prm.name}", spinner=False):
         return prm.open()
 
 

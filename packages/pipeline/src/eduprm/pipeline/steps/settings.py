@@ -13,9 +13,10 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
 from eduprm.prm.source import PrmReading
+from eduprm.rank.wrapping import WrapSettings
 
 
-class StepSettings(PrmReading, CommandSettings):
+class StepSettings(PrmReading, WrapSettings, CommandSettings):
     """What the benchmarks of steps have in common."""
 
     model_config = SettingsConfigDict()

@@ -28,7 +28,7 @@ from eduprm.search.embedded.model import (
     stop_ids_of,
 )
 from eduprm.search.embedded.rows import Row, next_tokens
-from eduprm.search.embedded.seats import Prefill, Seats, worth_waiting
+from eduprm.search.embedded.slots import Prefill, Slots, worth_waiting
 
 
 class TransformersEngine:
@@ -64,9 +64,9 @@ class TransformersEngine:
         self._stop_ids = stop_ids if stop_ids is not None else stop_ids_of(model)
         self._vocabulary = len(self._model.get_input_embeddings().weight)
         self._max_rows = max_rows
-        self._seats = Seats(self._model, count=max_rows, cache_tokens=cache_tokens)
-        # Per seat, and in line for one: the rows of one group that have the same tokens.
-        self._seated: list[list[Row] | None] = []
+        self._slots = Slots(self._model, count=max_rows, cache_tokens=cache_tokens)
+        # Per slot, and in line for one: the rows of one group that have the same tokens.
+        self._running: list[list[Row] | None] = []
         self._waiting: deque[list[Row]] = deque()
         self._loop_task: asyncio.Task[None] | None = None
         self.num_decoded = 0
@@ -113,21 +113,21 @@ class TransformersEngine:
     @property
     def num_prefilled(self) -> int:
         """Prefix tokens computed so far."""
-        return self._seats.num_prefilled
+        return self._slots.num_prefilled
 
     @property
     def num_held(self) -> int:
         """Prefix tokens whose keys and values are kept at present."""
-        return self._seats.num_held
+        return self._slots.num_held
 
     @contextmanager
     def hold(self, group: str) -> Iterator[None]:
         """Until it is left, drop no prefix that a request of this group has brought or computed."""
-        self._seats.hold(group)
+        self._slots.hold(group)
         try:
             yield
         finally:
-            self._seats.release(group)
+            self._slots.release(group)
 
     def reset(self) -> None:
         """Forget all held prefixes, so that what follows does not depend on what came before.
@@ -135,9 +135,9 @@ class TransformersEngine:
         Raises:
             RuntimeError: paths are being decoded.
         """
-        if self._seated or self._waiting:
+        if self._running or self._waiting:
             raise RuntimeError("reset while paths are being decoded")
-        self._seats.reset()
+        self._slots.reset()
 
     async def generate(self, request: Request) -> Continuation:
         """Continue one prefix to its end; await many at once to fill the batch.
@@ -156,7 +156,7 @@ class TransformersEngine:
 
     async def _run(self) -> None:
         try:
-            while self._waiting or self._seated:
+            while self._waiting or self._running:
                 with torch.inference_mode():
                     self._admit()
                     self._step()
@@ -169,9 +169,9 @@ class TransformersEngine:
                 raise
 
     def _fail(self, error: BaseException) -> None:
-        pending = [row.answer for rows in (*self._seated, *self._waiting) if rows for row in rows]
-        self._seated, self._waiting = [], deque()
-        self._seats.vacate()
+        pending = [row.answer for rows in (*self._running, *self._waiting) if rows for row in rows]
+        self._running, self._waiting = [], deque()
+        self._slots.clear()
         for answer in pending:
             if answer.done():
                 continue
@@ -181,37 +181,37 @@ class TransformersEngine:
                 answer.cancel()
 
     def _admit(self) -> None:
-        """Seat what waits, then close the gaps left by rows that ended."""
-        # Prefixes that are seated and still have tokens to compute, by seat.
+        """Give what waits a slot, then close the gaps left by rows that ended."""
+        # Prefixes that are running and still have tokens to compute, by slot.
         pending: dict[int, Prefill] = {}
-        while self._waiting and (free := self._free_seats()):
+        while self._waiting and (free := self._free_slots()):
             place = self._next_place()
             if place is None:
                 break
             rows = [row for row in self._take(place) if not row.answer.cancelled()]
             if rows:
-                self._seat(rows, free, pending)
-        self._seats.compute(pending)
-        while None in self._seated:
-            last = self._seated.pop()
+                self._start(rows, free, pending)
+        self._slots.compute(pending)
+        while None in self._running:
+            last = self._running.pop()
             if last is not None:
-                gap = self._seated.index(None)
-                self._seats.move(len(self._seated), gap, len(last[0].tokens) - 1)
-                self._seated[gap] = last
+                gap = self._running.index(None)
+                self._slots.move(len(self._running), gap, len(last[0].tokens) - 1)
+                self._running[gap] = last
 
-    def _free_seats(self) -> list[int]:
-        """Seats whose rows have ended, and the next one behind all others if there may be more."""
-        free = [seat for seat, rows in enumerate(self._seated) if rows is None]
-        return [*free, len(self._seated)] if len(self._seated) < self._max_rows else free
+    def _free_slots(self) -> list[int]:
+        """Slots whose rows have ended, and the next one behind all others if there may be more."""
+        free = [slot for slot, rows in enumerate(self._running) if rows is None]
+        return [*free, len(self._running)] if len(self._running) < self._max_rows else free
 
     def _next_place(self) -> int | None:
-        """Which of those in line is seated next: one of a tree that has begun, else a new one if there is room."""
+        """Which of those in line runs next: one of a tree that has begun, else a new one if there is room."""
         for place, rows in enumerate(self._waiting):
-            if not self._seats.is_new(rows[0].request.group):
+            if not self._slots.is_new(rows[0].request.group):
                 return place
         # With no row at work nobody would make room: one may always go on.
-        idle = all(rows is None for rows in self._seated)
-        return 0 if self._seats.has_room or idle else None
+        idle = all(rows is None for rows in self._running)
+        return 0 if self._slots.has_room or idle else None
 
     def _take(self, place: int) -> list[Row]:
         """Take rows out of the line, and with them all others of the group that have the same tokens."""
@@ -220,19 +220,19 @@ class TransformersEngine:
         self._waiting = deque(rows for rows in self._waiting if not rows[0].agrees_with(first))
         return [row for rows in together for row in rows]
 
-    def _seat(self, rows: list[Row], free: list[int], pending: dict[int, Prefill]) -> None:
-        """Seat rows of the same tokens where most of their prefix lies, and note what is to be computed of it."""
+    def _start(self, rows: list[Row], free: list[int], pending: dict[int, Prefill]) -> None:
+        """Put rows of the same tokens where most of their prefix lies, and note what is to be computed of it."""
         group, tokens = rows[0].request.group, tuple(rows[0].tokens)
-        seat = self._seats.nearest(free, tokens)
+        slot = self._slots.nearest(free, tokens)
         # At once: had the model failed below, these must be among those to be told.
-        self._seated[seat : seat + 1] = [rows]
+        self._running[slot : slot + 1] = [rows]
         # The last token is fed in the next step, whose logits are the first that are wanted.
         known = tokens[:-1]
-        if worth_waiting(pending.values(), known, group=group, held=self._seats.held(seat, known)):
-            self._seats.compute(pending)
-        held = self._seats.bring(seat, known, tree=group)
+        if worth_waiting(pending.values(), known, group=group, held=self._slots.num_cached(slot, known)):
+            self._slots.compute(pending)
+        held = self._slots.load_prefix(slot, known, tree=group)
         if held < len(known):
-            pending[seat] = Prefill(known, held, group)
+            pending[slot] = Prefill(known, held, group)
         for number, row in enumerate(rows):
             if not row.num_new:
                 # What the first one computes, its last prefix token included, serves the others.
@@ -240,11 +240,11 @@ class TransformersEngine:
 
     def _step(self) -> None:
         """One forward over all rows; requests that end are answered, and those that part get rows of their own."""
-        seated = [rows for rows in self._seated if rows is not None]
-        if not seated:
+        running = [rows for rows in self._running if rows is not None]
+        if not running:
             return
-        logits = self._seats.step([rows[0].tokens for rows in seated])
-        for seat, (rows, found) in enumerate(zip(seated, next_tokens(logits, seated), strict=True)):
+        logits = self._slots.step([rows[0].tokens for rows in running])
+        for slot, (rows, found) in enumerate(zip(running, next_tokens(logits, running), strict=True)):
             going: dict[int, list[Row]] = {}
             for row, (token, measured) in zip(rows, found, strict=True):
                 row.add(token, measured)
@@ -252,24 +252,24 @@ class TransformersEngine:
                 if finish is None:
                     going.setdefault(token, []).append(row)
                     continue
-                self._seats.keep(seat, tuple(row.tokens[:-1]), tree=row.request.group)
+                self._slots.store_prefix(slot, tuple(row.tokens[:-1]), tree=row.request.group)
                 if not row.answer.done():
                     row.answer.set_result(row.continuation(finish))
-            self._part(seat, list(going.values()))
-        self.num_decoded += sum(map(len, seated))
-        self.num_fed += len(seated)
-        if all(rows is None for rows in self._seated):
-            self._seated = []
+            self._part(slot, list(going.values()))
+        self.num_decoded += sum(map(len, running))
+        self.num_fed += len(running)
+        if all(rows is None for rows in self._running):
+            self._running = []
 
-    def _part(self, seat: int, ways: list[list[Row]]) -> None:
-        """Leave the first of the rows that now differ in their last token where they are; find seats for the others."""
-        self._seated[seat] = ways[0] if ways else None
+    def _part(self, slot: int, ways: list[list[Row]]) -> None:
+        """Leave the first of the rows that now differ in their last token where they are; find slots for the others."""
+        self._running[slot] = ways[0] if ways else None
         for rows in ways[1:]:
             known = tuple(rows[0].tokens[:-1])
-            free = self._free_seats()
+            free = self._free_slots()
             if free:
-                self._seats.move(seat, free[0], len(known))
-                self._seated[free[0] : free[0] + 1] = [rows]
+                self._slots.move(slot, free[0], len(known))
+                self._running[free[0] : free[0] + 1] = [rows]
             else:
-                self._seats.keep(seat, known, tree=rows[0].request.group)
+                self._slots.store_prefix(slot, known, tree=rows[0].request.group)
                 self._waiting.appendleft(rows)

@@ -25,7 +25,7 @@ _COLUMN_STEP = 64
 class SlotCache(Cache):
     """Preallocated keys and values of all layers for up to `num_slots` rows.
 
-    Before each forward, `aim` says which slots the batch's rows are and at which columns their new tokens go.
+    Before each forward, `select` says which slots the batch's rows are and at which columns their new tokens go.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SlotCache(Cache):
         bigger[..., : self.num_columns, :] = self._data
         self._data = bigger
 
-    def aim(self, *, rows: slice | list[int], columns: torch.Tensor) -> None:
+    def select(self, *, rows: slice | list[int], columns: torch.Tensor) -> None:
         """Point the next forward at slots `rows`; `columns` [rows, new] says where the new tokens go.
 
         A slice is worked on in place; a list of slots, in any order, is gathered.

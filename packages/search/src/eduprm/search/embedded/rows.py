@@ -74,19 +74,19 @@ Measured = tuple[float, float, int, float]
 """Log-prob, entropy (nats), runner-up id and its log-prob, of one token."""
 
 
-def next_tokens(logits: torch.Tensor, seated: list[list[Row]]) -> list[list[tuple[int, Measured]]]:
+def next_tokens(logits: torch.Tensor, running: list[list[Row]]) -> list[list[tuple[int, Measured]]]:
     """The next token of every row, greedy or drawn, with its measurements: one pass and one transfer for all.
 
     Args:
-        logits: [seats, vocab], raw.
-        seated: per seat, the rows that its logits are for.
+        logits: [slots, vocab], raw.
+        running: per slot, the rows that its logits are for.
 
     Raises:
-        ValueError: a seat's logits are no distribution (NaN).
+        ValueError: a slot's logits are no distribution (NaN).
     """
-    rows = [row for own in seated for row in own]
-    seats = [seat for seat, own in enumerate(seated) for _ in own]
-    at = torch.tensor(seats, device=logits.device)
+    rows = [row for own in running for row in own]
+    slots = [slot for slot, own in enumerate(running) for _ in own]
+    at = torch.tensor(slots, device=logits.device)
     top = entropy_top2(logits)
     # A row of NaN has ids -1, at which nothing can be gathered; it is refused below, after the one transfer.
     top_ids = top.top_ids.clamp_min(0)
@@ -98,7 +98,7 @@ def next_tokens(logits: torch.Tensor, seated: list[list[Row]]) -> list[list[tupl
         which = [index for index, _ in drawn]
         uniforms = np.array([generator.random() for _, generator in drawn])
         heats = [rows[index].request.temperature for index in which]
-        tokens[which] = draw(logits, [seats[index] for index in which], heats, uniforms)
+        tokens[which] = draw(logits, [slots[index] for index in which], heats, uniforms)
     logprobs = logits[at, tokens].float() - normaliser
     is_top = tokens == top_ids[:, 0]
     runner_ids = torch.where(is_top, top_ids[:, 1], top_ids[:, 0])
@@ -106,44 +106,44 @@ def next_tokens(logits: torch.Tensor, seated: list[list[Row]]) -> list[list[tupl
     # One transfer: float64 holds token ids and float32 values alike, exactly.
     columns = (tokens, logprobs, top.entropy_nats[at], runner_ids, runner_logprobs)
     table = torch.stack([column.double() for column in columns], dim=1).tolist()
-    broken = len({seat for seat, line in zip(seats, table, strict=True) if math.isnan(line[2])})
+    broken = len({slot for slot, line in zip(slots, table, strict=True) if math.isnan(line[2])})
     if broken:
         raise ValueError(
-            f"the model gave NaN logits in {broken} of {len(seated)} rows ({logits.dtype}): expected numbers; "
+            f"the model gave NaN logits in {broken} of {len(running)} rows ({logits.dtype}): expected numbers; "
             "load it with dtype float32, or check its weights"
         )
-    found: list[list[tuple[int, Measured]]] = [[] for _ in seated]
-    for seat, (token, logprob, entropy, runner, runner_logprob) in zip(seats, table, strict=True):
+    found: list[list[tuple[int, Measured]]] = [[] for _ in running]
+    for slot, (token, logprob, entropy, runner, runner_logprob) in zip(slots, table, strict=True):
         # Rounding may put a certain token's log-prob above 0, or its entropy below.
         measured = (min(logprob, 0.0), max(entropy, 0.0), int(runner), min(runner_logprob, 0.0))
-        found[seat].append((int(token), measured))
+        found[slot].append((int(token), measured))
     return found
 
 
 def draw(
-    logits: torch.Tensor, seats: list[int], temperatures: list[float], uniforms: NDArray[np.float64]
+    logits: torch.Tensor, slots: list[int], temperatures: list[float], uniforms: NDArray[np.float64]
 ) -> torch.Tensor:
     """Draw tokens by inverting the cumulative distribution, each distribution computed once.
 
     One uniform number a token keeps a request's draws its own, whatever others share its row or batch.
 
     Args:
-        logits: [seats, vocab], any float dtype.
-        seats: per token, the row of `logits` that it is drawn from.
+        logits: [slots, vocab], any float dtype.
+        slots: per token, the row of `logits` that it is drawn from.
         temperatures: per token, above 0.
         uniforms: per token, in [0, 1).
 
     Returns:
         int64 token ids, one per token asked for.
     """
-    places = {key: number for number, key in enumerate(dict.fromkeys(zip(seats, temperatures, strict=True)))}
+    places = {key: number for number, key in enumerate(dict.fromkeys(zip(slots, temperatures, strict=True)))}
     device = logits.device
     scale = torch.tensor([heat for _, heat in places], dtype=torch.float64, device=device)[:, None]
-    own = logits[[seat for seat, _ in places]].double()
+    own = logits[[slot for slot, _ in places]].double()
     cumulative = torch.softmax(own / scale, dim=-1).cumsum(dim=-1)
     wanted: list[list[float]] = [[] for _ in places]
     where = []
-    for key, uniform in zip(zip(seats, temperatures, strict=True), uniforms.tolist(), strict=True):
+    for key, uniform in zip(zip(slots, temperatures, strict=True), uniforms.tolist(), strict=True):
         where.append((places[key], len(wanted[places[key]])))
         wanted[places[key]].append(uniform)
     width = max(map(len, wanted))

@@ -1,8 +1,8 @@
 """Where prefixes lie and what is computed of them: the slots of the batch, and the prefixes kept beside them.
 
-A seat is a slot of `SlotCache` and what its keys and values stand for, which outlives the row that wrote them. A prefix
-is brought to a seat from wherever most of it is held, and the rest is computed. What a tree under way has brought stays
-until that tree is let go.
+A slot is a row of `SlotCache` and the tokens that its keys and values stand for, which outlive the path that wrote
+them. A prefix is brought to a slot from wherever most of it is held, and the rest is computed. What a tree under way
+has brought stays until that tree is let go.
 
 A forward over several short prefixes costs little more than one over the longest, since reading the weights is most of
 it. But two prefixes that share a beginning nobody holds yet would compute it twice: the second waits for the first.
@@ -81,12 +81,12 @@ def batches(pending: Mapping[int, Prefill]) -> Iterator[list[int]]:
         yield chosen
 
 
-class Seats:
+class Slots:
     """The model with its key-value memory.
 
     Args:
         model: a causal language model that attends as `eduprm.search.embedded.model` does.
-        count: seats.
+        count: slots.
         cache_tokens: most prefix tokens kept beside them; trees under way may go beyond, see `has_room`.
     """
 
@@ -94,7 +94,7 @@ class Seats:
         self._model = model
         self._cache_tokens = cache_tokens
         self._cache = PrefixCache(max_tokens=cache_tokens)
-        self._slots = SlotCache(model.config, num_slots=count, device=model.device, dtype=model.dtype)
+        self._kv = SlotCache(model.config, num_slots=count, device=model.device, dtype=model.dtype)
         self._resident: list[list[int]] = [[] for _ in range(count)]
         # How often each tree is held, and which of them have brought a prefix.
         self._holds: Counter[str] = Counter()
@@ -108,7 +108,7 @@ class Seats:
 
     @property
     def num_held(self) -> int:
-        """Prefix tokens kept beside the seats."""
+        """Prefix tokens kept beside the slots."""
         return self._cache.num_tokens
 
     def hold(self, tree: str) -> None:
@@ -130,79 +130,79 @@ class Seats:
     def reset(self) -> None:
         """Forget all prefixes."""
         self._cache.clear()
-        self.vacate()
+        self.clear()
 
-    def vacate(self) -> None:
-        """Forget what lies in the seats: after a failure in mid-step nothing there is sure."""
+    def clear(self) -> None:
+        """Forget what lies in the slots: after a failure in mid-step nothing there is sure."""
         self._resident = [[] for _ in self._resident]
 
-    def nearest(self, seats: list[int], tokens: tuple[int, ...]) -> int:
-        """The seat that holds most of a prefix already; the first among equals."""
-        return max(seats, key=lambda seat: (_shared(self._resident[seat], tokens), -seat))
+    def nearest(self, slots: list[int], tokens: tuple[int, ...]) -> int:
+        """The slot that holds most of a prefix already; the first among equals."""
+        return max(slots, key=lambda slot: (_shared(self._resident[slot], tokens), -slot))
 
-    def held(self, seat: int, tokens: tuple[int, ...]) -> int:
-        """How many tokens of a prefix need not be computed if it is brought to this seat."""
-        return max(_shared(self._resident[seat], tokens), self._cache.match(tokens)[0])
+    def num_cached(self, slot: int, tokens: tuple[int, ...]) -> int:
+        """How many tokens of a prefix need not be computed if it is brought to this slot."""
+        return max(_shared(self._resident[slot], tokens), self._cache.match(tokens)[0])
 
-    def bring(self, seat: int, tokens: tuple[int, ...], *, tree: str) -> int:
-        """Bring what is held of a prefix to a seat; returns how many of its tokens that is."""
+    def load_prefix(self, slot: int, tokens: tuple[int, ...], *, tree: str) -> int:
+        """Bring what is held of a prefix to a slot; returns how many of its tokens that is."""
         self._pin(tokens, tree)
-        resident = _shared(self._resident[seat], tokens)
+        resident = _shared(self._resident[slot], tokens)
         held, blocks = self._cache.match(tokens)
         start = 0
         for block in blocks:
             stop = start + block.shape[3]
             if stop > resident:
                 skip = max(resident - start, 0)
-                self._slots.write(seat, start + skip, block[:, :, :, skip:])
+                self._kv.write(slot, start + skip, block[:, :, :, skip:])
             start = stop
-        self._resident[seat] = list(tokens)
+        self._resident[slot] = list(tokens)
         return max(held, resident)
 
     def compute(self, pending: dict[int, Prefill]) -> None:
-        """Compute the missing tokens of seated prefixes, several in one forward, and keep them; empties `pending`."""
+        """Compute the missing tokens of prefixes, several in one forward, and keep them; empties `pending`."""
         device = self._model.device
-        for seats in batches(pending):
-            parts = [pending[seat] for seat in seats]
+        for slots in batches(pending):
+            parts = [pending[slot] for slot in slots]
             width = max(part.missing for part in parts)
             # Shorter rows are filled up behind their end: what is written there is overwritten before it is seen.
             ids = [[*part.tokens[part.held :], *[0] * (width - part.missing)] for part in parts]
             starts = torch.tensor([part.held for part in parts], device=device)
             columns = starts[:, None] + torch.arange(width, device=device)
-            self._slots.aim(rows=seats, columns=columns)
+            self._kv.select(rows=slots, columns=columns)
             self._model.base_model(
                 input_ids=torch.tensor(ids, device=device),
                 position_ids=columns,
                 attention_mask=self._mask(columns),
-                past_key_values=self._slots,
+                past_key_values=self._kv,
                 use_cache=True,
             )
-            for seat, part in zip(seats, parts, strict=True):
+            for slot, part in zip(slots, parts, strict=True):
                 self.num_prefilled += part.missing
-                self.keep(seat, part.tokens, tree=part.group)
+                self.store_prefix(slot, part.tokens, tree=part.group)
         pending.clear()
 
     def step(self, rows: list[list[int]]) -> torch.Tensor:
-        """Feed the last token of each row, seated from seat 0 on; returns logits [rows, vocab] of the next."""
+        """Feed the last token of each row, which are the slots from 0 on; returns logits [rows, vocab] of the next."""
         device = self._model.device
         columns = torch.tensor([[len(tokens) - 1] for tokens in rows], device=device)
-        self._slots.aim(rows=slice(0, len(rows)), columns=columns)
+        self._kv.select(rows=slice(0, len(rows)), columns=columns)
         out = self._model(
             input_ids=torch.tensor([[tokens[-1]] for tokens in rows], device=device),
             position_ids=columns,
             attention_mask=self._mask(columns),
-            past_key_values=self._slots,
+            past_key_values=self._kv,
             use_cache=True,
         )
-        for seat, tokens in enumerate(rows):
-            self._resident[seat] = tokens.copy()
+        for slot, tokens in enumerate(rows):
+            self._resident[slot] = tokens.copy()
         return out.logits[:, -1]
 
-    def keep(self, seat: int, tokens: tuple[int, ...], *, tree: str) -> None:
-        """Keep a seat's keys and values for `tokens` beside the seats, for later forks."""
+    def store_prefix(self, slot: int, tokens: tuple[int, ...], *, tree: str) -> None:
+        """Keep a slot's keys and values for `tokens` beside the slots, for later forks."""
         held, _ = self._cache.match(tokens)
         if held < len(tokens):
-            self._cache.insert(tokens, self._slots.read(seat, held, len(tokens)))
+            self._cache.insert(tokens, self._kv.read(slot, held, len(tokens)))
         self._pin(tokens, tree)
 
     def _pin(self, tokens: tuple[int, ...], tree: str) -> None:
@@ -211,8 +211,8 @@ class Seats:
             self._cache.pin(tokens, tree)
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Move a row's first `length` tokens to another seat."""
-        self._slots.move(source, target, length)
+        """Move a row's first `length` tokens to another slot."""
+        self._kv.move(source, target, length)
         self._resident[target] = self._resident[source][:length]
 
     def _mask(self, columns: torch.Tensor) -> torch.Tensor:

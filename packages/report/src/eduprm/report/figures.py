@@ -1,21 +1,31 @@
-"""The main figure: accuracy against tokens decoded, one line per method and rule.
+"""Accuracy against tokens decoded as a PNG, for pages that are no HTML: a line per method and rule, named at its end.
 
-It draws what a table should show first and computes nothing.
+Legible in grey: series differ by marker and line style as well as by colour. Drawn without pyplot or any display; the
+same data gives the same bytes (no date, no version inside).
 """
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
+from eduprm.core.files import atomic_write_bytes
 from eduprm.rank.names import rule_label
-from eduprm.report.figures.style import SERIES, check_frame, new_axes, save_png
 
+__all__ = ["SERIES", "accuracy_against_tokens"]
+
+# Dark to light, so that a grey print keeps them apart; blue and orange also differ for colour-blind readers.
+SERIES = (("#0b3c6f", "o"), ("#d4691e", "s"), ("#2f6f4f", "^"), ("#8a5a9e", "D"), ("#9a8200", "v"))
+_DPI = 160
 # About what a figure of 7.2 x 4.2 inches leaves to its axes, and a letter of 9 points; for placing names only.
 _AXES_HEIGHT_POINTS = 240.0
 _AXES_WIDTH_POINTS = 390.0
@@ -55,8 +65,8 @@ def accuracy_against_tokens(
         ...     accuracy_against_tokens(frame, Path(folder) / "curve.png").stat().st_size > 1000
         True
     """
-    check_frame(curves, ["method", "rule", "n", "decoded", "accuracy", "ci_low", "ci_high"])
-    figure, axes = new_axes(width_in=7.2)
+    _check_frame(curves, ["method", "rule", "n", "decoded", "accuracy", "ci_low", "ci_high"])
+    figure, axes = _new_axes(width_in=7.2)
     methods = curves["method"].unique(maintain_order=True).to_list()
     ends: list[tuple[float, float, str, str]] = []
     for (method, rule), line in curves.sort("decoded").group_by(["method", "rule"], maintain_order=True):
@@ -88,7 +98,7 @@ def accuracy_against_tokens(
     axes.set_ylabel("problems solved")
     axes.set_title(title, loc="left")
     _label_ends(axes, ends)
-    return save_png(figure, path)
+    return _save_png(figure, path)
 
 
 def _spread(ticks: Sequence[float]) -> list[float]:
@@ -129,3 +139,31 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> No
         )
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
     axes.set_ylim(low, max(high, max(at for *_, at in placed) + gap))
+
+
+def _new_axes(*, width_in: float = 6.4, height_in: float = 4.2) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes: two spines, faint horizontal lines."""
+    with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "axes.titlesize": 11}):
+        figure = Figure(figsize=(width_in, height_in), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _save_png(figure: Figure, path: str | Path) -> Path:
+    """Write the figure atomically; the PNG holds no metadata that changes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    atomic_write_bytes(Path(path), buffer.getvalue())
+    return Path(path)
+
+
+def _check_frame(frame: pl.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a frame without rows or without one of the columns, with ValueError."""
+    if lacking := [name for name in columns if name not in frame.columns]:
+        raise ValueError(f"figure: column {lacking[0]!r} is missing")
+    if not frame.height:
+        raise ValueError("figure: nothing to draw, the frame has no rows")

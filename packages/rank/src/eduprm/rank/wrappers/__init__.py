@@ -1,0 +1,1 @@
+"""What may stand around a PRM and change its scores, one a file: the name of the file is its name. See `_contract`."""

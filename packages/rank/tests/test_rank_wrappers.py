@@ -1,0 +1,106 @@
+"""What stands around a PRM: scores by hand, against plain loops, and by name through a place."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eduprm.prm.solutions import StepScores
+from eduprm.rank.wrappers.checked import Wrapper as Checked
+from eduprm.rank.wrappers.trajectory import Wrapper as Trajectory
+from eduprm.rank.wrapping import WrapSettings, wrapped
+
+
+class ByLength:
+    """A PRM whose score of a step is one over its length; it refuses what holds "long"."""
+
+    def score_steps(self, solutions, *, complete=True, as_cut=False):
+        self.as_cut = as_cut
+        return [
+            StepScores(None, 9, "too long") if "long" in "".join(steps)
+            else StepScores([1 / len(step) for step in steps], len(steps))
+            for _, steps in solutions
+        ]  # fmt: skip
+
+
+class Place:
+    name = "by length"
+
+    def key(self):
+        return "digest"
+
+    def saved_cut(self):
+        return {"segmenters": {}}
+
+    def open(self):
+        return ByLength()
+
+
+def test_a_step_with_a_false_equation_loses_its_score():
+    steps = ["2 * 3 = 6\n", "6 * 4 = 25\n", "#### 25"]
+    (one,) = Checked().score_steps(ByLength(), [("?", steps)], complete=True, as_cut=True)
+    assert one.scores == [1 / 10, 0.0, 1 / 7]
+    (one,) = Checked(weight=0.25).score_steps(ByLength(), [("?", steps)], complete=True, as_cut=True)
+    assert one.scores == [1 / 10, 0.75 / 11, 1 / 7]
+    assert one.tokens == 3
+
+
+def test_equations_are_read_whole_wherever_steps_are_cut():
+    assert Checked.refuted(["6 * ", "4 = ", "25", "\n24 / 4 = 6"]) == [False, False, True, False]
+    # A list of steps: "3" ends one, and "= 4" begins no equation with it.
+    assert Checked.refuted(["1 + 2 = 3", "3 + 1 = 5"], as_cut=False) == [False, True]
+    assert Checked.refuted(["1 + 2 = ", "3"], as_cut=False) != Checked.refuted(["1 + 2 = ", "3"], as_cut=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 40)), max_size=6), st.data())
+def test_the_checker_agrees_with_plain_sums_and_cuts_do_not_matter(sums, data):
+    lines = [f"{a} + {b} = {c}\n" for a, b, c in sums]
+    text = "".join(lines)
+    assert Checked.refuted(lines) == [a + b != c for a, b, c in sums]
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(text) - 1)), max_size=8))) if text else []
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True) if text[a:b]]
+    wrong = Checked.refuted(pieces)
+    assert any(wrong) == any(a + b != c for a, b, c in sums)
+    assert sum(wrong) <= sum(a + b != c for a, b, c in sums)
+
+
+def test_the_whole_solution_counts_beside_its_steps():
+    prm = ByLength()
+    results = Trajectory(weight=0.25).score_steps(
+        prm, [("?", ["ab", "abcd"]), ("?", ["long"])], complete=True, as_cut=False
+    )
+    assert results[0].scores == [0.75 / 2 + 0.25 / 6, 0.75 / 4 + 0.25 / 6]
+    assert results[1] == StepScores(None, 9, "too long")
+    assert prm.as_cut  # the whole is one piece: nothing is put into it
+
+
+def test_wrappers_by_name_one_around_the_other():
+    settings = WrapSettings(
+        wrap=("checked", "trajectory"), wrap_options={"checked": {"weight": 1}, "trajectory": {"weight": 0.5}}
+    )
+    place = wrapped(Place(), settings)
+    assert (place.name, place.saved_cut()) == ("by length", {"segmenters": {}})
+    (one,) = place.open().score_steps([("?", ["1 + 1 = 3\n", "#### 3"])], as_cut=True)
+    # The whole, one step, holds a false equation too.
+    assert one.scores == [0.0, 0.5 / 6]
+    keys = [wrapped(Place(), WrapSettings(wrap=names)).key() for names in ((), ("checked",), ("trajectory",))]
+    assert keys[0] == "digest"
+    assert len({str(key) for key in [*keys, place.key()]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        (
+            {"wrap": ("checkd",)},
+            "expected one of checked, trajectory or package.module:Wrapper, got 'checkd'",
+        ),
+        ({"wrap": ("checked",), "wrap_options": {"checked": {"weight": 2}}}, "less than or equal to 1"),
+        ({"wrap_options": {"checked": {}}}, "expected options of none, got checked"),
+    ],
+)
+def test_mistakes_are_told(given_, message):
+    with pytest.raises(ValueError, match=message):
+        WrapSettings(**given_)
