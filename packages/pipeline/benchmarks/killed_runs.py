@@ -70,7 +70,7 @@ class RerankJob:
     """A file of 2,000 solutions, some of whose rows are wrong."""
 
     app = "eduprm_rerank.cli"
-    again = ("out.jsonl.work/.lock", "out.jsonl.work/index.sqlite")
+    again = ("out.jsonl.work/index.sqlite",)
     compared = ("out.jsonl", "out.jsonl.report.html", "out.jsonl.rejected.jsonl")
 
     def __init__(self, folder: Path) -> None:
@@ -102,15 +102,15 @@ def files(place: Path) -> Iterator[tuple[str, os.stat_result]]:
 def stamps(place: Path, again: tuple[str, ...]) -> dict[str, tuple[int, int]]:
     """Finished files by name, with what tells whether they were written again.
 
-    A chunk of apps/rerank is finished once its notes stand beside its rows.
+    A shard of apps/train is finished once its forest stands, which is written after its costs.
     """
     found = dict(files(place))
     return {
         name: (stat.st_ino, stat.st_mtime_ns)
         for name, stat in found.items()
         if not any(name == one or name.startswith(f"{one}/") for one in again)
-        and not name.endswith("key.json")
-        and (not name.endswith(".rows") or name.replace(".rows", ".json") in found)
+        and not name.endswith(".lock")
+        and (not name.startswith("costs/") or name.replace("costs/", "forest/") in found)
     }
 
 
