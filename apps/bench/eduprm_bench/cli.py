@@ -36,6 +36,11 @@ COMMANDS: dict[str, Command] = {
         "eduprm.pipeline.steps.prmbench",
         "tell spoilt steps from good ones (PRMBench)",
     ),
+    "verify": Command(
+        "eduprm.pipeline.steps.settings:VerifySettings",
+        "eduprm.pipeline.steps.verify",
+        "compare a published PRM's scores with those its model card prints",
+    ),
     "sampling": Command(
         "eduprm.pipeline.sampling.settings:SamplingSettings",
         "eduprm.pipeline.sampling.run",

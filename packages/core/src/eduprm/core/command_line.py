@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, 
 from pydantic_settings.exceptions import SettingsError
 
 from eduprm.core.arguments import plain_arguments, without_none
+from eduprm.core.disk import disk_fault
 from eduprm.core.errors import UnfinishedError
 from eduprm.core.errors import UsageError as UsageError
 from eduprm.core.errors import first_line as first_line
@@ -27,6 +28,7 @@ from eduprm.core.errors import quoted as quoted
 
 EXIT_FINE, EXIT_UNUSABLE, EXIT_UNFINISHED, EXIT_STOPPED = 0, 2, 3, 130
 """Exit statuses: done; the command could not be carried out; done but for rows that the report names; Ctrl-C."""
+_GOES_ON = "what is written is whole, and the same command goes on from there"
 
 
 def exit_status(name: str, run: Callable[[], int | None]) -> int:
@@ -45,6 +47,12 @@ def exit_status(name: str, run: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
         return EXIT_STOPPED
+    except Exception as error:
+        refused = disk_fault(error)
+        if refused is None:
+            raise
+        print(f"{name}: {refused}; make room or choose another place: {_GOES_ON}", file=sys.stderr)
+        return EXIT_UNUSABLE
 
 
 def quiet_libraries() -> None:

@@ -30,6 +30,10 @@ from eduprm.label.solution_text import solution_part
 _MAX_MARKS = 50
 """Marks that are looked at, from the last; more are those of a model that repeats itself."""
 
+_MAX_CHARS = 200_000
+"""Characters that are read, from the end: the time that a hostile text may take is bounded (under a second). No real
+solution is as long behind its thoughts."""
+
 _MARK = re.compile(
     r"(?P<title>(?mi:^[ \t>]{0,8}[#*_ \t]{0,12}(?:the )?(?:my )?(?:final |correct )?"
     r"(?:answer|final result)[*_ \t.:：]{0,8}$))"
@@ -60,7 +64,8 @@ def extract_answer(text: str) -> str | None:
     The marks are "#### x", a balanced ``\boxed{x}``, ``<answer>x</answer>``, "answer is x" / "answer: x", a line "A: x"
     and a heading "Final answer"; x may stand on the next line that is not blank. The last one with an answer behind it
     wins: a number or a formula, else (where no box and no "####" holds one) a few words. Without any the last number in
-    the text is taken. See `solution_part` for thoughts and stop tokens.
+    the text is taken. See `solution_part` for thoughts and stop tokens. The last 200,000 characters behind thoughts are
+    read.
 
     Args:
         text: A solution, any length, any content.
@@ -80,7 +85,7 @@ def extract_answer(text: str) -> str | None:
     """
     if not isinstance(text, str):
         raise TypeError(f"expected a solution as a string, got {type(text).__name__}")
-    text = solution_part(text)
+    text = solution_part(text)[-_MAX_CHARS:]
     words: _Reading | None = None
     skipped = []
     for mark in reversed(_marks(text)):
@@ -112,7 +117,7 @@ def extract_marked(text: str, *, whole: bool) -> str | None:
         >>> extract_marked("so\n#### 1 2\n2 1\n", whole=True), extract_marked("#### It ends.\nBye", whole=False)
         ('1 2\n2 1', 'It ends.')
     """
-    text = solution_part(text)
+    text = solution_part(text)[-_MAX_CHARS:]
     for mark in reversed(_marks(text)):
         found = _read(text, mark)
         if found.verdict == "prose" and (

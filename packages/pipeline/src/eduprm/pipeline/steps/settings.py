@@ -87,3 +87,32 @@ class PrmBenchSettings(StepSettings):
         ["hitsmy/PRMBench_Preview"], min_length=1, description="files, or the name of a data set on the hub"
     )
     threshold: float = Field(0.5, ge=0, le=1, description="a step is judged right above it")
+
+
+class VerifySettings(PrmReading, CommandSettings):
+    """
+    Score known solutions with a published PRM, and compare with the scores that its model card prints.
+
+    NAME is the form in which it was published; --format is not needed.
+    Exit status: 0 all within --tolerance, 1 some are not, 2 unusable.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="uv run apps/bench verify")
+    command: ClassVar[str] = "uv run apps/bench verify"
+
+    name: CliPositionalArg[str] = Field(description="the form, qwen2.5-math-prm say")
+    prm: str | None = Field(
+        None,
+        min_length=1,
+        description="folder or hub name of the weights; none: the checkpoint of the card, fetched",
+    )
+    examples: Path | None = Field(
+        None, description="JSON file of known scores, as published/known_scores.json; none: those that ship"
+    )
+    tolerance: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description="largest difference of a score; cards print four digits of bfloat16's three",
+    )
+    config: Path | None = Field(None, description="TOML file with any of these settings; flags win over it")

@@ -27,7 +27,7 @@ def decode_fields(meta: dict[str, Any], count: int) -> dict[str, NDArray[Any]]:
 
     Raises:
         EngineMismatchError: a field is missing, is no block, or does not have `count` values.
-        RetryableError: the plugin vouches for only a part of the values.
+        RetryableError: the plugin vouches for only a part of the values, or some are no numbers.
     """
     found: dict[str, Any] = {}
     for field, kind in FIELD_TYPES.items():
@@ -42,9 +42,14 @@ def decode_fields(meta: dict[str, Any], count: int) -> dict[str, NDArray[Any]]:
     ids = found["runner_up_id"]
     if (_NULL_ID in ids) or any(isinstance(values, list) and None in values for values in found.values()):
         raise RetryableError("the plugin vouches for only a part of the path's entropies")
-    return {
-        field: np.array(found[field], np.dtype(kind).newbyteorder("=")) for field, kind in FIELD_TYPES.items()
-    }
+    return {field: _numbers(field, found[field], kind) for field, kind in FIELD_TYPES.items()}
+
+
+def _numbers(field: str, values: Any, kind: str) -> NDArray[Any]:
+    try:
+        return np.array(values, np.dtype(kind).newbyteorder("="))
+    except (TypeError, ValueError, OverflowError):
+        raise RetryableError(f"expected numbers in {field}, the server gave {str(values)[:60]}") from None
 
 
 def _from_block(field: str, block: str, kind: str) -> NDArray[Any]:

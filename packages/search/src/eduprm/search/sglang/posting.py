@@ -21,7 +21,7 @@ Post = Callable[[dict[str, Any], str], Awaitable[Any]]
 class _Waiting(NamedTuple):
     body: dict[str, Any]
     group: str
-    answer: asyncio.Future[dict[str, Any]]
+    answer: asyncio.Future[Any]
 
 
 class Posting:
@@ -40,14 +40,14 @@ class Posting:
         self._waiting: list[_Waiting] = []
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def ask(self, body: dict[str, Any], group: str) -> dict[str, Any]:
-        """The answer to one prefix.
+    async def ask(self, body: dict[str, Any], group: str) -> Any:
+        """The answer to one prefix, parsed and not looked at.
 
         Raises:
             whatever posting raises.
         """
         if self._most == 1:
-            return dict(await self._post(body, group))
+            return await self._post(body, group)
         loop = asyncio.get_running_loop()
         one = _Waiting(body, group, loop.create_future())
         self._waiting.append(one)
@@ -68,7 +68,7 @@ class Posting:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-        def given_up(_: asyncio.Future[dict[str, Any]]) -> None:
+        def given_up(_: asyncio.Future[Any]) -> None:
             # Nobody waits any more: closing the connection tells the server.
             if all(one.answer.cancelled() for one in chosen):
                 task.cancel()
@@ -92,7 +92,7 @@ class Posting:
                 if not one.answer.done():
                     one.answer.set_result(answer)
 
-    async def _answers(self, chosen: list[_Waiting]) -> list[dict[str, Any]]:
+    async def _answers(self, chosen: list[_Waiting]) -> list[Any]:
         if len(chosen) == 1:
             return [await self._post(chosen[0].body, chosen[0].group)]
         bodies = [one.body for one in chosen]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from eduprm.core.retry import RetryableError
 from eduprm.search.contract import Continuation, EngineMismatchError, Finish, Request, RequestError
+from eduprm.search.sglang.answers import check_finite, read_answer
 from eduprm.search.sglang.blocks import ASK_BLOCKS, decode_fields
 from eduprm.search.sglang.bounds import top_k_bounds
 
@@ -64,35 +65,35 @@ def payload(
 
 
 def continuation(
-    answer: dict[str, Any],
+    answer: Any,
     request: Request,
     *,
     stop_ids: frozenset[int],
     entropy: EntropyKind,
     vocab_size: int,
 ) -> Continuation:
-    """The contract's record from a generate call's answer.
+    """The contract's record from a generate call's answer, whatever came as one.
 
     Raises:
         EngineMismatchError: no plugin, or an answer that does not fit what was asked.
         RequestError: the server cut the prompt or the path short.
-        RetryableError: the server gave the request up.
+        RetryableError: the server gave the request up, or its answer has another shape or holds what is no number.
     """
-    meta = answer["meta_info"]
-    finish = _finish(meta["finish_reason"], len(answer["output_ids"]), request, stop_ids)
+    token_ids, meta = read_answer(answer, vocab_size=vocab_size)
+    finish = _finish(meta["finish_reason"], len(token_ids), request, stop_ids)
     prefix_tokens = len(request.prefix_ids)
     if meta["prompt_tokens"] != prefix_tokens:
         raise RequestError(f"the server took {meta['prompt_tokens']} of the prefix's {prefix_tokens} tokens")
-    token_ids = np.array(answer["output_ids"], np.int32)
     measured = (
         _measured(meta, len(token_ids)) if entropy == "exact" else _bounded(meta, token_ids, vocab_size)
     )
+    check_finite(measured)
     return Continuation(
         token_ids=token_ids,
         **measured,
         finish=finish,
         prefix_tokens=prefix_tokens,
-        cached_tokens=int(meta["cached_tokens"]),
+        cached_tokens=meta["cached_tokens"],
     )
 
 
