@@ -12,6 +12,6 @@ prompt = tokenizer.encode_chat(messages_for("What is 9 - 6 + 7 + 9 - 8?", "steps
 problems = pl.DataFrame({"problem_id": ["sum"], "prompt_token_ids": [prompt]})
 strategy = EduSampling(threshold=0.1, budget=Budget(max_leaves=4, max_tokens_per_path=60))
 engine = TransformersEngine.from_pretrained(policy)
-forest = grow_forest(problems, strategies=[strategy], engine=engine, decoder=tokenizer).forest
+forest = grow_forest(problems, strategies=[strategy], engine=engine, tokenizer=tokenizer).forest
 print_tree(forest)
 print(token_counts(forest))

@@ -46,7 +46,7 @@ def policy(tmp_path_factory):
         )
     )
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    core.decoder = decoders.ByteLevel()
+    core.tokenizer = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", unk_token="<unk>")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>"]})
     tokenizer.chat_template = TEMPLATE
@@ -77,7 +77,7 @@ def grown(policy, tokenizer, *, skip_symbols):
         HighTemperature(**cut, temperature=1.0, num_samples=16, max_tokens_per_path=20),
     ]
     engine = TransformersEngine(load_policy(str(policy), device="cpu"), max_rows=8)
-    return grow_forest(problems, strategies=strategies, engine=engine, decoder=tokenizer).forest
+    return grow_forest(problems, strategies=strategies, engine=engine, tokenizer=tokenizer).forest
 
 
 def paths(nodes, begins):
@@ -115,7 +115,7 @@ def cutter_of(policy, segmenters, *, skip_symbols):
 def test_texts_are_cut_where_their_trees_were(policy, segmenters, skip_symbols):
     tokenizer = PolicyTokenizer(str(policy))
     forest = grown(policy, tokenizer, skip_symbols=skip_symbols)
-    marked = mark_steps(forest, decoder=tokenizer, threshold=THRESHOLD, low_logprob=-1e9)
+    marked = mark_steps(forest, tokenizer=tokenizer, threshold=THRESHOLD, low_logprob=-1e9)
     cutter = cutter_of(policy, segmenters, skip_symbols=skip_symbols)
     known = known_paths(forest)
     compared = cuts = by_actual = 0

@@ -26,7 +26,7 @@ class Strategy(BaseModel):
     tree = property(lambda self: "warming")
     cut = property(lambda self: CutRule())
 
-    async def grow(self, prompt_ids, *, problem_id, engine, decoder):
+    async def grow(self, prompt_ids, *, problem_id, engine, tokenizer):
         branches = []
         for number in range(self.budget.max_leaves):
             request = Request(

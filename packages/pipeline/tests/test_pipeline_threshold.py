@@ -23,7 +23,7 @@ def test_trees_that_hardly_fork_get_the_threshold_that_would_suit():
     # Letters stand at even places: five of them are unsure by 0.1 to 0.5, no symbol counts.
     entropies = [0.5, 3.0, 0.4, 3.0, 0.3, 3.0, 0.2, 3.0, 0.1, 3.0]
     forest = pl.concat([chain(name, entropies) for name in "pq"])
-    said = threshold_advice(forest, EduSampling(threshold=0.45), decoder=Letters())
+    said = threshold_advice(forest, EduSampling(threshold=0.45), tokenizer=Letters())
     assert said == (
         "search: 1.0 leaves a tree: a greedy solution is unsure 1.0 times at --search.threshold 0.45; "
         "0.15 would make it 4.0"
@@ -31,7 +31,7 @@ def test_trees_that_hardly_fork_get_the_threshold_that_would_suit():
 
 
 def test_a_policy_that_is_never_unsure_is_called_so():
-    said = threshold_advice(chain("p", [0.2, 0.1, 0.0]), EduSampling(threshold=1.0), decoder=Letters())
+    said = threshold_advice(chain("p", [0.2, 0.1, 0.0]), EduSampling(threshold=1.0), tokenizer=Letters())
     assert (
         said == "search: 1.0 leaves a tree: the policy is hardly ever unsure; EDU sampling finds little here"
     )
@@ -40,8 +40,8 @@ def test_a_policy_that_is_never_unsure_is_called_so():
 def test_nothing_is_said_where_trees_fork_or_may_not():
     two = chain("p", [0.5] * 4)
     leaf = two.with_columns(node_id=pl.lit(1, pl.Int32), parent_id=pl.lit(0, pl.Int32))
-    assert threshold_advice(pl.concat([two, leaf]), EduSampling(threshold=1.0), decoder=Letters()) is None
+    assert threshold_advice(pl.concat([two, leaf]), EduSampling(threshold=1.0), tokenizer=Letters()) is None
     samples = two.with_columns(greedy=False)
-    assert threshold_advice(samples, EduSampling(threshold=1.0), decoder=Letters()) is None
+    assert threshold_advice(samples, EduSampling(threshold=1.0), tokenizer=Letters()) is None
     single = EduSampling(threshold=1.0, budget=Budget(max_leaves=1))
-    assert threshold_advice(two, single, decoder=Letters()) is None
+    assert threshold_advice(two, single, tokenizer=Letters()) is None

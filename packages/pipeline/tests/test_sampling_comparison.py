@@ -62,8 +62,8 @@ def grown(policy, strategy, name="grown") -> Trees:
         {"problem_id": [f"p{number}" for number in range(len(PROMPTS))], "prompt_token_ids": PROMPTS},
         schema_overrides={"prompt_token_ids": pl.List(pl.Int32)},
     )
-    growth = grow_forest(problems, strategies=[strategy], engine=policy, decoder=Letters())
-    steps = mark_steps(growth.forest, decoder=Letters(), threshold=0.2, low_logprob=-3.0)
+    growth = grow_forest(problems, strategies=[strategy], engine=policy, tokenizer=Letters())
+    steps = mark_steps(growth.forest, tokenizer=Letters(), threshold=0.2, low_logprob=-3.0)
     costs = growth.costs.with_columns(seconds=pl.lit(0.5))
     return Trees(name, "key", {"forest": growth.forest, "costs": costs, "steps": steps})
 
@@ -193,7 +193,7 @@ def steps_of(texts: list[tuple[str, str, list[str], str]]) -> pl.DataFrame:
         ids = [table.index(token) for token in pieces]
         rows.append((problem, tree, 0, None, ids, zeros, zeros, "".join(pieces), finish))
     forest = pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
-    marked = mark_steps(forest, decoder=Table(), threshold=1.0, low_logprob=-5.0)
+    marked = mark_steps(forest, tokenizer=Table(), threshold=1.0, low_logprob=-5.0)
     return marked.with_columns(score=(pl.int_range(pl.len()) + 1) / 100)
 
 

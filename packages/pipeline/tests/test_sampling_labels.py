@@ -254,7 +254,7 @@ def test_rollout_shares_are_those_of_each_prefix_completed_by_itself(world):
             {"problem_id": [name], "prompt_token_ids": [prompts[problem] + prefix]},
             schema_overrides={"prompt_token_ids": pl.List(pl.Int32)},
         )
-        growth = grow_forest(alone, strategies=[strategy], engine=world.engine, decoder=world.tokenizer)
+        growth = grow_forest(alone, strategies=[strategy], engine=world.engine, tokenizer=world.tokenizer)
         ends = [Letters().decode(prefix + ids) for ids in leaf_paths(growth.forest)["token_ids"].to_list()]
         assert len(ends) == 3
         assert shares[problem, node] == pytest.approx(

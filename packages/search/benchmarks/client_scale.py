@@ -38,7 +38,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from eduprm.search import Budget, Continuation, EduSampling, PolicyTokenizer, Request, grow_forest_async
+from eduprm.search import Budget, Completion, EduSampling, PolicyTokenizer, Request, grow_forest_async
 
 PROFILES = {"h100": (4.5, 0.017, 32_500.0), "cpu": (85.5, 5.4, 634.0)}
 TREES, SERVERS = (16, 32, 64, 128, 256, 512, 1000), (1, 2, 4, 8, 16, 32, 64)
@@ -154,7 +154,7 @@ class ScriptedEngine:
         self.busy = 0
         self.done: list[tuple[float, int]] = []  # when, tokens
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         loop = asyncio.get_running_loop()
         wire = json.dumps(
             {"input_ids": request.prefix_ids, "sampling_params": {"max_new_tokens": request.max_new_tokens}}
@@ -171,7 +171,7 @@ class ScriptedEngine:
         info = answer["meta_info"]
         size = min(count, request.max_new_tokens)
         self.done.append((loop.time(), size))
-        return Continuation(
+        return Completion(
             token_ids=np.array(answer["output_ids"][:size], np.int32),
             logprobs=np.array(info["logprob"][:size], np.float32),
             entropies=np.array(info["entropy"][:size], np.float32),
@@ -232,7 +232,7 @@ async def run_window(
             problems,
             strategies=[EduSampling(threshold=1.0, budget=budget)],
             engine=engine,
-            decoder=tokenizer,
+            tokenizer=tokenizer,
             concurrency=trees,
         )
     )

@@ -90,7 +90,7 @@ def grow(
     )
     engine.reset()
     before, start = engine.num_decoded, time.perf_counter()
-    forest = grow_forest(problems, strategies=[strategy], engine=engine, decoder=tokenizer).forest
+    forest = grow_forest(problems, strategies=[strategy], engine=engine, tokenizer=tokenizer).forest
     seconds = time.perf_counter() - start
     return forest["finish"].is_not_null().sum(), engine.num_decoded - before, seconds
 

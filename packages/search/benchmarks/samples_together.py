@@ -16,13 +16,13 @@ import time
 
 from eduprm.core.seeds import derive_seed
 from eduprm.problems import make_split, messages_for
-from eduprm.search import Continuation, PolicyTokenizer, Request, TransformersEngine
+from eduprm.search import Completion, PolicyTokenizer, Request, TransformersEngine
 
 
-def drawn(engine: TransformersEngine, requests: list[Request]) -> tuple[list[Continuation], float, int]:
+def drawn(engine: TransformersEngine, requests: list[Request]) -> tuple[list[Completion], float, int]:
     """The samples, seconds, and rows fed to the model."""
 
-    async def go() -> list[Continuation]:
+    async def go() -> list[Completion]:
         return list(await asyncio.gather(*(engine.generate(request) for request in requests)))
 
     engine.reset()

@@ -37,7 +37,7 @@ import aiohttp
 import polars as pl
 
 from eduprm.problems import make_split, messages_for
-from eduprm.search import Budget, Continuation, EduSampling, PolicyTokenizer, Request
+from eduprm.search import Budget, Completion, EduSampling, PolicyTokenizer, Request
 from eduprm.search.grow import Job, collect, grow_trees, trees_at_once
 from eduprm.search.sglang import SglangServer
 from eduprm.search.sglang.wire import payload
@@ -75,13 +75,15 @@ class Recorded:
     def context_length(self) -> int:
         return self._engine.context_length
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         done = await self._engine.generate(request)
         self.asked.append((request, len(done.token_ids)))
         return done
 
 
-async def grown(options: argparse.Namespace, jobs: list[Job], decoder: PolicyTokenizer, setting: str) -> Any:
+async def grown(
+    options: argparse.Namespace, jobs: list[Job], tokenizer: PolicyTokenizer, setting: str
+) -> Any:
     """(Took, what was asked) of growing all jobs."""
     prefixes, rows, *trees = map(int, setting.split(":"))
     at_once = trees[0] if trees else trees_at_once(rows)
@@ -90,7 +92,9 @@ async def grown(options: argparse.Namespace, jobs: list[Job], decoder: PolicyTok
     ) as server:
         engine = Recorded(server)
         start, used = time.perf_counter(), time.process_time()
-        done = [one async for one in grow_trees(jobs, engine=engine, decoder=decoder, concurrency=at_once)]
+        done = [
+            one async for one in grow_trees(jobs, engine=engine, tokenizer=tokenizer, concurrency=at_once)
+        ]
         growth = collect(done)
         seconds, used = time.perf_counter() - start, time.process_time() - used
     if growth.rejected.height:
@@ -131,7 +135,7 @@ def flush(url: str) -> None:
         time.sleep(0.2)
 
 
-def jobs_of(options: argparse.Namespace, decoder: PolicyTokenizer) -> list[Job]:
+def jobs_of(options: argparse.Namespace, tokenizer: PolicyTokenizer) -> list[Job]:
     strategy = EduSampling(
         threshold=options.threshold,
         budget=Budget(max_leaves=options.leaves, max_tokens_per_path=options.tokens),
@@ -140,7 +144,7 @@ def jobs_of(options: argparse.Namespace, decoder: PolicyTokenizer) -> list[Job]:
     rows = questions.filter(split="train").select("problem_id", "question").rows()
     jobs = []
     for problem_id, question in rows:
-        ids = decoder.encode_chat(messages_for(question, "steps"))
+        ids = tokenizer.encode_chat(messages_for(question, "steps"))
         vocab = options.ids_below
         jobs.append(Job(problem_id, [token % vocab for token in ids] if vocab else ids, strategy))
     return jobs
@@ -164,16 +168,16 @@ def main() -> None:
     options = parser.parse_args()
     options.url = options.url.rstrip("/")
 
-    decoder = PolicyTokenizer(options.model)
-    jobs, stop_ids = jobs_of(options, decoder), SglangServer(options.url, model=options.model).stop_ids
+    tokenizer = PolicyTokenizer(options.model)
+    jobs, stop_ids = jobs_of(options, tokenizer), SglangServer(options.url, model=options.model).stop_ids
     bare_rows = int(options.settings[0].split(":")[1])
-    asyncio.run(grown(options, jobs[: max(len(jobs) // 8, 1)], decoder, options.settings[0]))
+    asyncio.run(grown(options, jobs[: max(len(jobs) // 8, 1)], tokenizer, options.settings[0]))
     rates: dict[str, list[float]] = {}
     asked: list[tuple[Request, int]] = []
     for _ in range(options.rounds):
         for setting in options.settings:
             flush(options.url)
-            took, found = asyncio.run(grown(options, jobs, decoder, setting))
+            took, found = asyncio.run(grown(options, jobs, tokenizer, setting))
             asked = asked or found
             rates.setdefault(setting, []).append(took.requests / took.seconds)
             print(took.line(f"growth {setting}"), flush=True)

@@ -110,7 +110,7 @@ def measured(
     engine.reset()
     before, start = engine.num_decoded, time.perf_counter()
     growth = grow_forest(
-        asked, strategies=[strategy], engine=engine, decoder=tokenizer, concurrency=asked.height
+        asked, strategies=[strategy], engine=engine, tokenizer=tokenizer, concurrency=asked.height
     )
     seconds = time.perf_counter() - start
     assert growth.rejected.is_empty(), growth.rejected

@@ -23,7 +23,7 @@ import polars as pl
 
 from eduprm.forest import NODE_SCHEMA
 from eduprm.problems import make_split
-from eduprm.search import Branch, Budget, Continuation, EduSampling, PolicyTokenizer, Request
+from eduprm.search import Branch, Budget, Completion, EduSampling, PolicyTokenizer, Request
 from eduprm.search.branches import _pieces, tree_rows
 from eduprm.search.cost import Meter
 from eduprm.search.node_texts import node_texts
@@ -43,14 +43,14 @@ class AtOnce:
         self._texts = [np.array(text, np.int32) for text in texts]
         self._anchors = anchors
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         rng = np.random.default_rng([len(request.prefix_ids), *request.prefix_ids[-3:]])
         text = self._texts[int(rng.integers(len(self._texts)))]
         size = min(len(text) - int(rng.integers(len(text) - 4)), request.max_new_tokens)
         ids = text[-size:].copy()
         ids[-1] = STOP
         high = rng.random(size) < self._anchors
-        return Continuation(
+        return Completion(
             token_ids=ids,
             logprobs=-rng.random(size, np.float32),
             entropies=np.where(high, rng.uniform(0.2, 1.5, size), 0.05).astype(np.float32),
@@ -69,11 +69,11 @@ class Decoding:
         self.decode = tokenizer.decode
 
 
-def by_row(grown: list[list[Branch]], decoder: Any) -> pl.DataFrame:
+def by_row(grown: list[list[Branch]], tokenizer: Any) -> pl.DataFrame:
     frames = []
     for number, branches in enumerate(grown):
         rows: list[dict[str, Any]] = []
-        for parent, branch, start, stop in _pieces(branches, EDU.cut, decoder, AtOnce.stop_ids):
+        for parent, branch, start, stop in _pieces(branches, EDU.cut, tokenizer, AtOnce.stop_ids):
             own = slice(0) if branch is None else slice(start - branch.start, stop - branch.start)
             columns = ("token_ids", "logprobs", "entropies")
             rows.append(
@@ -83,25 +83,25 @@ def by_row(grown: list[list[Branch]], decoder: Any) -> pl.DataFrame:
             )
         parents = [-1 if row["parent_id"] is None else row["parent_id"] for row in rows]
         ends = [row["finish"] is not None for row in rows]
-        texts = node_texts(parents, [row["token_ids"] for row in rows], ends, decoder)
+        texts = node_texts(parents, [row["token_ids"] for row in rows], ends, tokenizer)
         for row, text in zip(rows, texts, strict=True):
             row["text"] = text
         frames.append(pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row"))
     return pl.concat(frames)
 
 
-def by_column(grown: list[list[Branch]], decoder: PolicyTokenizer) -> pl.DataFrame:
-    given = {"tree": "edu", "cut": EDU.cut, "decoder": decoder, "stop_ids": AtOnce.stop_ids}
+def by_column(grown: list[list[Branch]], tokenizer: PolicyTokenizer) -> pl.DataFrame:
+    given = {"tree": "edu", "cut": EDU.cut, "tokenizer": tokenizer, "stop_ids": AtOnce.stop_ids}
     return frame_of([tree_rows(own, problem_id=f"p{number}", **given) for number, own in enumerate(grown)])
 
 
-def grow(prompts: list[tuple[int, ...]], engine: AtOnce, decoder: PolicyTokenizer) -> list[list[Branch]]:
+def grow(prompts: list[tuple[int, ...]], engine: AtOnce, tokenizer: PolicyTokenizer) -> list[list[Branch]]:
     grown: list[list[Branch]] = []
 
     async def go() -> None:
         for number, prompt in enumerate(prompts):
             grown.append(
-                await EDU.grow(prompt, problem_id=f"p{number}", engine=Meter(engine), decoder=decoder)
+                await EDU.grow(prompt, problem_id=f"p{number}", engine=Meter(engine), tokenizer=tokenizer)
             )
 
     asyncio.run(go())

@@ -1,4 +1,4 @@
-"""Small real models, and a plain decoder without any cache to hold the engine against."""
+"""Small real models, and a plain tokenizer without any cache to hold the engine against."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from eduprm.search import Continuation, Request
+from eduprm.search import Completion, Request
 
 
 class PlainDecoder:
@@ -107,7 +107,7 @@ class Scripted:
     def __init__(self) -> None:
         self.decoded = 0
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         at = request.prefix_ids[-1]
         ids: list[int] = []
         while len(ids) < request.max_new_tokens:
@@ -117,7 +117,7 @@ class Scripted:
                 break
         self.decoded += len(ids)
         zeros = np.zeros(len(ids), np.float32)
-        return Continuation(
+        return Completion(
             token_ids=np.array(ids, np.int32),
             logprobs=zeros,
             entropies=np.array([2.0 if token % 2 else 0.1 for token in ids], np.float32),
@@ -165,13 +165,13 @@ class HashedPolicy:
     def anchors(self, prompt: tuple[int, ...], path: tuple[int, ...], threshold: float) -> list[int]:
         return [at for at in range(len(path)) if self.facts(prompt + path[:at])[2] > threshold]
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         ids = self.follow(request.prefix_ids, request.max_new_tokens, drawn=request.temperature > 0)
         known = [self.facts(request.prefix_ids + ids[:at]) for at in range(len(ids))]
         greedy = np.array([token == top for token, (top, _, _) in zip(ids, known, strict=True)])
         others = [other if token == top else top for token, (top, other, _) in zip(ids, known, strict=True)]
         self.decoded += len(ids)
-        return Continuation(
+        return Completion(
             token_ids=np.array(ids, np.int32),
             logprobs=np.where(greedy, -0.5, -1.5).astype(np.float32),
             entropies=np.array([entropy for _, _, entropy in known], np.float32),

@@ -32,7 +32,7 @@ def engine(tiny_model) -> TransformersEngine:
 def test_trees_equal_a_reference_without_any_cache(engine, problems, plain, letters, order, threshold):
     budget = Budget(max_leaves=7, max_tokens_per_path=14)
     strategy = EduSampling(threshold=threshold, order=order, budget=budget)
-    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters).forest
     validate_forest(forest)
     ordered = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"])
     for number, prompt in enumerate(PROMPTS):
@@ -46,7 +46,9 @@ def test_trees_equal_a_reference_without_any_cache(engine, problems, plain, lett
 
 def test_no_prefix_token_is_computed_twice_within_a_tree(engine, problems, letters):
     strategy = EduSampling(threshold=0.8, budget=Budget(max_leaves=8, max_tokens_per_path=20))
-    forest = grow_forest(problems(PROMPTS[2:3]), strategies=[strategy], engine=engine, decoder=letters).forest
+    forest = grow_forest(
+        problems(PROMPTS[2:3]), strategies=[strategy], engine=engine, tokenizer=letters
+    ).forest
     leaves = leaf_paths(forest)
     assert len(leaves) == 8
     # Each computed position is either prefilled once or fed to one step. All prompt tokens, and all
@@ -61,7 +63,9 @@ def test_no_prefix_token_is_computed_twice_within_a_tree(engine, problems, lette
 def test_a_smaller_budget_gives_the_first_leaves_of_a_larger_one(engine, problems, letters):
     def grow(leaves: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         strategy = EduSampling(threshold=0.8, budget=Budget(max_leaves=leaves, max_tokens_per_path=14))
-        forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+        forest = grow_forest(
+            problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters
+        ).forest
         return leaf_paths(forest), found_leaves(forest)
 
     def first(leaves: pl.DataFrame, order: pl.DataFrame, count: int) -> list:
@@ -73,7 +77,7 @@ def test_a_smaller_budget_gives_the_first_leaves_of_a_larger_one(engine, problem
 
 def test_nodes_are_what_segmenting_the_path_gives(engine, problems, letters):
     strategy = EduSampling(threshold=0.8, budget=Budget(max_leaves=6, max_tokens_per_path=16))
-    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters).forest
     lengths = {
         (row["problem_id"], row["node_id"]): len(row["token_ids"]) for row in forest.iter_rows(named=True)
     }
@@ -96,7 +100,7 @@ def test_a_stop_token_is_a_choice_and_other_tokens_without_text_are_symbols(engi
     prompts = [(token, token + 7) for token in range(5, 45)]
     budget = Budget(max_leaves=6, max_tokens_per_path=14)
     strategy = EduSampling(threshold=0.8, budget=budget)
-    forest = grow_forest(problems(prompts), strategies=[strategy], engine=engine, decoder=Texts()).forest
+    forest = grow_forest(problems(prompts), strategies=[strategy], engine=engine, tokenizer=Texts()).forest
     validate_forest(forest)
     ordered = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"]).sort("order")
     for number, prompt in enumerate(prompts):
@@ -121,7 +125,7 @@ def test_a_stop_token_is_a_choice_and_other_tokens_without_text_are_symbols(engi
 def test_budgets_hold(engine, problems, letters):
     budget = Budget(max_leaves=30, max_tokens_per_path=11, max_forks_per_path=2, max_total_tokens=50)
     strategy = EduSampling(threshold=0.3, budget=budget)
-    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters).forest
     assert leaf_paths(forest)["num_tokens"].max() <= 11
     assert token_counts(forest)["unique_tokens"].max() <= 50
     forks = forest.group_by("problem_id", "parent_id").len().filter(pl.col("len") == 2)
@@ -135,7 +139,9 @@ def test_budgets_hold(engine, problems, letters):
 
 def test_every_strategy_keeps_to_a_total_of_tokens(engine, problems, letters):
     def paths(strategy, problem: str = "p2") -> list[list[int]]:
-        forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+        forest = grow_forest(
+            problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters
+        ).forest
         return leaf_paths(forest).filter(problem_id=problem).sort("leaf")["token_ids"].to_list()
 
     free = paths(HighTemperature(temperature=1.5, num_samples=8, max_tokens_per_path=12))
@@ -156,7 +162,7 @@ def test_greedy_is_the_first_leaf_of_every_tree(engine, problems, letters):
         Greedy(threshold=0.8, max_tokens_per_path=12),
         HighTemperature(threshold=0.8, num_samples=4, max_tokens_per_path=12),
     ]
-    forest = grow_forest(problems(PROMPTS), strategies=strategies, engine=engine, decoder=letters).forest
+    forest = grow_forest(problems(PROMPTS), strategies=strategies, engine=engine, tokenizer=letters).forest
     validate_forest(forest)
     leaves = leaf_paths(forest)
     for problem in ("p0", "p1", "p2", "p3"):

@@ -36,7 +36,7 @@ def grown(hashed_policy, hashed_score, problems, letters):
         options = {key: value for key, value in own.items() if key in choice.model_fields}
         strategy = choice(threshold=2.0, budget=Budget(**caps), **options)
         policy = hashed_policy(seed)
-        growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=policy, decoder=letters)
+        growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=policy, tokenizer=letters)
         validate_forest(growth.forest)
         keys = ["problem_id", "tree", "leaf"]
         leaves = leaf_paths(growth.forest).join(found_leaves(growth.forest), on=keys)

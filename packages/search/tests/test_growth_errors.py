@@ -18,7 +18,7 @@ def engine(tiny_model) -> TransformersEngine:
 
 def test_prompts_that_cannot_be_read_are_set_aside_and_the_rest_goes_on(engine, problems, letters):
     table = problems([(5, 6), (7,) * 700, (5, 61), (-1, 5), ()])
-    growth = grow_forest(table, strategies=[Greedy()], engine=engine, decoder=letters)
+    growth = grow_forest(table, strategies=[Greedy()], engine=engine, tokenizer=letters)
     assert growth.forest["problem_id"].unique().to_list() == ["p0"]
     reasons = dict(growth.rejected.select("problem_id", "reason").iter_rows())
     assert sorted(reasons) == ["p1", "p2", "p3", "p4"]
@@ -30,14 +30,18 @@ def test_prompts_that_cannot_be_read_are_set_aside_and_the_rest_goes_on(engine, 
 
 def test_two_strategies_of_one_name_are_refused(engine, problems, letters):
     with pytest.raises(ValueError, match="different tree names"):
-        grow_forest(problems([(5, 6)]), strategies=[Greedy(), Greedy()], engine=engine, decoder=letters)
+        grow_forest(problems([(5, 6)]), strategies=[Greedy(), Greedy()], engine=engine, tokenizer=letters)
 
 
 @pytest.mark.parametrize("concurrency", [0, -2])
 def test_growing_nothing_at_once_is_refused(engine, problems, letters, concurrency):
     with pytest.raises(ValueError, match=f"concurrency: expected at least 1 tree at once, got {concurrency}"):
         grow_forest(
-            problems([(5, 6)]), strategies=[Greedy()], engine=engine, decoder=letters, concurrency=concurrency
+            problems([(5, 6)]),
+            strategies=[Greedy()],
+            engine=engine,
+            tokenizer=letters,
+            concurrency=concurrency,
         )
 
 
@@ -54,7 +58,7 @@ def test_growing_nothing_at_once_is_refused(engine, problems, letters, concurren
 )
 def test_tables_that_hold_no_prompts_are_refused(engine, letters, table, message):
     with pytest.raises(ValueError, match=message):
-        grow_forest(pl.DataFrame(table), strategies=[Greedy()], engine=engine, decoder=letters)
+        grow_forest(pl.DataFrame(table), strategies=[Greedy()], engine=engine, tokenizer=letters)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ def test_logits_that_are_no_numbers_are_one_clear_error(engine, problems, letter
     with torch.no_grad():
         engine.model.lm_head.weight[17] = torch.nan
     with pytest.raises(ValueError, match=message):
-        grow_forest(problems([(5, 6), (9, 9)]), strategies=[strategy], engine=engine, decoder=letters)
+        grow_forest(problems([(5, 6), (9, 9)]), strategies=[strategy], engine=engine, tokenizer=letters)
     with pytest.raises(ValueError, match=message):
         score_tokens(engine.model, prefix_ids=[5], token_ids=[6, 7])
 
@@ -83,13 +87,17 @@ def test_a_failing_engine_raises_its_own_error_once(engine, problems, letters, m
 
     monkeypatch.setattr(engine._slots, "step", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        grow_forest(problems([(5, 6), (9, 9), (7, 7)]), strategies=[Greedy()], engine=engine, decoder=letters)
+        grow_forest(
+            problems([(5, 6), (9, 9), (7, 7)]), strategies=[Greedy()], engine=engine, tokenizer=letters
+        )
     # Failing while prefixes are computed must reach the caller too, who waited for ever once.
     monkeypatch.undo()
     monkeypatch.setattr(engine._slots, "compute", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        grow_forest(problems([(5, 6), (9, 9), (7, 7)]), strategies=[Greedy()], engine=engine, decoder=letters)
+        grow_forest(
+            problems([(5, 6), (9, 9), (7, 7)]), strategies=[Greedy()], engine=engine, tokenizer=letters
+        )
     monkeypatch.undo()
     assert grow_forest(
-        problems([(5, 6)]), strategies=[Greedy()], engine=engine, decoder=letters
+        problems([(5, 6)]), strategies=[Greedy()], engine=engine, tokenizer=letters
     ).forest.height

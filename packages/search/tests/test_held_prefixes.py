@@ -35,7 +35,7 @@ def grow(
     engine = TransformersEngine(
         copy.deepcopy(model), stop_ids=frozenset({3}), max_rows=8, cache_tokens=cache_tokens
     )
-    growth = grow_forest(problems(PROMPTS[:count]), strategies=[STRATEGY], engine=engine, decoder=letters)
+    growth = grow_forest(problems(PROMPTS[:count]), strategies=[STRATEGY], engine=engine, tokenizer=letters)
     assert not growth.rejected.height
     return engine, growth.forest
 
@@ -73,7 +73,12 @@ def test_a_full_cache_makes_new_trees_wait_and_never_for_ever(tiny_model, proble
         most = max(most, engine.num_held)
 
     grow_forest(
-        problems(PROMPTS), strategies=[STRATEGY], engine=engine, decoder=letters, concurrency=24, on_tree=look
+        problems(PROMPTS),
+        strategies=[STRATEGY],
+        engine=engine,
+        tokenizer=letters,
+        concurrency=24,
+        on_tree=look,
     )
     # The eight that began together, in place of all that were asked for.
     largest = 40 + STRATEGY.budget.max_leaves * STRATEGY.budget.max_tokens_per_path
@@ -95,7 +100,7 @@ def test_trees_of_one_problem_are_held_together(tiny_model, problems, letters):
     assert isinstance(engine, PrefixHolder)
     samples = HighTemperature(num_samples=6, max_tokens_per_path=8)
     forest = grow_forest(
-        problems(PROMPTS[:2]), strategies=[STRATEGY, samples], engine=engine, decoder=letters
+        problems(PROMPTS[:2]), strategies=[STRATEGY, samples], engine=engine, tokenizer=letters
     ).forest
     drawn = token_counts(forest.filter(tree="ht-0.7"))["path_tokens"]
     fed = needed(forest.filter(tree="edu")) + int(drawn.sum())

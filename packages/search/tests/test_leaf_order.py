@@ -43,7 +43,7 @@ def engine(tiny_model) -> TransformersEngine:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_columns_are_what_the_rule_says_of_the_finished_trees(engine, problems, letters, name):
     strategy = STRATEGIES[name]
-    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters).forest
     assert list(validate_forest(forest).columns) == [*NODE_SCHEMA, *FOUND_COLUMNS]
     rule = {"greedy": EduSampling(), "samples": None}.get(name, strategy)
     assert replayed(forest.drop(FOUND_COLUMNS), rule).equals(forest)
@@ -61,7 +61,7 @@ def test_the_greedy_leaf_is_the_greedy_path_and_samples_have_none(engine, proble
         problems(PROMPTS),
         strategies=[*strategies, STRATEGIES["samples"]],
         engine=engine,
-        decoder=letters,
+        tokenizer=letters,
     ).forest
     validate_forest(forest)
     leaves = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"])
@@ -76,9 +76,9 @@ def test_the_greedy_leaf_is_the_greedy_path_and_samples_have_none(engine, proble
 
 def test_cutting_at_other_steps_keeps_the_columns_on_the_leaves(engine, problems, letters):
     forest = grow_forest(
-        problems(PROMPTS), strategies=[STRATEGIES["rounds"]], engine=engine, decoder=letters
+        problems(PROMPTS), strategies=[STRATEGIES["rounds"]], engine=engine, tokenizer=letters
     ).forest
-    steps, _ = cut_at_steps(forest, {"entropy": {"threshold": 0.8}, "lines": {}}, decoder=letters)
+    steps, _ = cut_at_steps(forest, {"entropy": {"threshold": 0.8}, "lines": {}}, tokenizer=letters)
     validate_forest(steps)
     assert (
         found_leaves(steps).select("order", "greedy").equals(found_leaves(forest).select("order", "greedy"))
@@ -87,7 +87,7 @@ def test_cutting_at_other_steps_keeps_the_columns_on_the_leaves(engine, problems
 
 def test_a_replay_refuses_samples_taken_for_forks(engine, problems, letters):
     forest = grow_forest(
-        problems(PROMPTS), strategies=[STRATEGIES["samples"]], engine=engine, decoder=letters
+        problems(PROMPTS), strategies=[STRATEGIES["samples"]], engine=engine, tokenizer=letters
     ).forest
     with pytest.raises(ValueError, match="at most two children"):
         replayed(forest, EduSampling())

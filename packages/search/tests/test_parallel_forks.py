@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from eduprm.forest import FOUND_COLUMNS, found_leaves, leaf_paths, token_counts, validate_forest
-from eduprm.search import Budget, Continuation, EduSampling, Request, replayed, to_rows
+from eduprm.search import Budget, Completion, EduSampling, Request, replayed, to_rows
 from eduprm.search.cost import Meter
 from eduprm.search.growth import forks_before
 from eduprm.search.sglang.testing import STOP, distribution
@@ -33,7 +33,7 @@ class Scripted:
         self._held = held
         self.in_flight = self.most_in_flight = 0
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         for _ in range(int(self._wait.integers(0, 20))):
@@ -48,7 +48,7 @@ class Scripted:
         self.in_flight -= 1
         columns = [np.array(column) for column in zip(*rows, strict=True)]
         prefix = len(request.prefix_ids)
-        return Continuation(
+        return Completion(
             token_ids=columns[0].astype(np.int32),
             logprobs=columns[1].astype(np.float32),
             entropies=columns[2].astype(np.float32),
@@ -61,7 +61,9 @@ class Scripted:
 
 
 def grow(strategy: EduSampling, *, prompt: tuple[int, ...] = (7, 8), engine: Scripted | None = None) -> list:
-    return asyncio.run(strategy.grow(prompt, problem_id="p", engine=engine or Scripted(), decoder=Letters()))
+    return asyncio.run(
+        strategy.grow(prompt, problem_id="p", engine=engine or Scripted(), tokenizer=Letters())
+    )
 
 
 BUDGETS = [
@@ -86,7 +88,7 @@ def test_replay_finds_the_order_and_budgets_hold_to_the_token(parallel, order, b
                 problem_id="p",
                 tree="edu",
                 cut=strategy.cut,
-                decoder=Letters(),
+                tokenizer=Letters(),
                 stop_ids=Scripted.stop_ids,
             )
         )
@@ -135,7 +137,7 @@ def test_costs_count_what_the_tree_had_computed_before():
     async def costs(held: int | None) -> Meter:
         meter = Meter(Scripted(held=held))
         strategy = EduSampling(threshold=0.6, budget=Budget(max_leaves=6, max_tokens_per_path=10))
-        await strategy.grow((7, 8, 9), problem_id="p", engine=meter, decoder=Letters())
+        await strategy.grow((7, 8, 9), problem_id="p", engine=meter, tokenizer=Letters())
         return meter
 
     kept = asyncio.run(costs(None))

@@ -96,7 +96,7 @@ def test_solutions_equal_a_reference_whatever_the_size_of_a_piece(
 ):
     edu = EduSampling(threshold=0.8, order=order, budget=BUDGET)
     strategy = PrunedEdu(**dict(edu), scorer=Opinions(), piece_tokens=piece_tokens)
-    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters).forest
     validate_forest(forest)
     num_stopped = 0
     for number, prompt in enumerate(PROMPTS):
@@ -117,9 +117,9 @@ def test_solutions_equal_a_reference_whatever_the_size_of_a_piece(
 
 def test_a_prm_that_rejects_nothing_gives_the_edu_tree(engine, problems, letters):
     edu = EduSampling(threshold=0.8, budget=BUDGET)
-    plain_growth = grow_forest(problems(PROMPTS), strategies=[edu], engine=engine, decoder=letters)
+    plain_growth = grow_forest(problems(PROMPTS), strategies=[edu], engine=engine, tokenizer=letters)
     strategy = PrunedEdu(**dict(edu), scorer=constant(0.2), piece_tokens=5)
-    growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters)
+    growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters)
     exact = ["problem_id", "node_id", "parent_id", "token_ids", "text", "finish"]
     assert growth.forest.select(exact).equals(plain_growth.forest.select(exact))
     ours, theirs = (np.concatenate(f["entropies"].to_list()) for f in (growth.forest, plain_growth.forest))
@@ -133,7 +133,7 @@ def test_a_prm_that_rejects_everything_leaves_what_has_no_step_before_its_end(
     engine, problems, plain, letters, score
 ):
     strategy = PrunedEdu(threshold=0.8, budget=BUDGET, scorer=constant(score))
-    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters).forest
+    forest = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters).forest
     for number, prompt in enumerate(PROMPTS):
         found = solutions(forest)[f"p{number}"]
         greedy = tuple(row[0] for row in plain.greedy(prompt, 14))
@@ -151,7 +151,7 @@ def test_a_smaller_tree_is_a_prefix_of_a_larger_one(engine, problems, letters):
     def grown(max_leaves: int):
         edu = EduSampling(threshold=0.8, budget=Budget(max_leaves=max_leaves, max_tokens_per_path=14))
         strategy = PrunedEdu(**dict(edu), scorer=Opinions(), piece_tokens=4)
-        growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters)
+        growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters)
         return solutions(growth.forest)
 
     large, small = grown(8), grown(3)
@@ -163,7 +163,7 @@ def test_a_smaller_tree_is_a_prefix_of_a_larger_one(engine, problems, letters):
 def test_no_more_forks_after_max_stopped(engine, problems, letters):
     def stopped(most: int) -> int:
         strategy = PrunedEdu(threshold=0.8, budget=BUDGET, scorer=Opinions(), max_stopped=most)
-        growth = grow_forest(problems(PROMPTS[2:3]), strategies=[strategy], engine=engine, decoder=letters)
+        growth = grow_forest(problems(PROMPTS[2:3]), strategies=[strategy], engine=engine, tokenizer=letters)
         return growth.forest.filter(finish="pruned").height
 
     assert [stopped(0), stopped(1)] == [0, 1]
@@ -176,7 +176,7 @@ def test_a_stopped_branch_is_not_decoded_further(letters, scripted):
 
     edu = EduSampling(threshold=1.0, order="chronological", budget=Budget(max_leaves=3))
     strategy = PrunedEdu(**dict(edu), scorer=scorer, piece_tokens=2, max_stopped=1)
-    branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, decoder=letters))
+    branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, tokenizer=letters))
     assert branches[0].token_ids.tolist() == [*range(10, 20), 0]
     # Forked at 11 into 111; the next anchor is 113, found in the first piece, and 110 tokens never come.
     assert branches[1].token_ids.tolist() == [111, 112, 113]
@@ -198,4 +198,4 @@ def test_a_scorer_that_forgets_a_step_is_found_out(letters, scripted):
 
     strategy = PrunedEdu(threshold=1.0, scorer=scorer)
     with pytest.raises(ValueError, match="expected a score for each"):
-        asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, decoder=letters))
+        asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, tokenizer=letters))

@@ -65,7 +65,7 @@ def test_trees_equal_the_reference(engine, reference, tokenizer, prompts, proble
         skip_symbols=skip_symbols,
         budget=Budget(max_leaves=LEAVES, max_tokens_per_path=TOKENS),
     )
-    forest = grow_forest(problems(prompts), strategies=[strategy], engine=engine, decoder=tokenizer).forest
+    forest = grow_forest(problems(prompts), strategies=[strategy], engine=engine, tokenizer=tokenizer).forest
     validate_forest(forest)
     ordered = leaf_paths(forest).join(found_leaves(forest), on=["problem_id", "tree", "leaf"]).sort("order")
     compared = 0

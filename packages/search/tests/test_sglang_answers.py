@@ -49,7 +49,7 @@ def grow(model: str, fault: Callable[[ScriptedServer, dict, int], Any] | None = 
                 if fault is not None:
                     server.fault = lambda body, number: fault(server, body, number)
                 growth = await grow_forest_async(
-                    PROBLEMS, strategies=[EDU], engine=client, decoder=Letters(), concurrency=4
+                    PROBLEMS, strategies=[EDU], engine=client, tokenizer=Letters(), concurrency=4
                 )
             return growth, client
 

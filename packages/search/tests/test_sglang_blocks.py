@@ -8,7 +8,7 @@ import pytest
 from eduprm.core.retry import RetryableError
 from eduprm.search.contract import EngineMismatchError, Request
 from eduprm.search.sglang.blocks import FIELD_TYPES, decode_fields
-from eduprm.search.sglang.wire import continuation, payload
+from eduprm.search.sglang.wire import completion, payload
 
 VALUES = {
     "entropy": [0.25, 1.5, 0.0],
@@ -33,7 +33,7 @@ def test_the_client_asks_for_blocks_and_takes_lists_too() -> None:
     assert body["return_entropy"] is True  # what SGLang's router passes on
     meta = {"finish_reason": {"type": "length"}, "prompt_tokens": 2, "cached_tokens": 0}
     found = [
-        continuation(
+        completion(
             {"output_ids": [4, 5, 6], "meta_info": {**meta, **values}},
             request,
             stop_ids=frozenset({0}),

@@ -65,7 +65,7 @@ def grow(model: str, server: ScriptedServer, *, count: int = 6, strategies=None,
                     strategies=strategies
                     or [EduSampling(threshold=1.0, budget=Budget(max_leaves=6, max_tokens_per_path=12))],
                     engine=client,
-                    decoder=Letters(),
+                    tokenizer=Letters(),
                     concurrency=8,
                 )
             return growth, client
@@ -178,7 +178,7 @@ def test_a_server_that_dies_is_not_waited_for_problem_by_problem(model):
         async with SglangServer(server.url, model=model, retry=slow) as client:
             await server.__aexit__()
             jobs = [Job(name, ids, Greedy(max_tokens_per_path=4)) for name, ids in problems(200)]
-            done = [one async for one in grow_trees(jobs, engine=client, decoder=Letters(), concurrency=4)]
+            done = [one async for one in grow_trees(jobs, engine=client, tokenizer=Letters(), concurrency=4)]
         return done, client
 
     done, client = asyncio.run(go())
@@ -229,7 +229,7 @@ def test_nobody_there_says_so_with_the_url(model):
     frame = pl.DataFrame({"problem_id": ["p"], "prompt_token_ids": [[5, 6]]})
     client = SglangServer("http://127.0.0.1:9", model=model, start_wait_s=0.2)
     with pytest.raises(EngineMismatchError, match=r"http://127.0.0.1:9: no SGLang server is ready"):
-        grow_forest(frame, strategies=[Greedy()], engine=client, decoder=Letters())
+        grow_forest(frame, strategies=[Greedy()], engine=client, tokenizer=Letters())
 
 
 def test_numbers_of_another_length_than_the_tokens_are_refused(model):
@@ -317,7 +317,7 @@ def test_many_problems_stream_through_bounded_memory_and_bounded_requests(model)
             ScriptedServer() as server,
             SglangServer(server.url, model=model, max_requests=16) as client,
         ):
-            async for grown in grow_trees(jobs(), engine=client, decoder=Letters(), concurrency=24):
+            async for grown in grow_trees(jobs(), engine=client, tokenizer=Letters(), concurrency=24):
                 handed += 1
                 assert grown.rows is not None
                 waiting_most = max(waiting_most, taken - handed)

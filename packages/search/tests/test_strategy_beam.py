@@ -30,7 +30,7 @@ def grown(tiny_model, problems, letters):
 
     def run(strategy):
         engine = TransformersEngine(copy.deepcopy(tiny_model), stop_ids=frozenset({3}), max_rows=3)
-        growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters)
+        growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters)
         validate_forest(growth.forest)
         keys = ["problem_id", "tree", "leaf"]
         leaves = leaf_paths(growth.forest).join(found_leaves(growth.forest), on=keys)
@@ -43,7 +43,7 @@ def test_a_tree_of_width_one_by_hand(scripted, letters):
     strategy = BeamSearch(
         scorer=by_highest_token, width=1, piece_tokens=2, budget=Budget(max_leaves=4, max_tokens_per_path=6)
     )
-    branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, decoder=letters))
+    branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, tokenizer=letters))
     # Anchors are the odd tokens. At position 1, 11 goes on to 13 and its runner-up 111 to 113, which scores higher; at
     # position 3, 113 to 115 and 213 to 215; at position 5 the path is full, so both choices are solutions.
     assert [(b.start, b.token_ids.tolist(), b.finish) for b in branches] == [
@@ -111,4 +111,4 @@ def test_a_scorer_that_forgets_a_step_is_found_out(scripted, letters):
 
     strategy = BeamSearch(scorer=forgetful, width=1)
     with pytest.raises(ValueError, match="expected a score for each"):
-        asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, decoder=letters))
+        asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, tokenizer=letters))

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from eduprm.forest import found_leaves, leaf_paths, validate_forest
-from eduprm.search import Budget, Continuation, TransformersEngine, grow_forest
+from eduprm.search import Budget, Completion, TransformersEngine, grow_forest
 from eduprm.search.strategies.distinct_leaves import DistinctLeaves
 
 PROMPTS = [(5, 6, 7), (9, 9), tuple(range(10, 40)), (33, 20, 41, 8)]
@@ -30,7 +30,7 @@ class Converging:
             at = (at % 100 + 1) % 20
             ids.append(at)
         runner_up = {12: -1.0, 15: -2.0}
-        return Continuation(
+        return Completion(
             token_ids=np.array(ids, np.int32),
             logprobs=np.zeros(len(ids), np.float32),
             entropies=np.zeros(len(ids), np.float32),
@@ -54,7 +54,7 @@ class Converging:
     ],
 )  # fmt: skip
 def test_a_tree_by_hand(letters, options, forks):
-    grow = DistinctLeaves(**options).grow((9,), problem_id="p", engine=Converging(), decoder=letters)
+    grow = DistinctLeaves(**options).grow((9,), problem_id="p", engine=Converging(), tokenizer=letters)
     branches = asyncio.run(grow)
     greedy = (0, [*range(10, 20), 0], "stop")
     assert [(b.start, b.token_ids.tolist(), b.finish) for b in branches] == [greedy, *forks]
@@ -66,7 +66,7 @@ def grown(tiny_model, problems, letters):
     def run(**budget):
         engine = TransformersEngine(copy.deepcopy(tiny_model), stop_ids=frozenset({3}), max_rows=3)
         strategy = DistinctLeaves(min_probability=0.4, same_tokens=2, max_stopped=20, budget=Budget(**budget))
-        growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=letters)
+        growth = grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=letters)
         validate_forest(growth.forest)
         keys = ["problem_id", "tree", "leaf"]
         leaves = leaf_paths(growth.forest).join(found_leaves(growth.forest), on=keys)

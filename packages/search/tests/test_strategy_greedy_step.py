@@ -19,7 +19,7 @@ async def by_highest_token(problem_id, prefixes):
 
 def grown(engine, letters, scorer, **options):
     strategy = GreedySteps(scorer=scorer, **options)
-    return asyncio.run(strategy.grow((9,), problem_id="p", engine=engine, decoder=letters))
+    return asyncio.run(strategy.grow((9,), problem_id="p", engine=engine, tokenizer=letters))
 
 
 def test_a_rejected_child_gives_way_to_its_sibling(scripted, letters):
@@ -117,7 +117,9 @@ def test_solutions_are_those_of_a_plain_recursion(
         scorer=scorer, accept=accept, max_backtracks=max_backtracks, threshold=2.0, piece_tokens=piece_tokens,
         budget=Budget(max_leaves=max_leaves, max_tokens_per_path=max_tokens),
     )  # fmt: skip
-    branches = asyncio.run(strategy.grow((7, 7), problem_id="p", engine=hashed_policy(seed), decoder=letters))
+    branches = asyncio.run(
+        strategy.grow((7, 7), problem_id="p", engine=hashed_policy(seed), tokenizer=letters)
+    )
     expected = search(
         hashed_policy(seed), (7, 7), score=hashed_score, accept=accept, max_backtracks=max_backtracks,
         max_leaves=max_leaves, max_tokens=max_tokens, threshold=2.0,
@@ -135,7 +137,7 @@ def test_draws_are_tried_one_after_another(hashed_policy, letters):
 
     policy = hashed_policy(5)
     strategy = GreedySteps(scorer=none, samples=3, threshold=2.0, budget=Budget(max_tokens_per_path=12))
-    branches = asyncio.run(strategy.grow((7, 7), problem_id="p", engine=policy, decoder=letters))
+    branches = asyncio.run(strategy.grow((7, 7), problem_id="p", engine=policy, tokenizer=letters))
     first = branches[-1] if branches[0].parent else branches[0]
     at = policy.anchors((7, 7), first.path_ids(), 2.0)[0]
     # The path's own going on is the first child; the two others leave it there.

@@ -28,7 +28,7 @@ def test_four_rollouts_by_hand(scripted, letters, exploration, last):
     strategy = MctsEdu(
         scorer=by_highest_token, exploration=exploration, budget=Budget(max_leaves=4, max_tokens_per_path=6)
     )
-    branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, decoder=letters))
+    branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, tokenizer=letters))
     assert [(b.start, b.token_ids.tolist()) for b in branches] == [
         (0, [10, 11, 12, 13, 14, 15]),
         (1, [111, 112, 113, 114, 115]),
@@ -110,7 +110,7 @@ def test_trees_are_those_of_a_plain_search(
     budget = Budget(max_leaves=max_leaves, max_tokens_per_path=max_tokens)
     strategy = MctsEdu(scorer=scorer, exploration=exploration, threshold=2.0, budget=budget)
     policy = hashed_policy(seed)
-    branches = asyncio.run(strategy.grow((7, 7), problem_id="p", engine=policy, decoder=letters))
+    branches = asyncio.run(strategy.grow((7, 7), problem_id="p", engine=policy, tokenizer=letters))
     expected = uct(
         hashed_policy(seed), (7, 7), score=hashed_score, exploration=exploration, max_leaves=max_leaves,
         max_tokens=max_tokens, threshold=2.0,
@@ -119,7 +119,7 @@ def test_trees_are_those_of_a_plain_search(
     # What one value for all finds in the end is EDU's tree.
     if max_leaves == 12 and len(branches) < 12:
         edu = EduSampling(threshold=2.0, budget=budget)
-        theirs = asyncio.run(edu.grow((7, 7), problem_id="p", engine=hashed_policy(seed), decoder=letters))
+        theirs = asyncio.run(edu.grow((7, 7), problem_id="p", engine=hashed_policy(seed), tokenizer=letters))
         assert {branch.path_ids() for branch in theirs} == set(expected)
 
 
@@ -132,7 +132,7 @@ def test_a_value_that_is_no_number_counts_as_zero(scripted, letters):
 
     def grown(scorer):
         strategy = MctsEdu(scorer=scorer, budget=Budget(max_leaves=6))
-        branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, decoder=letters))
+        branches = asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, tokenizer=letters))
         return [branch.path_ids() for branch in branches]
 
     assert len(grown(nothing)) == 6

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eduprm.search import Budget, Continuation
+from eduprm.search import Budget, Completion
 from eduprm.search.strategies.omega_prm import OmegaPrm
 
 
 class Listed:
-    """Answers with one continuation after another; tokens of 20 and more are unsure, 0 ends a path."""
+    """Answers with one completion after another; tokens of 20 and more are unsure, 0 ends a path."""
 
     stop_ids = frozenset({0})
     context_length = 1000
@@ -29,7 +29,7 @@ class Listed:
         self.asked.append(request.prefix_ids)
         ids = self._listed[len(self.asked) - 1]
         zeros = np.zeros(len(ids), np.float32)
-        return Continuation(
+        return Completion(
             token_ids=np.array(ids, np.int32), logprobs=zeros - 1, runner_up_logprobs=zeros - 2,
             entropies=np.array([2.0 * (token >= 20) for token in ids], np.float32),
             runner_up_ids=np.array(ids, np.int32) + 1, finish="stop",
@@ -48,7 +48,7 @@ def test_the_first_wrong_step_is_found_by_halving(letters):
         [23, 4, 0], [7, 0],  # from 5: MC 0, the end of the search
     )  # fmt: skip
     strategy = OmegaPrm(grader=with_a_j, rollouts=2, budget=Budget(max_leaves=8))
-    branches = asyncio.run(strategy.grow((30,), problem_id="p", engine=engine, decoder=letters))
+    branches = asyncio.run(strategy.grow((30,), problem_id="p", engine=engine, tokenizer=letters))
     # Then the wrong rollout from position 3 is searched; it has no anchor behind its first token. Nothing is left.
     assert [(b.start, b.token_ids.tolist()) for b in branches] == [
         (0, [1, 21, 2, 22, 3, 23, 0]), (0, [1, 9, 0]), (3, [22, 5, 0]), (3, [24, 9, 0]), (5, [23, 4, 0]), (5, [7, 0]),
@@ -64,7 +64,7 @@ def test_shorter_rollouts_come_first_where_beta_says_so(letters, beta, first):
     # Two wrong rollouts from the prompt; at beta 1 they are equal, and the one found earlier is searched.
     engine = Listed([1, 4, 21, 5, 6, 0], [2, 22, 0], [9, 0], *([[9, 0]] * 3))
     strategy = OmegaPrm(grader=with_a_j, rollouts=3, beta=beta, budget=Budget(max_leaves=6))
-    asyncio.run(strategy.grow((30,), problem_id="p", engine=engine, decoder=letters))
+    asyncio.run(strategy.grow((30,), problem_id="p", engine=engine, tokenizer=letters))
     assert engine.asked[3] == first
 
 
@@ -72,7 +72,7 @@ def test_shorter_rollouts_come_first_where_beta_says_so(letters, beta, first):
 def test_prompts_of_which_all_is_wrong_or_right_are_not_searched(letters, answers):
     engine = Listed(*answers)
     strategy = OmegaPrm(grader=with_a_j, rollouts=2)
-    branches = asyncio.run(strategy.grow((30,), problem_id="p", engine=engine, decoder=letters))
+    branches = asyncio.run(strategy.grow((30,), problem_id="p", engine=engine, tokenizer=letters))
     assert len(branches) == 2
 
 
@@ -137,7 +137,9 @@ def test_rollouts_are_those_of_a_plain_search(
         grader=grader, rollouts=k, exploration=exploration, threshold=2.0,
         budget=Budget(max_leaves=max_leaves, max_tokens_per_path=max_tokens),
     )  # fmt: skip
-    branches = asyncio.run(strategy.grow((7, 7), problem_id="p", engine=hashed_policy(seed), decoder=letters))
+    branches = asyncio.run(
+        strategy.grow((7, 7), problem_id="p", engine=hashed_policy(seed), tokenizer=letters)
+    )
     expected = reference(
         hashed_policy(seed), (7, 7), right=lambda path: hashed_score(letters.decode(path)) > 0.5, k=k,
         exploration=exploration, max_leaves=max_leaves, max_tokens=max_tokens, threshold=2.0,
@@ -151,7 +153,7 @@ def test_a_grader_that_forgets_a_solution_is_found_out(letters):
 
     strategy = OmegaPrm(grader=forgetful, rollouts=2)
     with pytest.raises(ValueError, match="expected a grade for each of 2"):
-        asyncio.run(strategy.grow((30,), problem_id="p", engine=Listed([1, 0], [2, 0]), decoder=letters))
+        asyncio.run(strategy.grow((30,), problem_id="p", engine=Listed([1, 0], [2, 0]), tokenizer=letters))
 
 
 def test_rollouts_of_the_prompt_that_leave_nothing_to_search_are_refused():

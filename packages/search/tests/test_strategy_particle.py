@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eduprm.core.seeds import derive_seed
-from eduprm.search import Budget, Continuation
+from eduprm.search import Budget, Completion
 from eduprm.search.strategies.particle import ParticleFilter
 
 
@@ -30,7 +30,7 @@ class Dealt:
         first = 10 * len(self.asked)
         ids = [*range(first, first + 4)][: request.max_new_tokens]
         zeros = np.zeros(len(ids), np.float32)
-        return Continuation(
+        return Completion(
             token_ids=np.array(ids, np.int32), logprobs=zeros - 1, runner_up_logprobs=zeros - 2,
             entropies=np.array([2.0 * (token % 2) for token in ids], np.float32),
             runner_up_ids=np.array(ids, np.int32) + 1, finish="length",
@@ -40,7 +40,7 @@ class Dealt:
 
 def grown(engine, letters, scorer, **options):
     strategy = ParticleFilter(scorer=scorer, **options)
-    return asyncio.run(strategy.grow((9,), problem_id="p", engine=engine, decoder=letters))
+    return asyncio.run(strategy.grow((9,), problem_id="p", engine=engine, tokenizer=letters))
 
 
 def test_the_better_of_two_particles_is_copied(letters):
@@ -141,7 +141,9 @@ def test_solutions_are_those_of_a_plain_simulation(
         scorer=scorer, particles=particles, threshold=2.0, piece_tokens=1,
         budget=Budget(max_leaves=max_leaves, max_tokens_per_path=max_tokens),
     )  # fmt: skip
-    branches = asyncio.run(strategy.grow((7, 7), problem_id="p", engine=hashed_policy(seed), decoder=letters))
+    branches = asyncio.run(
+        strategy.grow((7, 7), problem_id="p", engine=hashed_policy(seed), tokenizer=letters)
+    )
     expected = simulated(
         hashed_policy(seed), (7, 7), score=hashed_score, particles=particles, max_leaves=max_leaves,
         max_tokens=max_tokens, threshold=2.0,
@@ -162,7 +164,7 @@ def test_what_the_prm_is_sure_to_be_wrong_dies_out(hashed_policy, letters, seed,
         scorer=scorer, particles=4, threshold=2.0, piece_tokens=piece_tokens,
         budget=Budget(max_leaves=20, max_tokens_per_path=12),
     )  # fmt: skip
-    asyncio.run(strategy.grow((7, 7), problem_id="p", engine=hashed_policy(seed), decoder=letters))
+    asyncio.run(strategy.grow((7, 7), problem_id="p", engine=hashed_policy(seed), tokenizer=letters))
     for before, after in pairwise(rounds):
         good = [ids for ids, value in before.items() if value]
         if good:

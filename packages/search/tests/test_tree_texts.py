@@ -99,7 +99,7 @@ def branch(ids: list[int], *, cuts: list[int], parent: Branch | None = None, sta
 
 def rows(branches: list[Branch], decoder):
     cut = CutRule(threshold=0.5, skip_symbols=False)
-    return to_rows(branches, problem_id="p", tree="edu", cut=cut, decoder=decoder, stop_ids=frozenset())
+    return to_rows(branches, problem_id="p", tree="edu", cut=cut, tokenizer=decoder, stop_ids=frozenset())
 
 
 def test_only_the_unfinished_character_moves_to_the_children():
@@ -172,7 +172,7 @@ def test_the_cost_of_texts_is_linear_in_the_path():
         path = branch([0, 1, 2, 3, 4] * (length // 5), cuts=list(range(0, length, 3)))
         cut = CutRule(threshold=2.0)  # forks alone, so that only texts are decoded
         path.forks.extend(range(3, length, 3))
-        to_rows([path], problem_id="p", tree="edu", cut=cut, decoder=decoder, stop_ids=frozenset())
+        to_rows([path], problem_id="p", tree="edu", cut=cut, tokenizer=decoder, stop_ids=frozenset())
         return decoder.decoded
 
     assert cost(3000) <= 10.5 * cost(300)

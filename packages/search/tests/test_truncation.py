@@ -42,7 +42,9 @@ def edu(threshold: float, leaves: int, order: str = "best_first") -> EduSampling
 
 def grown(engine, problems, strategy) -> pl.DataFrame:
     engine.reset()
-    return grow_forest(problems(PROMPTS), strategies=[strategy], engine=engine, decoder=LineDecoder()).forest
+    return grow_forest(
+        problems(PROMPTS), strategies=[strategy], engine=engine, tokenizer=LineDecoder()
+    ).forest
 
 
 def found(forest: pl.DataFrame) -> dict[str, list[tuple[list[int], str]]]:
@@ -81,7 +83,7 @@ def test_a_chronological_tree_holds_those_of_fewer_leaves_only(engine, problems)
 
 @pytest.fixture(scope="module")
 def marked(large) -> pl.DataFrame:
-    return mark_steps(large, decoder=LineDecoder(), threshold=1.6, low_logprob=-2.0)
+    return mark_steps(large, tokenizer=LineDecoder(), threshold=1.6, low_logprob=-2.0)
 
 
 def test_marking_steps_keeps_trees_paths_and_texts(large, marked):
@@ -117,7 +119,7 @@ def test_each_rule_s_steps_are_those_of_the_solution_cut_alone(engine, problems,
     anchors = steps_of_leaves(lengths, "anchor", "length")
     # Where a fork lies below 1.6 the coarse tree has a node border and no step.
     expected = steps_of_leaves(
-        _path_lengths(mark_steps(coarse, decoder=LineDecoder(), threshold=1.6, low_logprob=-1e9)),
+        _path_lengths(mark_steps(coarse, tokenizer=LineDecoder(), threshold=1.6, low_logprob=-1e9)),
         "anchor",
         "length",
     )
@@ -159,7 +161,7 @@ def test_samples_are_marked_too(engine, problems):
         problems,
         HighTemperature(threshold=1.6, temperature=1.0, num_samples=3, max_tokens_per_path=16),
     )
-    marked = mark_steps(samples, decoder=LineDecoder(), threshold=1.6, low_logprob=-2.0)
+    marked = mark_steps(samples, tokenizer=LineDecoder(), threshold=1.6, low_logprob=-2.0)
     assert leaf_paths(marked)["text"].to_list() == leaf_paths(samples)["text"].to_list()
     roots = marked.filter(pl.col("parent_id").is_null())
     assert not step_ends(marked, "anchor").filter(marked["parent_id"].is_null()).any()

@@ -68,9 +68,9 @@ def test_trees_equal_those_of_the_transformers_engine_but_for_ties(sglang_cluste
     asked = problems(tokenizer, 5)
     prompts = dict(asked.rows())
     served = grow_forest(
-        asked, strategies=[EDU], engine=SglangServer(worker.url, model=MODEL), decoder=tokenizer
+        asked, strategies=[EDU], engine=SglangServer(worker.url, model=MODEL), tokenizer=tokenizer
     )
-    here = grow_forest(asked, strategies=[EDU], engine=embedded, decoder=tokenizer)
+    here = grow_forest(asked, strategies=[EDU], engine=embedded, tokenizer=tokenizer)
 
     @torch.inference_mode()
     def top_three(problem_id: str, ids: tuple[int, ...]) -> list[float]:
@@ -105,7 +105,7 @@ def test_several_prefixes_in_one_post_give_the_same_trees(sglang_cluster, tokeni
             asked,
             strategies=[EDU],
             engine=SglangServer(worker.url, model=MODEL, post_prefixes=count),
-            decoder=tokenizer,
+            tokenizer=tokenizer,
         )
         for count in (1, 4)
     )
@@ -126,7 +126,7 @@ def test_bounds_hold_the_exact_entropies_and_mark_the_forest(sglang_cluster, tok
             asked,
             strategies=strategy,
             engine=SglangServer(worker.url, model=MODEL, entropy=kind),
-            decoder=tokenizer,
+            tokenizer=tokenizer,
         )
         for kind in ("exact", "bounds")
     )
@@ -149,7 +149,7 @@ def test_samples_come_at_temperature_one_and_warn_that_they_do_not_repeat(sglang
             problems(tokenizer, 1),
             strategies=[samples],
             engine=SglangServer(worker.url, model=MODEL),
-            decoder=tokenizer,
+            tokenizer=tokenizer,
         )
     assert len(leaf_paths(growth.forest)) == 4
 
@@ -182,7 +182,7 @@ def test_limits_and_the_wrong_model_are_told_by_the_server(sglang_cluster, token
             problems(tokenizer, 1),
             strategies=[EDU],
             engine=SglangServer(worker.url, model=str(other)),
-            decoder=tokenizer,
+            tokenizer=tokenizer,
         )
 
 
@@ -198,11 +198,11 @@ if __name__ == "__main__":
     with SglangEngine(model, **arguments) as engine:
         # Two growths: each has an event loop of its own.
         for part in (asked.head(1), asked.tail(2)):
-            growth = grow_forest(part, strategies=[EduSampling(**edu)], engine=engine, decoder=PolicyTokenizer(model))
+            growth = grow_forest(part, strategies=[EduSampling(**edu)], engine=engine, tokenizer=PolicyTokenizer(model))
             print("TREE", json.dumps([growth.forest["token_ids"].to_list(), growth.costs.to_dicts()]))
         long = part.with_columns(prompt_token_ids=pl.lit([5] * 9000))
         print("REFUSED", *grow_forest(long, strategies=[EduSampling(**edu)], engine=engine,
-            decoder=PolicyTokenizer(model)).rejected["reason"])
+            tokenizer=PolicyTokenizer(model)).rejected["reason"])
 """
 
 
@@ -212,7 +212,7 @@ def test_the_engine_in_a_process_of_its_own_grows_the_same_trees(
     _, (worker, _) = sglang_cluster
     asked = problems(tokenizer, 3, first=50)
     client = SglangServer(worker.url, model=MODEL)
-    expected = grow_forest(asked, strategies=[EDU], engine=client, decoder=tokenizer)
+    expected = grow_forest(asked, strategies=[EDU], engine=client, tokenizer=tokenizer)
     script = tmp_path / "in_process.py"
     script.write_text(IN_PROCESS)
     arguments, platform = engine_arguments
@@ -264,7 +264,7 @@ def test_behind_a_router_each_tree_stays_with_its_worker_and_a_killed_worker_los
     client = SglangServer(router.url, model=MODEL, max_requests=16)
     before = [served(worker) for worker in workers]
     growth = grow_forest(
-        problems(tokenizer, 12, first=100), strategies=[EDU], engine=client, decoder=tokenizer
+        problems(tokenizer, 12, first=100), strategies=[EDU], engine=client, tokenizer=tokenizer
     )
     assert growth.rejected.is_empty()
     # Both worked, and yet no fork was computed from its prompt: each found its prefix where it was sent.
@@ -273,7 +273,7 @@ def test_behind_a_router_each_tree_stays_with_its_worker_and_a_killed_worker_los
 
     asked = problems(tokenizer, 16, first=200)
     whole = grow_forest(
-        asked, strategies=[EDU], engine=SglangServer(workers[0].url, model=MODEL), decoder=tokenizer
+        asked, strategies=[EDU], engine=SglangServer(workers[0].url, model=MODEL), tokenizer=tokenizer
     )
     grown: list[str] = []
 
@@ -285,7 +285,7 @@ def test_behind_a_router_each_tree_stays_with_its_worker_and_a_killed_worker_los
     client = SglangServer(
         router.url, model=MODEL, max_requests=16, retry=RetrySettings(attempts=12, longest_wait_s=4)
     )
-    after = grow_forest(asked, strategies=[EDU], engine=client, decoder=tokenizer, on_tree=on_tree)
+    after = grow_forest(asked, strategies=[EDU], engine=client, tokenizer=tokenizer, on_tree=on_tree)
     assert not workers[1].alive
     assert after.rejected.is_empty(), after.rejected
     # Nothing lost, nothing twice, and the trees of one undisturbed worker.

@@ -37,7 +37,7 @@ def grow_shard(
         done: list[Grown] = []
         # A tree decodes one path at a time: twice the rows keep the batch full to the end.
         async for grown in grow_trees(
-            [jobs[place] for place in order], engine=engine, decoder=tokenizer, concurrency=2 * max_rows
+            [jobs[place] for place in order], engine=engine, tokenizer=tokenizer, concurrency=2 * max_rows
         ):
             done.append(grown._replace(number=order[grown.number]))
             on_tree(grown)

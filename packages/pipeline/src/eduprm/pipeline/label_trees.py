@@ -109,7 +109,7 @@ def _labelled(
     tokenizer: PolicyTokenizer,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The leaves' grades, and the trees cut at the steps that carry labels; other nodes weigh nothing."""
-    steps, ends = cut_at_steps(forest, step_segmenters(settings), decoder=tokenizer)
+    steps, ends = cut_at_steps(forest, step_segmenters(settings), tokenizer=tokenizer)
     graded = grade_trees(steps, problems, grader)
     options = settings.label.model_dump(exclude={"steps", "steps_options", "weights", "weights_options"})
     return graded, label_steps(steps, ends, graded, **options)

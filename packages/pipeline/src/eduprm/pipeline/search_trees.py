@@ -52,7 +52,7 @@ def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     if todo and not left.height:
         # The first shard says enough, and memory does not grow with the problems.
         trees = pl.read_parquet(folder.path("forest", "train-00000.parquet"))
-        advice = threshold_advice(trees, settings.search, decoder=tokenizer)
+        advice = threshold_advice(trees, settings.search, tokenizer=tokenizer)
         if advice:
             say(advice)
     if left.height:
@@ -96,7 +96,7 @@ def _grow_served(
             jobs = itertools.chain.from_iterable(jobs for _, jobs in todo)
             put = _by_shard(todo, lambda shard, growth: store(folder, shard, growth))
             async for grown in grow_trees(
-                jobs, engine=engine, decoder=tokenizer, concurrency=trees_at_once(server.max_requests)
+                jobs, engine=engine, tokenizer=tokenizer, concurrency=trees_at_once(server.max_requests)
             ):
                 put(grown)
                 retries = f", {engine.num_retries} retries" if engine.num_retries else ""

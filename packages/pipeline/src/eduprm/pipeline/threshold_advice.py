@@ -9,7 +9,7 @@ from __future__ import annotations
 import polars as pl
 
 from eduprm.entropy.calibrate import calibrate_threshold
-from eduprm.search import EduSampling, TokenDecoder
+from eduprm.search import EduSampling, Tokenizer
 from eduprm.search.greedy import greedy_entropies
 
 FEW_LEAVES = 2.0
@@ -18,20 +18,20 @@ WANTED_ANCHORS = 4.0
 """Anchors of a greedy solution that the proposed threshold gives: enough to fork at for eight leaves and more."""
 
 
-def threshold_advice(trees: pl.DataFrame, search: EduSampling, *, decoder: TokenDecoder) -> str | None:
+def threshold_advice(trees: pl.DataFrame, search: EduSampling, *, tokenizer: Tokenizer) -> str | None:
     """One line to print, or None where trees fork enough or may not fork at all.
 
     Args:
         trees: of some training problems, NODE_SCHEMA and FOUND_COLUMNS.
         search: how they were grown.
-        decoder: the policy's tokenizer.
+        tokenizer: the policy's tokenizer.
     """
     if search.budget.max_leaves < FEW_LEAVES or not trees.height:
         return None
     leaves = trees["finish"].is_not_null().sum() / trees.select("problem_id", "tree").n_unique()
     if leaves >= FEW_LEAVES:
         return None
-    greedy = greedy_entropies(trees, decoder=decoder)
+    greedy = greedy_entropies(trees, tokenizer=tokenizer)
     if not greedy.entropies:  # trees of a strategy that does not decode greedily
         return None
     try:

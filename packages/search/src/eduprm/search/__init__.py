@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from eduprm.search.branches import Branch, CutRule, to_rows
 from eduprm.search.budget import Budget
 from eduprm.search.contract import (
-    Continuation,
+    Completion,
     Engine,
     EngineMismatchError,
     PrefixHolder,
     Request,
     RequestError,
-    TokenDecoder,
+    Tokenizer,
     TransientError,
     holding,
 )
@@ -48,7 +48,7 @@ __all__ = [
     "STEPS_MODEL",
     "Branch",
     "Budget",
-    "Continuation",
+    "Completion",
     "CutRule",
     "EduSampling",
     "Engine",
@@ -67,8 +67,8 @@ __all__ = [
     "RequestError",
     "Strategy",
     "TextCutter",
-    "TokenDecoder",
     "TokenScorer",
+    "Tokenizer",
     "TransformersEngine",
     "TransientError",
     "grow_forest",

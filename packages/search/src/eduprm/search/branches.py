@@ -1,6 +1,6 @@
 """A tree under construction, as branches, and its turning into forest rows.
 
-A branch is one continuation: the tokens it adds to the branch it left, and where it left it. Branches are what a search
+A branch is one completion: the tokens it adds to the branch it left, and where it left it. Branches are what a search
 makes; nodes are what the rest of the system reads. `to_rows` cuts each branch at its anchors and at the forks taken
 from it, and numbers the nodes in preorder, so the rows depend on the tree alone and not on the order of growth.
 
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eduprm.search.contract import Continuation, Finish, TokenDecoder
+from eduprm.search.contract import Completion, Finish, Tokenizer
 from eduprm.search.node_texts import node_texts, token_text
 from eduprm.search.tree_rows import TreeRows
 from eduprm.segment import above_threshold, entropy_anchors, judged_texts
@@ -54,7 +54,7 @@ class Branch:
     entropies_upper: NDArray[np.float32] | None = None
     greedy: bool = False
     forks: list[int] = field(default_factory=list)
-    anchors: tuple[tuple[CutRule, TokenDecoder, frozenset[int]], list[int]] | None = field(
+    anchors: tuple[tuple[CutRule, Tokenizer, frozenset[int]], list[int]] | None = field(
         default=None, repr=False
     )
 
@@ -70,8 +70,8 @@ class Branch:
         return own if self.parent is None else self.parent.path_ids(min(self.start, stop)) + own
 
 
-def as_branch(done: Continuation, *, greedy: bool = False) -> Branch:
-    """A continuation of the bare prompt as a branch; `greedy` if nothing was drawn."""
+def as_branch(done: Completion, *, greedy: bool = False) -> Branch:
+    """A completion of the bare prompt as a branch; `greedy` if nothing was drawn."""
     return Branch(
         parent=None,
         start=0,
@@ -100,20 +100,22 @@ class CutRule:
     threshold: float = 1.0
     skip_symbols: bool = True
 
-    def anchors(self, branch: Branch, decoder: TokenDecoder, *, stop_ids: frozenset[int]) -> list[int]:
+    def anchors(self, branch: Branch, tokenizer: Tokenizer, *, stop_ids: frozenset[int]) -> list[int]:
         """Anchor positions among the branch's own tokens; `stop_ids` are the engine's."""
         # A search asks while it grows the tree, and again when it cuts it into nodes.
-        asked = (self, decoder, stop_ids)
+        asked = (self, tokenizer, stop_ids)
         if branch.anchors is None or branch.anchors[0] != asked:
-            branch.anchors = (asked, self._found(branch, decoder, stop_ids))
+            branch.anchors = (asked, self._found(branch, tokenizer, stop_ids))
         return branch.anchors[1]
 
-    def _found(self, branch: Branch, decoder: TokenDecoder, stop_ids: frozenset[int]) -> list[int]:
+    def _found(self, branch: Branch, tokenizer: Tokenizer, stop_ids: frozenset[int]) -> list[int]:
         top_ids = np.where(
             branch.logprobs >= branch.runner_up_logprobs, branch.token_ids, branch.runner_up_ids
         )
         above = above_threshold(branch.entropies, self.threshold)
-        texts = judged_texts(top_ids, lambda ids: token_text(ids[0], decoder), stop_ids=stop_ids, where=above)
+        texts = judged_texts(
+            top_ids, lambda ids: token_text(ids[0], tokenizer), stop_ids=stop_ids, where=above
+        )
         found = entropy_anchors(
             branch.entropies, texts, threshold=self.threshold, skip_symbols=self.skip_symbols
         )
@@ -126,7 +128,7 @@ def to_rows(
     problem_id: str,
     tree: str,
     cut: CutRule,
-    decoder: TokenDecoder,
+    tokenizer: Tokenizer,
     stop_ids: frozenset[int],
 ) -> pl.DataFrame:
     """Forest rows of one tree.
@@ -136,7 +138,7 @@ def to_rows(
         problem_id: of the rows.
         tree: name of the tree within its problem.
         cut: where to cut between forks.
-        decoder: gives the nodes their text.
+        tokenizer: gives the nodes their text.
         stop_ids: the engine's, as the strategy saw them.
 
     Returns:
@@ -152,13 +154,13 @@ def to_rows(
         >>> path = Branch(parent=None, start=0, token_ids=np.array([0, 1, 2], np.int32), logprobs=zeros,
         ...     entropies=nats, runner_up_ids=np.array([3, 4, 5], np.int32), runner_up_logprobs=zeros - 1,
         ...     finish="length")
-        >>> rows = to_rows([path], problem_id="p", tree="greedy", cut=CutRule(threshold=0.5), decoder=Letters(),
+        >>> rows = to_rows([path], problem_id="p", tree="greedy", cut=CutRule(threshold=0.5), tokenizer=Letters(),
         ...     stop_ids=frozenset())
         >>> rows.select("node_id", "parent_id", "text", "finish").rows()
         [(0, None, 'a', None), (1, 0, 'bc', 'length')]
     """
     tree_of = tree_rows(
-        branches, problem_id=problem_id, tree=tree, cut=cut, decoder=decoder, stop_ids=stop_ids
+        branches, problem_id=problem_id, tree=tree, cut=cut, tokenizer=tokenizer, stop_ids=stop_ids
     )
     return tree_of.frame()
 
@@ -178,11 +180,11 @@ def tree_rows(
     problem_id: str,
     tree: str,
     cut: CutRule,
-    decoder: TokenDecoder,
+    tokenizer: Tokenizer,
     stop_ids: frozenset[int],
 ) -> TreeRows:
     """The same as columns of flat arrays, of which a frame is made for many trees at once (`frame_of`)."""
-    pieces = _pieces(branches, cut, decoder, stop_ids)
+    pieces = _pieces(branches, cut, tokenizer, stop_ids)
     ends = [branch is not None and stop == branch.stop for _, branch, _, stop in pieces]
     token_ids = _joined(pieces, "token_ids", np.int32)
     ids, at = token_ids.tolist(), 0
@@ -201,7 +203,7 @@ def tree_rows(
         logprobs=_joined(pieces, "logprobs", np.float32),
         entropies=_joined(pieces, "entropies", np.float32),
         entropies_upper=_joined(pieces, "entropies_upper", np.float32) if bounds else None,
-        texts=node_texts([-1 if p.parent is None else p.parent for p in pieces], own, ends, decoder),
+        texts=node_texts([-1 if p.parent is None else p.parent for p in pieces], own, ends, tokenizer),
         finishes=[
             piece.branch.finish if end and piece.branch is not None else None
             for piece, end in zip(pieces, ends, strict=True)
@@ -216,7 +218,7 @@ def tree_rows(
 
 
 def _pieces(
-    branches: Sequence[Branch], cut: CutRule, decoder: TokenDecoder, stop_ids: frozenset[int]
+    branches: Sequence[Branch], cut: CutRule, tokenizer: Tokenizer, stop_ids: frozenset[int]
 ) -> list[_Piece]:
     """The tree's nodes in preorder."""
     roots = [branch for branch in branches if branch.parent is None]
@@ -227,7 +229,7 @@ def _pieces(
     # Where each branch is cut, the last first, so that the next one is popped off.
     cuts: dict[int, list[int]] = {}
     for branch in branches:
-        at = {p for p in cut.anchors(branch, decoder, stop_ids=stop_ids) if p > branch.start}
+        at = {p for p in cut.anchors(branch, tokenizer, stop_ids=stop_ids) if p > branch.start}
         at.update(fork for fork in branch.forks if fork > branch.start)
         cuts[id(branch)] = sorted(at, reverse=True)
     # Several paths from the prompt, or a fork at the very first token, hang below an empty root.

@@ -8,7 +8,7 @@ caches or servers. What holds for every engine:
   prefix is the path up to the fork plus the runner-up token.
 * **Exact entropy**: Shannon entropy in nats of the full next-token distribution at temperature 1, from the raw
   logits, whatever temperature the token was drawn with. Log-probs are of that same distribution.
-* **One length.** The arrays of a continuation have one length, stop token included.
+* **One length.** The arrays of a completion have one length, stop token included.
 * **Or bounds, by choice.** An engine told to do so may give a lower bound in `entropies` and an upper one in
   `entropies_upper`; both hold the exact value between them. None there means that `entropies` is exact.
 * **Prefixes are not computed again** where the engine still holds them; `cached_tokens` says how many it held.
@@ -16,9 +16,9 @@ caches or servers. What holds for every engine:
   grows a tree holds its group until the tree has ended.
 * **Concurrency**: any number of `generate` calls may be awaited at once; an engine batches them as it likes.
   Who calls bounds how many (see `eduprm.search.grow`).
-* **Repeatable**: the same requests in the same order with the same seeds give the same continuations.
+* **Repeatable**: the same requests in the same order with the same seeds give the same completions.
 
-Shapes: n is the number of new tokens of one continuation.
+Shapes: n is the number of new tokens of one completion.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Continuation:
+class Completion:
     """What a request's prefix was continued with; all arrays have shape [n], n >= 1.
 
     Attributes:
@@ -110,7 +110,7 @@ class Continuation:
         if self.entropies_upper is not None:
             lengths["entropies_upper"] = len(self.entropies_upper)
         if len(set(lengths.values())) != 1 or not lengths["token_ids"]:
-            raise ValueError(f"a continuation's arrays must have one length of at least 1, got {lengths}")
+            raise ValueError(f"a completion's arrays must have one length of at least 1, got {lengths}")
 
 
 @runtime_checkable
@@ -124,10 +124,10 @@ class Engine(Protocol):
 
     @property
     def context_length(self) -> int:
-        """Most tokens that a prefix and its continuation may have together."""
+        """Most tokens that a prefix and its completion may have together."""
         ...
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         """Continue one prefix to its end.
 
         Raises:
@@ -153,7 +153,7 @@ def holding(engine: Engine, group: str) -> AbstractContextManager[None]:
 
 
 @runtime_checkable
-class TokenDecoder(Protocol):
+class Tokenizer(Protocol):
     """Turns token ids into text; the only thing a strategy needs of a tokenizer."""
 
     def decode(self, token_ids: list[int]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from eduprm.search.contract import Continuation, Engine, Request
+from eduprm.search.contract import Completion, Engine, Request
 
 COST_SCHEMA = pl.Schema(
     {
@@ -57,7 +57,7 @@ class Meter:
         """Of the engine."""
         return self._engine.context_length
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         """Continue the prefix, and count."""
         prefix = np.array(request.prefix_ids, np.int32)
         known = max((_common(prefix, before) for before in self._known), default=0)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from eduprm.forest import found_leaves, leaf_paths
-from eduprm.search.contract import TokenDecoder
+from eduprm.search.contract import Tokenizer
 from eduprm.segment import is_symbol, judged_texts
 
 
@@ -22,7 +22,7 @@ class GreedyEntropies(NamedTuple):
     skip: list[list[bool]]
 
 
-def greedy_entropies(forest: pl.DataFrame, *, decoder: TokenDecoder) -> GreedyEntropies:
+def greedy_entropies(forest: pl.DataFrame, *, tokenizer: Tokenizer) -> GreedyEntropies:
     """Entropies and symbols of the greedy leaf of every tree of a forest (NODE_SCHEMA and FOUND_COLUMNS) that has one.
 
     Examples:
@@ -32,7 +32,7 @@ def greedy_entropies(forest: pl.DataFrame, *, decoder: TokenDecoder) -> GreedyEn
         >>> from eduprm.forest import FOUND_COLUMNS, NODE_SCHEMA
         >>> row = ("p", "edu", 0, None, list(b"a."), [-0.1, -0.2], [0.5, 0.75], "a.", "length", 0, True)
         >>> forest = pl.DataFrame([row], schema={**NODE_SCHEMA, **FOUND_COLUMNS}, orient="row")
-        >>> found = greedy_entropies(forest, decoder=Letters())
+        >>> found = greedy_entropies(forest, tokenizer=Letters())
         >>> found.entropies, found.skip
         ([[0.5, 0.75]], [[False, True]])
     """
@@ -43,5 +43,5 @@ def greedy_entropies(forest: pl.DataFrame, *, decoder: TokenDecoder) -> GreedyEn
     skip = []
     for ids, finish in paths.select("token_ids", "finish").iter_rows():
         stop_ids = ids[-1:] if finish == "stop" else []
-        skip.append([is_symbol(text) for text in judged_texts(ids, decoder.decode, stop_ids=stop_ids)])
+        skip.append([is_symbol(text) for text in judged_texts(ids, tokenizer.decode, stop_ids=stop_ids)])
     return GreedyEntropies(paths["entropies"].to_list(), skip)

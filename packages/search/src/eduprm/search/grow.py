@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from eduprm.search.branches import tree_rows
-from eduprm.search.contract import Engine, RequestError, TokenDecoder, TransientError, holding
+from eduprm.search.contract import Engine, RequestError, Tokenizer, TransientError, holding
 from eduprm.search.cost import COST_SCHEMA, Meter
 from eduprm.search.problems import check_problems, check_strategies
 from eduprm.search.strategies._contract import Strategy
@@ -74,7 +74,7 @@ def grow_forest(
     *,
     strategies: Sequence[Strategy],
     engine: Engine,
-    decoder: TokenDecoder,
+    tokenizer: Tokenizer,
     concurrency: int = 64,
     on_tree: Callable[[pl.DataFrame], None] | None = None,
 ) -> Growth:
@@ -84,7 +84,7 @@ def grow_forest(
         problems: needs problem_id and prompt_token_ids.
         strategies: what to grow; their tree names must differ.
         engine: continues the prefixes. One that is an async context manager (a server's client) is entered and left.
-        decoder: the policy's tokenizer.
+        tokenizer: the policy's tokenizer.
         concurrency: most trees growing at once.
         on_tree: called with the rows of each tree as it is finished, for progress.
 
@@ -107,7 +107,7 @@ def grow_forest(
         ...     pl.DataFrame({"problem_id": ["p"], "prompt_token_ids": [[1, 2, 3]]}),
         ...     strategies=[EduSampling(budget={"max_leaves": 3, "max_tokens_per_path": 6})],
         ...     engine=TransformersEngine(model, stop_ids=frozenset({25})),
-        ...     decoder=Letters(),
+        ...     tokenizer=Letters(),
         ... )
         >>> growth.forest["finish"].drop_nulls().len(), growth.rejected.height  # leaves, trees set aside
         (3, 0)
@@ -124,7 +124,7 @@ def grow_forest(
             problems,
             strategies=strategies,
             engine=engine,
-            decoder=decoder,
+            tokenizer=tokenizer,
             concurrency=concurrency,
             on_tree=on_tree,
         )
@@ -137,7 +137,7 @@ async def grow_forest_async(
     *,
     strategies: Sequence[Strategy],
     engine: Engine,
-    decoder: TokenDecoder,
+    tokenizer: Tokenizer,
     concurrency: int = 64,
     on_tree: Callable[[pl.DataFrame], None] | None = None,
 ) -> Growth:
@@ -150,7 +150,7 @@ async def grow_forest_async(
         for problem_id, prompt in problems.select("problem_id", "prompt_token_ids").iter_rows()
     )
     done: list[Grown] = []
-    async for grown in grow_trees(jobs, engine=engine, decoder=decoder, concurrency=concurrency):
+    async for grown in grow_trees(jobs, engine=engine, tokenizer=tokenizer, concurrency=concurrency):
         done.append(grown)
         if on_tree is not None and grown.rows is not None:
             on_tree(grown.rows.frame())
@@ -183,7 +183,7 @@ def trees_at_once(requests: int) -> int:
 
 
 async def grow_trees(
-    jobs: Iterable[Job], *, engine: Engine, decoder: TokenDecoder, concurrency: int = 64
+    jobs: Iterable[Job], *, engine: Engine, tokenizer: Tokenizer, concurrency: int = 64
 ) -> AsyncIterator[Grown]:
     """Grow the trees of any number of jobs, and hand out each as it is finished.
 
@@ -196,13 +196,13 @@ async def grow_trees(
     """
     if concurrency < 1:
         raise ValueError(f"concurrency: expected at least 1 tree at once, got {concurrency}")
-    getattr(decoder, "table", None)  # built now: the first trees to end would hold up all others
+    getattr(tokenizer, "table", None)  # built now: the first trees to end would hold up all others
     numbered = enumerate(jobs)
     finished: asyncio.Queue[Grown | BaseException | None] = asyncio.Queue(maxsize=concurrency)
 
     async def work() -> None:
         for number, job in numbered:
-            await finished.put(await _grow_tree(number, job, engine, decoder))
+            await finished.put(await _grow_tree(number, job, engine, tokenizer))
 
     async def run() -> None:
         try:
@@ -225,12 +225,12 @@ async def grow_trees(
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _grow_tree(number: int, job: Job, engine: Engine, decoder: TokenDecoder) -> Grown:
+async def _grow_tree(number: int, job: Job, engine: Engine, tokenizer: Tokenizer) -> Grown:
     meter, strategy = Meter(engine), job.strategy
     try:
         with holding(engine, job.problem_id):
             branches = await strategy.grow(
-                tuple(job.prompt_ids), problem_id=job.problem_id, engine=meter, decoder=decoder
+                tuple(job.prompt_ids), problem_id=job.problem_id, engine=meter, tokenizer=tokenizer
             )
     except (RequestError, TransientError) as error:
         return Grown(number, job, None, None, str(error), isinstance(error, TransientError))
@@ -239,7 +239,7 @@ async def _grow_tree(number: int, job: Job, engine: Engine, decoder: TokenDecode
         problem_id=job.problem_id,
         tree=strategy.tree,
         cut=strategy.cut,
-        decoder=decoder,
+        tokenizer=tokenizer,
         stop_ids=engine.stop_ids,
     )
     cost = {

@@ -1,7 +1,7 @@
 """The growing of one EDU tree: paths decoded to their ends, waiting forks in a heap, the caps of a budget.
 
 For the strategies `edu`, `p_edu` and `distinct_leaves`, which say what to fork and when to stop. Knows an engine by
-its contract and tokens by their decoder; no model, no text's meaning.
+its contract and tokens by their tokenizer; no model, no text's meaning.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eduprm.search.branches import Branch, as_branch
 from eduprm.search.budget import Budget
-from eduprm.search.contract import Continuation, Engine, Request, TokenDecoder
+from eduprm.search.contract import Completion, Engine, Request, Tokenizer
 
 if TYPE_CHECKING:
     from eduprm.search.strategies.edu import EduSampling
@@ -35,14 +35,14 @@ class TreeGrowth:
         prompt_ids: tuple[int, ...],
         problem_id: str,
         engine: Engine,
-        decoder: TokenDecoder,
+        tokenizer: Tokenizer,
     ) -> None:
         self._strategy = strategy
         self._budget = strategy.budget
         self._prompt_ids = prompt_ids
         self._group = problem_id
         self._engine = engine
-        self._decoder = decoder
+        self._tokenizer = tokenizer
         self._branches: list[Branch] = []
         # Heap of (priority..., branch number, position).
         self._waiting: list[tuple[float, int, int, int]] = []
@@ -117,7 +117,7 @@ class TreeGrowth:
 
     def _forkable(self, branch: Branch) -> list[int]:
         """Anchors of a branch at which others may leave it."""
-        found = self._strategy.cut.anchors(branch, self._decoder, stop_ids=self._engine.stop_ids)
+        found = self._strategy.cut.anchors(branch, self._tokenizer, stop_ids=self._engine.stop_ids)
         # A fork's first token is the runner-up of the fork it came from.
         return [position for position in found if branch.parent is None or position > branch.start]
 
@@ -207,8 +207,8 @@ def runner_up(parent: Branch, position: int, *, stop_ids: frozenset[int]) -> Bra
     )
 
 
-def extended(head: Branch, done: Continuation) -> Branch:
-    """A branch with a continuation of its path behind it."""
+def extended(head: Branch, done: Completion) -> Branch:
+    """A branch with a completion of its path behind it."""
     return Branch(
         parent=head.parent,
         start=head.start,

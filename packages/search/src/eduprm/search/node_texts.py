@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from eduprm.search.contract import TokenDecoder
+from eduprm.search.contract import Tokenizer
 from eduprm.search.token_table import TokenTable
 
 
 def node_texts(
-    parents: Sequence[int], ids: Sequence[list[int]], ends: Sequence[bool], decoder: TokenDecoder
+    parents: Sequence[int], ids: Sequence[list[int]], ends: Sequence[bool], tokenizer: Tokenizer
 ) -> list[str]:
     """One text a node; a character whose bytes are spread over two nodes belongs to the one that completes it.
 
@@ -21,18 +21,18 @@ def node_texts(
         parents: number of each node's parent, -1 for a root; parents before children.
         ids: token ids of each node.
         ends: whether the node is a leaf.
-        decoder: the policy's tokenizer.
+        tokenizer: the policy's tokenizer.
     """
-    table: TokenTable | None = getattr(decoder, "table", None)
+    table: TokenTable | None = getattr(tokenizer, "table", None)
     found = None if table is None else table.node_texts(parents, ids, ends)
-    return _decoded_texts(parents, ids, ends, decoder) if found is None else found
+    return _decoded_texts(parents, ids, ends, tokenizer) if found is None else found
 
 
-def token_text(token_id: int, decoder: TokenDecoder) -> str:
+def token_text(token_id: int, tokenizer: Tokenizer) -> str:
     """Text of one token alone."""
-    table: TokenTable | None = getattr(decoder, "table", None)
+    table: TokenTable | None = getattr(tokenizer, "table", None)
     found = None if table is None else table.alone(token_id)
-    return decoder.decode([token_id]) if found is None else found
+    return tokenizer.decode([token_id]) if found is None else found
 
 
 class _Decoded(NamedTuple):
@@ -50,7 +50,7 @@ class _Decoded(NamedTuple):
 
 
 def _decoded_texts(
-    parents: Sequence[int], ids: Sequence[list[int]], ends: Sequence[bool], decoder: TokenDecoder
+    parents: Sequence[int], ids: Sequence[list[int]], ends: Sequence[bool], tokenizer: Tokenizer
 ) -> list[str]:
     """By decoding. Tokens are not decoded alone: SentencePiece writes no space before the first token it is given.
 
@@ -60,13 +60,13 @@ def _decoded_texts(
     for parent, own, end in zip(parents, ids, ends, strict=True):
         before = decoded[parent] if parent >= 0 else _Decoded([], 0, True)
         joined = before.ids + own
-        text = decoder.decode(joined) if joined else ""
+        text = tokenizer.decode(joined) if joined else ""
         # Unfinished bytes decode to U+FFFD, and to something else once the next node brings the rest.
         sure = text if end else text.rstrip("\ufffd")
         texts.append(sure[before.given :])
         settled = len(sure) == len(text)
         if before.settled and settled and texts[-1]:
-            decoded.append(_Decoded(own, len(decoder.decode(own)), True))
+            decoded.append(_Decoded(own, len(tokenizer.decode(own)), True))
         else:
             decoded.append(_Decoded(joined, max(before.given, len(sure)), settled))
     return texts

@@ -4,7 +4,7 @@ For: strategies that look at each step before they go on (`beam`, `greedy_step`,
 paths at chosen ones (`mcts_edu`, `omega_prm`). An engine runs a request to its end, so a branch is asked for in pieces
 until it holds an anchor; what a piece decoded behind it stays with the branch, and counts as cost. Branches are decoded
 one after another, so `max_total_tokens` holds to the token. Knows an engine by its contract and tokens by their
-decoder; no order of search.
+tokenizer; no order of search.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 from eduprm.core.seeds import derive_seed
 from eduprm.search.branches import Branch, CutRule, as_branch
 from eduprm.search.budget import Budget
-from eduprm.search.contract import Engine, Request, TokenDecoder
+from eduprm.search.contract import Engine, Request, Tokenizer
 from eduprm.search.growth import extended, forks_before, runner_up, runs_through
 
 Scorer = Callable[[str, Sequence[tuple[int, ...]]], Awaitable[Sequence[float]]]
@@ -29,7 +29,7 @@ class StepGrowth:
         prompt_ids: of the problem.
         problem_id: group of the requests, and part of the seeds.
         engine: decodes.
-        decoder: the policy's tokenizer.
+        tokenizer: the policy's tokenizer.
         cut: says where anchors are.
         budget: caps on the tree; `max_leaves` counts solutions that ended, not branches given up.
         piece_tokens: tokens asked for at a time.
@@ -42,7 +42,7 @@ class StepGrowth:
         prompt_ids: tuple[int, ...],
         problem_id: str,
         engine: Engine,
-        decoder: TokenDecoder,
+        tokenizer: Tokenizer,
         *,
         cut: CutRule,
         budget: Budget,
@@ -51,7 +51,7 @@ class StepGrowth:
         seed: int = 0,
     ) -> None:
         self._prompt_ids, self._group = prompt_ids, problem_id
-        self._engine, self._decoder = engine, decoder
+        self._engine, self._tokenizer = engine, tokenizer
         self._cut, self._budget, self._piece = cut, budget, piece_tokens
         self._temperature, self._seed = temperature, seed
         self._num_tokens = self._num_draws = 0
@@ -130,7 +130,7 @@ class StepGrowth:
         None: there is none, the branch has ended and is a solution of the tree.
         """
         while True:
-            found = self._cut.anchors(branch, self._decoder, stop_ids=self._engine.stop_ids)
+            found = self._cut.anchors(branch, self._tokenizer, stop_ids=self._engine.stop_ids)
             later = [position for position in found if position > max(after, branch.start - 1)]
             if later:
                 return later[0]

@@ -9,7 +9,7 @@ tree gives the scores for every rule. The rules:
 * `line`: at the first token with text behind a line break (`eduprm.segment.line_starts`).
 * `unsure`: at a token less probable than a bound (AdaptiveStep, arXiv 2502.13943).
 
-Knows tokens by their decoder, and no model.
+Knows tokens by their tokenizer, and no model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import polars as pl
 
 from eduprm.forest import FOUND_COLUMNS, NODE_SCHEMA
 from eduprm.search.branches import CutRule
-from eduprm.search.contract import TokenDecoder
+from eduprm.search.contract import Tokenizer
 from eduprm.search.node_texts import node_texts, token_text
 from eduprm.segment import Segmenter, Solution, get_segmenter, is_symbol, joint_segmenter
 
@@ -58,13 +58,13 @@ class CutAt:
 
 
 def mark_steps(
-    forest: pl.DataFrame, *, decoder: TokenDecoder, threshold: float, low_logprob: float
+    forest: pl.DataFrame, *, tokenizer: Tokenizer, threshold: float, low_logprob: float
 ) -> pl.DataFrame:
     """Cut a forest's nodes wherever a step begins by any rule, and say by which.
 
     Args:
         forest: NODE_SCHEMA, cut at anchors of `threshold` or below.
-        decoder: the policy's tokenizer.
+        tokenizer: the policy's tokenizer.
         threshold: nats, of the rule `anchor`.
         low_logprob: nats; a token below it begins a step of the rule `unsure`.
 
@@ -79,7 +79,7 @@ def mark_steps(
         >>> ids = list(b"ab\\ncd")
         >>> row = ("p", "edu", 0, None, ids, [-0.1, -3.0, -0.1, -0.1, -0.1], [0.0] * 5, "ab\\ncd", "stop")
         >>> forest = pl.DataFrame([row], schema=NODE_SCHEMA, orient="row")
-        >>> marked = mark_steps(forest, decoder=Letters(), threshold=1.0, low_logprob=-2.0)
+        >>> marked = mark_steps(forest, tokenizer=Letters(), threshold=1.0, low_logprob=-2.0)
         >>> marked.select("text", "starts_line", "starts_unsure").rows()
         [('a', False, False), ('b\\n', False, True), ('cd', True, False)]
     """
@@ -88,11 +88,11 @@ def mark_steps(
         "line": get_segmenter("lines"),
         "unsure": get_segmenter("low_confidence", threshold=low_logprob),
     }
-    return cut_trees(forest, cutters, decoder=decoder)
+    return cut_trees(forest, cutters, tokenizer=tokenizer)
 
 
 def cut_trees(
-    forest: pl.DataFrame, segmenters: Mapping[str, Segmenter], *, decoder: TokenDecoder
+    forest: pl.DataFrame, segmenters: Mapping[str, Segmenter], *, tokenizer: Tokenizer
 ) -> pl.DataFrame:
     """Cut a forest's nodes wherever a step of any segmenter begins on any path, and say by which.
 
@@ -102,7 +102,7 @@ def cut_trees(
     Args:
         forest: NODE_SCHEMA, cut at anchors of the entropy segmenter's threshold or below.
         segmenters: by the names that the columns get; each cuts every path as it cuts a solution's tokens.
-        decoder: the policy's tokenizer.
+        tokenizer: the policy's tokenizer.
 
     Returns:
         NODE_SCHEMA, FOUND_COLUMNS where the forest has them, and a column `starts_NAME` for each segmenter: the same
@@ -114,7 +114,7 @@ def cut_trees(
     frames = []
     for _, nodes in forest.group_by("problem_id", "tree", maintain_order=True):
         given = nodes.select([*NODE_SCHEMA, *found]).to_dicts()
-        begins = _begins(given, segmenters, decoder)
+        begins = _begins(given, segmenters, tokenizer)
         rows: list[dict[str, Any]] = []
         last: list[int] = []  # per given node, the number of its last piece
         for node, own in zip(given, begins, strict=True):
@@ -127,17 +127,17 @@ def cut_trees(
             last.append(len(rows) - 1)
         parents = [-1 if row["parent_id"] is None else row["parent_id"] for row in rows]
         ends = [row["finish"] is not None for row in rows]
-        texts = node_texts(parents, [row["token_ids"] for row in rows], ends, decoder)
+        texts = node_texts(parents, [row["token_ids"] for row in rows], ends, tokenizer)
         rows = [{**row, "text": text} for row, text in zip(rows, texts, strict=True)]
         frames.append(pl.DataFrame(rows, schema=schema))
     return pl.concat(frames) if frames else schema.to_frame()
 
 
 def _begins(
-    nodes: list[dict[str, Any]], segmenters: Mapping[str, Segmenter], decoder: TokenDecoder
+    nodes: list[dict[str, Any]], segmenters: Mapping[str, Segmenter], tokenizer: Tokenizer
 ) -> list[dict[str, set[int]]]:
     """Per node and segmenter, the positions in the node at which a step begins on some path; never a path's first."""
-    texts = [[token_text(token, decoder) for token in node["token_ids"]] for node in nodes]
+    texts = [[token_text(token, tokenizer) for token in node["token_ids"]] for node in nodes]
     tops = [_top_texts(own) for own in texts]
     found: list[dict[str, set[int]]] = [{name: set() for name in segmenters} for _ in nodes]
     inner = {node["parent_id"] for node in nodes}
@@ -167,14 +167,14 @@ def _top_texts(texts: list[str]) -> list[str]:
 
 
 def cut_at_steps(
-    forest: pl.DataFrame, segmenters: Mapping[str, Mapping[str, Any]], *, decoder: TokenDecoder
+    forest: pl.DataFrame, segmenters: Mapping[str, Mapping[str, Any]], *, tokenizer: Tokenizer
 ) -> tuple[pl.DataFrame, pl.Series]:
     """Cut a forest's nodes at the steps of several segmenters, and say which nodes end a step of any of them.
 
     Args:
         forest: NODE_SCHEMA, cut at anchors of the entropy segmenter's threshold or below.
         segmenters: names (`eduprm.segment.get_segmenter`) with the options of each; one or several.
-        decoder: the policy's tokenizer.
+        tokenizer: the policy's tokenizer.
 
     Returns:
         NODE_SCHEMA, and FOUND_COLUMNS where the forest has them: the same trees, paths and texts, leaves in the same
@@ -183,7 +183,7 @@ def cut_at_steps(
     Raises:
         ValueError: no segmenter, or no such one or option.
     """
-    marked = cut_trees(forest, {"any": joint_segmenter(segmenters)}, decoder=decoder)
+    marked = cut_trees(forest, {"any": joint_segmenter(segmenters)}, tokenizer=tokenizer)
     return marked.drop("starts_any"), step_ends(marked, "any")
 
 

@@ -153,7 +153,7 @@ def marked(world: World, trees: Trees, low_logprob: float) -> Trees:
     forest = trees.tables["forest"]
 
     def make() -> Tables:
-        steps = mark_steps(forest, decoder=world.tokenizer, threshold=threshold, low_logprob=low_logprob)
+        steps = mark_steps(forest, tokenizer=world.tokenizer, threshold=threshold, low_logprob=low_logprob)
         return {"steps": steps, "grades": grade_trees(steps, world.problems, world.grader)}
 
     key = {"trees": trees.key, "threshold": threshold, "low_logprob": low_logprob}

@@ -113,7 +113,7 @@ def _calibrated(world: World, trees: list[Trees]) -> dict[float, float]:
     wanted = world.settings.grid.calibrated_anchors
     if not wanted:
         return {}
-    greedy = greedy_entropies(pl.concat([one.tables["forest"] for one in trees]), decoder=world.tokenizer)
+    greedy = greedy_entropies(pl.concat([one.tables["forest"] for one in trees]), tokenizer=world.tokenizer)
     try:
         return {
             anchors: calibrate_threshold(

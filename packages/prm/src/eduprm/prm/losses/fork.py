@@ -1,4 +1,4 @@
-"""Preference at forks: the language model's own logits learn which of a tree's continuations is the better one.
+"""Preference at forks: the language model's own logits learn which of a tree's completions is the better one.
 
 Where paths part, the tree gives each of the k tokens that follow a value v. With z the logits of these tokens alone
 after the shared prefix, a fork's loss is the cross-entropy of softmax(z) against v, sum_i v_i * -log softmax(z)_i, and

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from eduprm.search.contract import Continuation, Request
+from eduprm.search.contract import Completion, Request
 from eduprm.search.embedded.model import (
     GROUPED,
     check_layers,
@@ -107,7 +107,7 @@ class TransformersEngine:
 
     @property
     def context_length(self) -> int:
-        """Most tokens of a prefix and its continuation together."""
+        """Most tokens of a prefix and its completion together."""
         return int(self._model.config.max_position_embeddings)
 
     @property
@@ -139,7 +139,7 @@ class TransformersEngine:
             raise RuntimeError("reset while paths are being decoded")
         self._slots.reset()
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         """Continue one prefix to its end; await many at once to fill the batch.
 
         Raises:
@@ -148,7 +148,7 @@ class TransformersEngine:
         """
         check_request(request, context_length=self.context_length, vocabulary=self._vocabulary)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Continuation] = loop.create_future()
+        answer: asyncio.Future[Completion] = loop.create_future()
         self._waiting.append([Row.of(request, answer)])
         if self._loop_task is None or self._loop_task.done():
             self._loop_task = loop.create_task(self._run())
@@ -254,7 +254,7 @@ class TransformersEngine:
                     continue
                 self._slots.store_prefix(slot, tuple(row.tokens[:-1]), tree=row.request.group)
                 if not row.answer.done():
-                    row.answer.set_result(row.continuation(finish))
+                    row.answer.set_result(row.completion(finish))
             self._part(slot, list(going.values()))
         self.num_decoded += sum(map(len, running))
         self.num_fed += len(running)

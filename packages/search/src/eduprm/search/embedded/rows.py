@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from eduprm.entropy import entropy_top2
-from eduprm.search.contract import Continuation, Finish, Request
+from eduprm.search.contract import Completion, Finish, Request
 
 
 @dataclass(slots=True, eq=False)
@@ -22,14 +22,14 @@ class Row:
     """A request on its way: prefix and new tokens, with the measurements of each new one."""
 
     request: Request
-    answer: asyncio.Future[Continuation]
+    answer: asyncio.Future[Completion]
     tokens: list[int]
     cached_tokens: int
     generator: np.random.Generator | None
     measured: list[tuple[float, float, int, float]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, request: Request, answer: asyncio.Future[Continuation]) -> Row:
+    def of(cls, request: Request, answer: asyncio.Future[Completion]) -> Row:
         """A request that has no token yet."""
         seeded = np.random.Generator(np.random.Philox(request.seed)) if request.temperature > 0 else None
         return cls(request, answer, list(request.prefix_ids), 0, seeded)
@@ -54,11 +54,11 @@ class Row:
             return "stop"
         return "length" if self.num_new >= self.request.max_new_tokens else None
 
-    def continuation(self, finish: Finish) -> Continuation:
+    def completion(self, finish: Finish) -> Completion:
         """The finished row as the contract's record."""
         logprobs, entropies, runner_ids, runner_logprobs = zip(*self.measured, strict=True)
         prefix_tokens = len(self.request.prefix_ids)
-        return Continuation(
+        return Completion(
             token_ids=np.asarray(self.tokens[prefix_tokens:], dtype=np.int32),
             logprobs=np.asarray(logprobs, dtype=np.float32),
             entropies=np.asarray(entropies, dtype=np.float32),

@@ -22,7 +22,7 @@ class ModelFacts:
     Attributes:
         name: folder or hub name.
         stop_ids: end tokens of the generation config, else of the config.
-        context_length: tokens of a prefix and its continuation.
+        context_length: tokens of a prefix and its completion.
         vocab_size: rows of the output layer.
         architectures: class names.
     """
@@ -93,7 +93,7 @@ def check_served(facts: ModelFacts, info: dict[str, Any], *, served_as: str | No
 
 
 def served_context(facts: ModelFacts, info: dict[str, Any]) -> int:
-    """Tokens of a prefix and its continuation that the server takes whole, from its answer on /server_info.
+    """Tokens of a prefix and its completion that the server takes whole, from its answer on /server_info.
 
     SGLang cuts a path without a word where prefix and new tokens exceed `max_req_input_len` + 4 (scheduler.py: the
     limit of a request is that + 5, one of which stays free); it is what context and cache have room for.

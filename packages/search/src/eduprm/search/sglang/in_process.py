@@ -15,10 +15,10 @@ from typing import Any
 from sglang import Engine as SglEngine
 
 from eduprm.core.retry import RetryableError
-from eduprm.search.contract import Continuation, Request, RequestError, TransientError
+from eduprm.search.contract import Completion, Request, RequestError, TransientError
 from eduprm.search.sglang.identity import model_facts, served_context
 from eduprm.search.sglang.samples import warn_of_seeds
-from eduprm.search.sglang.wire import EntropyKind, continuation, payload
+from eduprm.search.sglang.wire import EntropyKind, completion, payload
 
 
 class SglangEngine:
@@ -72,10 +72,10 @@ class SglangEngine:
 
     @property
     def context_length(self) -> int:
-        """Most tokens of a prefix and its continuation that SGLang takes whole."""
+        """Most tokens of a prefix and its completion that SGLang takes whole."""
         return self._context_length
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         """Continue one prefix to its end."""
         wanted = len(request.prefix_ids) + request.max_new_tokens
         if wanted > self._context_length:
@@ -89,7 +89,7 @@ class SglangEngine:
             asyncio.run_coroutine_threadsafe(self._generate(request), self._loop)
         )
 
-    async def _generate(self, request: Request) -> Continuation:
+    async def _generate(self, request: Request) -> Completion:
         body = payload(
             request, stop_ids=self.stop_ids, entropy=self._entropy, top_logprobs=self._top_logprobs
         )
@@ -98,7 +98,7 @@ class SglangEngine:
         try:
             async with self._places:
                 answer = await self._engine.async_generate(**body)
-            done = continuation(
+            done = completion(
                 answer,
                 request,
                 stop_ids=self.stop_ids,

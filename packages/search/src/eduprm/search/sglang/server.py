@@ -20,7 +20,7 @@ from eduprm.core.http import HttpService, RefusedCallError
 from eduprm.core.retry import RetryableError, RetrySettings
 from eduprm.core.seeds import derive_seed
 from eduprm.search.contract import (
-    Continuation,
+    Completion,
     EngineMismatchError,
     Request,
     RequestError,
@@ -29,7 +29,7 @@ from eduprm.search.contract import (
 from eduprm.search.sglang.identity import check_served, model_facts, served_context
 from eduprm.search.sglang.posting import Posting
 from eduprm.search.sglang.samples import warn_of_seeds
-from eduprm.search.sglang.wire import EntropyKind, continuation, payload
+from eduprm.search.sglang.wire import EntropyKind, completion, payload
 
 _REFUSED_STATUS = frozenset({400, 413, 422})
 _INFO_LIMIT_S = 10.0
@@ -110,7 +110,7 @@ class SglangServer:
 
     @property
     def context_length(self) -> int:
-        """Most tokens of a prefix and its continuation; the server's own limit once it is entered."""
+        """Most tokens of a prefix and its completion; the server's own limit once it is entered."""
         return self._context_length
 
     async def __aenter__(self) -> SglangServer:
@@ -134,7 +134,7 @@ class SglangServer:
         """Close the connections."""
         await self._service.close()
 
-    async def generate(self, request: Request) -> Continuation:
+    async def generate(self, request: Request) -> Completion:
         """Continue one prefix to its end."""
         wanted = len(request.prefix_ids) + request.max_new_tokens
         if wanted > self._context_length:
@@ -152,7 +152,7 @@ class SglangServer:
             try:
                 async with self._places:
                     answer = await self._posting.ask(body, request.group)
-                done = continuation(
+                done = completion(
                     answer,
                     request,
                     stop_ids=self.stop_ids,

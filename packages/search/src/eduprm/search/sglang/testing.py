@@ -36,7 +36,7 @@ class ScriptedServer:
     Args:
         plugin: whether eduprm-sglang answers.
         model: the last part of the path it says it serves.
-        context: tokens of a prefix and its continuation.
+        context: tokens of a prefix and its completion.
 
     Attributes:
         url: once it is entered.

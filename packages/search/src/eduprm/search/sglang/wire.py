@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eduprm.core.retry import RetryableError
-from eduprm.search.contract import Continuation, EngineMismatchError, Finish, Request, RequestError
+from eduprm.search.contract import Completion, EngineMismatchError, Finish, Request, RequestError
 from eduprm.search.sglang.answers import check_finite, read_answer
 from eduprm.search.sglang.blocks import ASK_BLOCKS, decode_fields
 from eduprm.search.sglang.bounds import top_k_bounds
@@ -64,14 +64,14 @@ def payload(
     return {**body, "return_logprob": True, "logprob_start_len": -1, "top_logprobs_num": top_logprobs}
 
 
-def continuation(
+def completion(
     answer: Any,
     request: Request,
     *,
     stop_ids: frozenset[int],
     entropy: EntropyKind,
     vocab_size: int,
-) -> Continuation:
+) -> Completion:
     """The contract's record from a generate call's answer, whatever came as one.
 
     Raises:
@@ -88,7 +88,7 @@ def continuation(
         _measured(meta, len(token_ids)) if entropy == "exact" else _bounded(meta, token_ids, vocab_size)
     )
     check_finite(measured)
-    return Continuation(
+    return Completion(
         token_ids=token_ids,
         **measured,
         finish=finish,

@@ -2,7 +2,7 @@
 
 A module of this folder is a strategy by its name, `package.module:Name` is anybody's own. Its attribute `Strategy`
 makes it from options as keyword arguments; a frozen pydantic model with the methods below does. A strategy asks an
-engine for continuations and returns branches; it does not see texts' meaning, gold answers or files.
+engine for completions and returns branches; it does not see texts' meaning, gold answers or files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from eduprm.search.branches import Branch, CutRule
-from eduprm.search.contract import Engine, TokenDecoder
+from eduprm.search.contract import Engine, Tokenizer
 
 
 class Strategy(Protocol):
@@ -30,7 +30,7 @@ class Strategy(Protocol):
         ...
 
     async def grow(
-        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
+        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
     ) -> list[Branch]:
         """Branches of the tree in the order in which they were found.
 

@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import Field
 
 from eduprm.search.branches import Branch
-from eduprm.search.contract import Engine, TokenDecoder
+from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.growth import Fork, TreeGrowth, extended
 from eduprm.search.strategies.edu import EduSampling
 
@@ -62,10 +62,10 @@ class DistinctLeaves(EduSampling):
         return "distinct-leaves"
 
     async def grow(
-        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
+        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
     ) -> list[Branch]:
         """Branches in the order they were found, stopped ones too; the first is the greedy path."""
-        return await _LeafGrowth(self, prompt_ids, problem_id, engine, decoder).run()
+        return await _LeafGrowth(self, prompt_ids, problem_id, engine, tokenizer).run()
 
 
 Strategy = DistinctLeaves
@@ -80,9 +80,9 @@ class _LeafGrowth(TreeGrowth):
         prompt_ids: tuple[int, ...],
         problem_id: str,
         engine: Engine,
-        decoder: TokenDecoder,
+        tokenizer: Tokenizer,
     ) -> None:
-        super().__init__(strategy, prompt_ids, problem_id, engine, decoder)
+        super().__init__(strategy, prompt_ids, problem_id, engine, tokenizer)
         self._leaves = strategy
 
     def _forkable(self, branch: Branch) -> list[int]:

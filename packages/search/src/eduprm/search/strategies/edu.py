@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from eduprm.search.branches import Branch, CutRule
 from eduprm.search.budget import Budget
-from eduprm.search.contract import Engine, TokenDecoder
+from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.growth import TreeGrowth
 
 Order = Literal["chronological", "best_first"]
@@ -65,10 +65,10 @@ class EduSampling(BaseModel):
         return CutRule(threshold=self.threshold, skip_symbols=self.skip_symbols)
 
     async def grow(
-        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
+        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
     ) -> list[Branch]:
         """Branches in the order they were found; the first is the greedy path."""
-        return await TreeGrowth(self, prompt_ids, problem_id, engine, decoder).run()
+        return await TreeGrowth(self, prompt_ids, problem_id, engine, tokenizer).run()
 
 
 Strategy = EduSampling

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eduprm.search.branches import Branch, as_branch
-from eduprm.search.contract import Engine, Request, TokenDecoder
+from eduprm.search.contract import Engine, Request, Tokenizer
 from eduprm.search.strategies._contract import Paths
 
 
@@ -26,7 +26,7 @@ class Greedy(Paths):
         return "greedy"
 
     async def grow(
-        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
+        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
     ) -> list[Branch]:
         """One branch from the prompt."""
         room = min(self.max_tokens_per_path, self.max_total_tokens or self.max_tokens_per_path)

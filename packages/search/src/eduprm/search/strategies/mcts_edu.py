@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from eduprm.search.branches import Branch, CutRule
 from eduprm.search.budget import Budget
-from eduprm.search.contract import Engine, TokenDecoder
+from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.step_growth import Scorer, StepGrowth, step_scores
 
 
@@ -67,11 +67,11 @@ class MctsEdu(BaseModel):
         return CutRule(threshold=self.threshold, skip_symbols=self.skip_symbols)
 
     async def grow(
-        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
+        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
     ) -> list[Branch]:
         """Branches in the order they were found; the first is the greedy path."""
         growth = StepGrowth(
-            prompt_ids, problem_id, engine, decoder, cut=self.cut, budget=self.budget,
+            prompt_ids, problem_id, engine, tokenizer, cut=self.cut, budget=self.budget,
             piece_tokens=self.budget.max_tokens_per_path,
         )  # fmt: skip
         states = _States(growth, self.exploration)

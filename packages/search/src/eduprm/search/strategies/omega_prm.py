@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eduprm.search.branches import Branch, CutRule
 from eduprm.search.budget import Budget
-from eduprm.search.contract import Engine, TokenDecoder
+from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.step_growth import StepGrowth
 
 
@@ -104,14 +104,14 @@ class OmegaPrm(BaseModel):
         return CutRule(threshold=self.threshold, skip_symbols=self.skip_symbols)
 
     async def grow(
-        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
+        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
     ) -> list[Branch]:
         """Rollouts in the order in which they were drawn."""
         growth = StepGrowth(
-            prompt_ids, problem_id, engine, decoder, cut=self.cut, budget=self.budget,
+            prompt_ids, problem_id, engine, tokenizer, cut=self.cut, budget=self.budget,
             piece_tokens=self.budget.max_tokens_per_path, temperature=self.temperature, seed=self.seed,
         )  # fmt: skip
-        await _Search(self, growth, problem_id, decoder).run()
+        await _Search(self, growth, problem_id, tokenizer).run()
         return growth.finished()
 
 
@@ -138,9 +138,9 @@ class _State:
 class _Search:
     """One tree on its way."""
 
-    def __init__(self, options: OmegaPrm, growth: StepGrowth, problem_id: str, decoder: TokenDecoder) -> None:
+    def __init__(self, options: OmegaPrm, growth: StepGrowth, problem_id: str, tokenizer: Tokenizer) -> None:
         self._options, self._growth = options, growth
-        self._problem_id, self._decoder = problem_id, decoder
+        self._problem_id, self._tokenizer = problem_id, tokenizer
         self._visits = 0
         self._waiting: list[tuple[_State, _Rollout]] = []
 
@@ -194,7 +194,7 @@ class _Search:
         return self._growth.may_leave(state.branch, state.position)
 
     async def _graded(self, drawn: list[_Rollout]) -> list[bool]:
-        texts = [self._decoder.decode(list(one.branch.path_ids())) for one in drawn]
+        texts = [self._tokenizer.decode(list(one.branch.path_ids())) for one in drawn]
         right = list(await self._options.grader(self._problem_id, texts))
         if len(right) != len(texts):
             raise ValueError(f"expected a grade for each of {len(texts)} solutions, got {len(right)}")

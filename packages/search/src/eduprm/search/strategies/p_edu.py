@@ -22,7 +22,7 @@ from dataclasses import replace
 from pydantic import ConfigDict, Field
 
 from eduprm.search.branches import Branch
-from eduprm.search.contract import Engine, TokenDecoder
+from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.growth import Fork, TreeGrowth, extended
 from eduprm.search.strategies.edu import EduSampling
 
@@ -65,10 +65,10 @@ class PrunedEdu(EduSampling):
         return "edu-pruned"
 
     async def grow(
-        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
+        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
     ) -> list[Branch]:
         """Branches in the order they were found, stopped ones too; the first is the greedy path."""
-        return await _PrunedGrowth(self, prompt_ids, problem_id, engine, decoder).run()
+        return await _PrunedGrowth(self, prompt_ids, problem_id, engine, tokenizer).run()
 
 
 Strategy = PrunedEdu
@@ -83,9 +83,9 @@ class _PrunedGrowth(TreeGrowth):
         prompt_ids: tuple[int, ...],
         problem_id: str,
         engine: Engine,
-        decoder: TokenDecoder,
+        tokenizer: Tokenizer,
     ) -> None:
-        super().__init__(strategy, prompt_ids, problem_id, engine, decoder)
+        super().__init__(strategy, prompt_ids, problem_id, engine, tokenizer)
         self._pruning = strategy
         self._rejected_at: dict[tuple[int, int, int], int] = {}
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from eduprm.core.seeds import derive_seed
 from eduprm.search.branches import Branch, CutRule
 from eduprm.search.budget import Budget
-from eduprm.search.contract import Engine, TokenDecoder
+from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.step_growth import Scorer, StepGrowth, step_scores
 
 
@@ -74,11 +74,11 @@ class ParticleFilter(BaseModel):
         return CutRule(threshold=self.threshold, skip_symbols=self.skip_symbols)
 
     async def grow(
-        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
+        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
     ) -> list[Branch]:
         """Solutions in the order in which they ended, then the branches that were given up."""
         growth = StepGrowth(
-            prompt_ids, problem_id, engine, decoder, cut=self.cut, budget=self.budget,
+            prompt_ids, problem_id, engine, tokenizer, cut=self.cut, budget=self.budget,
             piece_tokens=self.piece_tokens, temperature=self.temperature, seed=self.seed,
         )  # fmt: skip
         population: list[_Particle] = []

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from eduprm.core.seeds import derive_seed
 from eduprm.search.branches import Branch, as_branch
-from eduprm.search.contract import Continuation, Engine, Request, TokenDecoder
+from eduprm.search.contract import Completion, Engine, Request, Tokenizer
 from eduprm.search.strategies._contract import Paths
 
 
@@ -39,10 +39,10 @@ class HighTemperature(Paths):
         return f"ht-{self.temperature}"
 
     async def grow(
-        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, decoder: TokenDecoder
+        self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
     ) -> list[Branch]:
         """One branch a sample, all from the prompt."""
-        path, done = self.max_tokens_per_path, list[Continuation]()
+        path, done = self.max_tokens_per_path, list[Completion]()
         left = self.max_total_tokens or path * self.num_samples
         while len(done) < self.num_samples and left > 0:
             count = min(self.num_samples - len(done), max(left // path, 1))
