@@ -13,7 +13,7 @@ from eduprm.core.command_line import CommandSettings, load_settings
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "train": ("eduprm.pipeline.settings:TrainSettings", []),
-    "rerank": ("eduprm.rank.settings:Settings", ["solutions.jsonl"]),
+    "rerank": ("eduprm.rank.settings:RankSettings", ["solutions.jsonl"]),
     "bench processbench": ("eduprm.pipeline.steps.settings:ProcessBenchSettings", ["steps.jsonl"]),
     "bench prmbench": ("eduprm.pipeline.steps.settings:PrmBenchSettings", ["steps.jsonl"]),
     "bench sampling": ("eduprm.pipeline.sampling.settings:SamplingSettings", []),
