@@ -225,7 +225,10 @@ def test_prmbench(bench, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["prosessbench"], "expected a command (processbench, prmbench, verify, sampling), got 'prosessbench'"),
+        (
+            ["prosessbench"],
+            "expected a command (processbench, prmbench, verify, sampling), got 'prosessbench'",
+        ),
         (["processbench", "no.json"], "DATA: no.json: expected a file or the name of a data set"),
         (
             ["processbench", "wrong.json"],

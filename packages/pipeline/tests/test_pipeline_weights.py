@@ -5,7 +5,8 @@ import pytest
 
 from eduprm.core.command_line import UsageError
 from eduprm.pipeline.run_folder import stage_settings
-from eduprm.pipeline.settings import LabelSettings, TrainSettings
+from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.settings_parts import LabelSettings
 from eduprm.pipeline.train_prm import _weighed
 
 LABELLED = pl.DataFrame(

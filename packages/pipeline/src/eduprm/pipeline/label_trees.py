@@ -14,7 +14,8 @@ from eduprm.core.progress import bar, say
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
 from eduprm.label import check_gold, get_grader, grade_leaves, label_forest, weigh_questions
 from eduprm.pipeline.run_folder import RunFolder
-from eduprm.pipeline.settings import ProblemSettings, TrainSettings, parse_tasks
+from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.settings_parts import ProblemSettings, parse_tasks
 from eduprm.problems import resolve_task
 from eduprm.search import PolicyTokenizer
 from eduprm.search.steps import cut_at_steps

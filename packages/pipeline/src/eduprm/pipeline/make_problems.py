@@ -13,7 +13,8 @@ from eduprm.core.files import atomic_write_bytes
 from eduprm.core.progress import say
 from eduprm.forest import PROBLEM_SCHEMA, ForestError, validate_problems, write_table
 from eduprm.pipeline.run_folder import RunFolder
-from eduprm.pipeline.settings import ProblemSettings, TrainSettings, parse_tasks
+from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.settings_parts import ProblemSettings, parse_tasks
 from eduprm.problems import make_split, messages_for, read_problems, style_for
 from eduprm.problems.making import part_of
 from eduprm.search import PolicySettings, PolicyTokenizer

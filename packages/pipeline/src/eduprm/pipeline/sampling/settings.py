@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
-from eduprm.pipeline.settings import PrmSettings, ProblemSettings
+from eduprm.pipeline.settings_parts import PrmSettings, ProblemSettings
 from eduprm.prm import InputFormat
 from eduprm.search import STEPS_MODEL, PolicySettings
 
