@@ -188,6 +188,7 @@ def test_omega_prm_trains_on_trees_that_the_runs_grader_has_searched(train, tmp_
         ),
         (["nowhere:Strategy"], "'nowhere:Strategy' cannot be imported"),
         (["edu", "edu"], "got 'edu' twice; write NAME=strategy"),
+        (["temperature"], "expected one that decodes the policy's greedy path"),
         (["omega_prm"], "raise max_leaves or lower rollouts"),
         (["p_edu"], "p_edu: prm: expected the folder or name of a PRM, got None"),
         (["edu", "--strategy-options", '{"edu": {"treshold": 1}}'], "'treshold'"),

@@ -143,9 +143,14 @@ class TrainSettings(CommandSettings):
     @model_validator(mode="after")
     def _known_strategies(self) -> TrainSettings:
         try:
-            run_strategies(self)
+            found = run_strategies(self)
         except ValueError as error:
             raise ValueError(f"--strategies: {error}") from None
+        if "report" in (self.only or STAGES) and all(one.never_greedy for one in found):
+            raise ValueError(
+                "--strategies: expected one that decodes the policy's greedy path, with which all are compared, got "
+                f"{', '.join(self.strategies)}: add greedy"
+            )
         return self
 
     @model_validator(mode="after")

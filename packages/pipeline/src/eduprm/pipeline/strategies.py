@@ -30,10 +30,12 @@ class RunStrategy:
         tree: name of its trees.
         title: as tables show it.
         cut: where its paths are cut into nodes.
+        never_greedy: none of its solutions is the policy's greedy path.
     """
 
     def __init__(self, strategy: Strategy, *, cut: CutRule, name: str | None) -> None:
         self._strategy = strategy
+        self.never_greedy = bool(getattr(strategy, "never_greedy", False))
         self.cut = cut
         self.tree = name or strategy.tree
         self.title = name or str(getattr(strategy, "title", strategy.tree))

@@ -35,8 +35,9 @@ class Strategy(Protocol):
         """Branches of the tree in the order in which they were found.
 
         Their places become the column `order` of the forest, and the first n of them should be what a budget of n
-        leaves would have given. A branch that is the policy's greedy path to its end says so (`Branch.greedy`). The
-        requests are of the group `problem_id`.
+        leaves would have given. A branch that is the policy's greedy path to its end says so (`Branch.greedy`); a
+        strategy that never decodes it may say so before it grows anything, by a class attribute `never_greedy = True`.
+        The requests are of the group `problem_id`.
         """
         ...
 

@@ -14,15 +14,15 @@ Our reading:
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from eduprm.search.branches import Branch, CutRule
-from eduprm.search.budget import Budget
+from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.step_growth import Scorer, StepGrowth, step_scores
+from eduprm.search.strategies._options import StepOptions
 
 
-class BeamSearch(BaseModel):
+class BeamSearch(StepOptions):
     """Keeps the best beginnings by a PRM's score.
 
     Examples:
@@ -31,8 +31,6 @@ class BeamSearch(BaseModel):
         >>> BeamSearch(scorer=sure, width=2).tree
         'beam'
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     scorer: Scorer = Field(exclude=True, repr=False, description="the PRM: a `PrefixScorer`")
     width: int = Field(default=4, ge=1, description="branches that go on from a step to the next")
@@ -45,12 +43,6 @@ class BeamSearch(BaseModel):
         default=0.7, gt=0.0, description="of the softmax the tokens are drawn from, with `samples`"
     )
     seed: int = Field(default=0, description="of the draws")
-    threshold: float = Field(default=1.0, ge=0.0, description="nats; a step ends where entropy is above this")
-    skip_symbols: bool = Field(
-        default=True,
-        description="no step ends where the most probable token is white space or punctuation alone",
-    )
-    budget: Budget = Field(default_factory=Budget, description="caps on one tree")
     piece_tokens: int = Field(
         default=16, ge=1, description="tokens asked for at a time; smaller wastes fewer, and asks more often"
     )
@@ -64,11 +56,6 @@ class BeamSearch(BaseModel):
     def tree(self) -> str:
         """Name of the trees."""
         return "beam"
-
-    @property
-    def cut(self) -> CutRule:
-        """Paths are cut at all anchors."""
-        return CutRule(threshold=self.threshold, skip_symbols=self.skip_symbols)
 
     async def grow(
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer

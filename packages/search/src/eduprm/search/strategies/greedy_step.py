@@ -19,15 +19,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from eduprm.search.branches import Branch, CutRule
-from eduprm.search.budget import Budget
+from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.step_growth import Scorer, StepGrowth, step_scores
+from eduprm.search.strategies._options import StepOptions
 
 
-class GreedySteps(BaseModel):
+class GreedySteps(StepOptions):
     """Takes the first good child of each step, and turns back where there is none.
 
     Examples:
@@ -36,8 +36,6 @@ class GreedySteps(BaseModel):
         >>> GreedySteps(scorer=sure, accept=0.7).tree
         'greedy-step'
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     scorer: Scorer = Field(exclude=True, repr=False, description="the PRM: a `PrefixScorer`")
     accept: float = Field(default=0.5, ge=0.0, le=1.0, description="a child is good from this score on")
@@ -51,12 +49,6 @@ class GreedySteps(BaseModel):
         default=0.1, gt=0.0, description="of the softmax the tokens are drawn from, with `samples`"
     )
     seed: int = Field(default=0, description="of the draws")
-    threshold: float = Field(default=1.0, ge=0.0, description="nats; a step ends where entropy is above this")
-    skip_symbols: bool = Field(
-        default=True,
-        description="no step ends where the most probable token is white space or punctuation alone",
-    )
-    budget: Budget = Field(default_factory=Budget, description="caps on one tree")
     piece_tokens: int = Field(
         default=16, ge=1, description="tokens asked for at a time; smaller wastes fewer, and asks more often"
     )
@@ -70,11 +62,6 @@ class GreedySteps(BaseModel):
     def tree(self) -> str:
         """Name of the trees."""
         return "greedy-step"
-
-    @property
-    def cut(self) -> CutRule:
-        """Paths are cut at all anchors."""
-        return CutRule(threshold=self.threshold, skip_symbols=self.skip_symbols)
 
     async def grow(
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer

@@ -19,15 +19,15 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from eduprm.search.branches import Branch, CutRule
-from eduprm.search.budget import Budget
+from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.step_growth import Scorer, StepGrowth, step_scores
+from eduprm.search.strategies._options import StepOptions
 
 
-class MctsEdu(BaseModel):
+class MctsEdu(StepOptions):
     """UCT over anchors, the PRM's score of finished solutions as value.
 
     Examples:
@@ -37,19 +37,12 @@ class MctsEdu(BaseModel):
         'mcts-edu'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
     scorer: Scorer = Field(exclude=True, repr=False, description="the PRM: a `PrefixScorer`")
     exploration: float = Field(
         default=1.0,
         ge=0.0,
         description="c of UCT; 0 follows the best mean score, large values go breadth-first",
     )
-    threshold: float = Field(default=1.0, ge=0.0, description="nats; a position above it is an anchor")
-    skip_symbols: bool = Field(
-        default=True, description="no anchor where the greedy token is white space or punctuation alone"
-    )
-    budget: Budget = Field(default_factory=Budget, description="caps on one tree")
 
     @property
     def title(self) -> str:
@@ -60,11 +53,6 @@ class MctsEdu(BaseModel):
     def tree(self) -> str:
         """Name of the trees."""
         return "mcts-edu"
-
-    @property
-    def cut(self) -> CutRule:
-        """Paths are cut at all anchors, forked or not."""
-        return CutRule(threshold=self.threshold, skip_symbols=self.skip_symbols)
 
     async def grow(
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer

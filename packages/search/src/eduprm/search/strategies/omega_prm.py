@@ -24,17 +24,17 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from eduprm.search.branches import Branch, CutRule
-from eduprm.search.budget import Budget
+from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.step_growth import StepGrowth
+from eduprm.search.strategies._options import StepOptions
 
 
-class OmegaPrm(BaseModel):
+class OmegaPrm(StepOptions):
     """Monte Carlo rollouts where the first wrong step is sought.
 
     Examples:
@@ -44,7 +44,7 @@ class OmegaPrm(BaseModel):
         'omega-prm'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    never_greedy: ClassVar[bool] = True
 
     grader: Callable[[str, Sequence[str]], Awaitable[Sequence[bool]]] = Field(
         exclude=True, repr=False, description="says which solutions are right: a `SolutionGrader`"
@@ -60,12 +60,6 @@ class OmegaPrm(BaseModel):
     exploration: float = Field(default=0.125, ge=0.0, description="c of U")
     temperature: float = Field(default=0.7, gt=0.0, description="of the softmax the tokens are drawn from")
     seed: int = Field(default=0, description="of the draws")
-    threshold: float = Field(default=1.0, ge=0.0, description="nats; a step ends where entropy is above this")
-    skip_symbols: bool = Field(
-        default=True,
-        description="no step ends where the most probable token is white space or punctuation alone",
-    )
-    budget: Budget = Field(default_factory=Budget, description="caps on one tree")
 
     @model_validator(mode="after")
     def _leaves_for_a_search(self) -> OmegaPrm:
@@ -97,11 +91,6 @@ class OmegaPrm(BaseModel):
     def tree(self) -> str:
         """Name of the trees."""
         return "omega-prm"
-
-    @property
-    def cut(self) -> CutRule:
-        """Paths are cut at all anchors."""
-        return CutRule(threshold=self.threshold, skip_symbols=self.skip_symbols)
 
     async def grow(
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer

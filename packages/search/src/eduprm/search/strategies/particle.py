@@ -18,18 +18,19 @@ Our reading:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from eduprm.core.seeds import derive_seed
-from eduprm.search.branches import Branch, CutRule
-from eduprm.search.budget import Budget
+from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.step_growth import Scorer, StepGrowth, step_scores
+from eduprm.search.strategies._options import StepOptions
 
 
-class ParticleFilter(BaseModel):
+class ParticleFilter(StepOptions):
     """Samples that a PRM multiplies or ends at each step.
 
     Examples:
@@ -39,7 +40,7 @@ class ParticleFilter(BaseModel):
         'particle'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    never_greedy: ClassVar[bool] = True
 
     scorer: Scorer = Field(exclude=True, repr=False, description="the PRM: a `PrefixScorer`")
     particles: int = Field(default=8, ge=1, description="paths on their way at once")
@@ -48,12 +49,6 @@ class ParticleFilter(BaseModel):
     )
     temperature: float = Field(default=0.8, gt=0.0, description="of the softmax the tokens are drawn from")
     seed: int = Field(default=0, description="of the draws")
-    threshold: float = Field(default=1.0, ge=0.0, description="nats; a step ends where entropy is above this")
-    skip_symbols: bool = Field(
-        default=True,
-        description="no step ends where the most probable token is white space or punctuation alone",
-    )
-    budget: Budget = Field(default_factory=Budget, description="caps on one tree")
     piece_tokens: int = Field(
         default=16, ge=1, description="tokens asked for at a time; smaller wastes fewer, and asks more often"
     )
@@ -67,11 +62,6 @@ class ParticleFilter(BaseModel):
     def tree(self) -> str:
         """Name of the trees."""
         return "particle"
-
-    @property
-    def cut(self) -> CutRule:
-        """Paths are cut at all anchors."""
-        return CutRule(threshold=self.threshold, skip_symbols=self.skip_symbols)
 
     async def grow(
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -23,6 +24,8 @@ class HighTemperature(Paths):
         >>> HighTemperature(temperature=1.0).tree
         'ht-1.0'
     """
+
+    never_greedy: ClassVar[bool] = True
 
     temperature: float = Field(default=0.7, gt=0.0, description="of the softmax the tokens are drawn from")
     num_samples: int = Field(default=8, ge=1, description="samples a problem")
