@@ -42,13 +42,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = path.parent / f".{path.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}"
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
-    _sync(path.parent)  # the rename itself must outlive a power cut
+    sync(path.parent)  # the rename itself must outlive a power cut
 
 
 def atomic_write_bytes(path: str | Path, data: bytes) -> Path:
@@ -128,7 +128,8 @@ def locked(folder: Path, flag: str) -> Iterator[None]:
         yield
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file's content, or a folder's names, on the disk before going on."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

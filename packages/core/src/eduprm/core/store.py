@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from eduprm.core.files import sync
+
 
 class Store:
     """Files or folders in a folder, `KIND/NAME-HASH`, each whole or not at all.
@@ -57,7 +59,10 @@ class Store:
         _remove(partial)
         try:
             make(partial)
+            for path in [*partial.rglob("*"), partial]:
+                sync(path)  # a name must not outlive its content in a power cut
             os.replace(partial, place)
+            sync(place.parent)
         except BaseException:
             _remove(partial)
             raise
