@@ -63,8 +63,12 @@ def test_the_run_folder_holds_what_is_promised(finished):
     train_questions, test_questions = (set(problems.filter(split=s)["question"]) for s in ("train", "test"))
     assert (len(train_questions), len(test_questions)) == (6, 4)
     assert not train_questions & test_questions
-    for name in ("accuracy_tokens", "entropy", "labels", "training"):
-        assert (run / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    drawn = {path.stem: path.read_text() for path in (run / "figures").glob("*")}
+    assert {
+        "held-out-accuracy-against-tokens-decoded", "entropy-of-the-tokens-training-trees",
+        "labels-of-the-training-nodes", "training-of-the-prm",
+    } <= set(drawn)  # fmt: skip
+    assert all(text.startswith("<svg xmlns") for text in drawn.values())
     assert sorted(p.name for p in (run / "forest").glob("*")) == [
         "test-00000.parquet", "test-00001.parquet", "train-00000.parquet", "train-00001.parquet",
         "train-00002.parquet",
@@ -114,7 +118,17 @@ def test_the_metrics_agree_with_the_files(finished):
     shown = {row["method"]: row["decoded"] for row in metrics["rules"] if row["n"] == 4}
     assert shown["EDU"] == pytest.approx(decoded)
     rules = {row["rule"] for row in metrics["rules"] if row["method"] == "EDU"}
-    assert {"greedy", "majority", "weighted_majority_probability", "prm_min", "prm_last", "oracle"} <= rules
+    assert {
+        "greedy",
+        "majority",
+        "weighted_majority_probability",
+        "prm_min",
+        "prm_product",
+        "oracle",
+    } <= rules
+    # By likelihood the last score says nothing of the steps before it.
+    assert metrics["solution_score"] == "min"
+    assert not [name for name in rules if "prm_last" in name]
 
 
 def test_the_page_shows_every_tree_and_the_choices(finished):
