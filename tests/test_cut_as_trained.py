@@ -46,7 +46,7 @@ def policy(tmp_path_factory):
         )
     )
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    core.tokenizer = decoders.ByteLevel()
+    core.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", unk_token="<unk>")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>"]})
     tokenizer.chat_template = TEMPLATE
