@@ -5,21 +5,26 @@ For turning a judgement and the run's files into a page of `eduprm.report`. Comp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from eduprm.pipeline.judge import HEADLINE_RULE, Judgement
-from eduprm.pipeline.page_figures import run_figures, three
+from eduprm.pipeline.page_figures import three
 from eduprm.pipeline.page_trees import run_trees
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.rank.names import rule_label
-from eduprm.report import Fact, Page, Table, write_page
+from eduprm.report import Fact, Figure, Page, Table, write_page
 
 
 def write_run_page(
-    settings: TrainSettings, folder: RunFolder, judged: Judgement, metrics: dict[str, Any]
+    settings: TrainSettings,
+    folder: RunFolder,
+    judged: Judgement,
+    metrics: dict[str, Any],
+    figures: Sequence[Figure],
 ) -> None:
     """Write report.html."""
     policy = settings.policy.model
@@ -29,7 +34,7 @@ def write_run_page(
         f"{settings.search.budget.max_leaves} leaves a tree",
         facts=_facts(metrics),
         tables=[_headline_table(metrics), _rules_table(metrics), *_metric_tables(metrics)],
-        figures=run_figures(settings, folder, judged, metrics),
+        figures=figures,
         explorer=run_trees(settings, folder, judged),
         settings=_settings(folder),
     )

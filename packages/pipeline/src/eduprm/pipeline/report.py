@@ -50,9 +50,10 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     _solutions(folder, judged)
     metrics = _metrics(settings, folder, judged)
     folder.write_json("metrics.json", metrics)
-    write_run_page(settings, folder, judged, metrics)
+    figures = run_figures(settings, folder, judged, metrics)
+    write_run_page(settings, folder, judged, metrics, figures)
     folder.path("figures").mkdir(exist_ok=True)
-    for figure in run_figures(settings, folder, judged, metrics):
+    for figure in figures:
         name = re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-")
         write_figure(folder.path("figures", f"{name}.svg"), figure)
     return {}
