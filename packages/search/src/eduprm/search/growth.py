@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from eduprm.search.strategies.edu import EduSampling
 
 
-class TreeGrowth:
-    """One tree on its way.
+Options = TypeVar("Options", bound="EduSampling")
+
+
+class TreeGrowth(Generic[Options]):
+    """One tree on its way, by a strategy's options.
 
     Overridden by others: `_greedy_path` and `_decoded` (how the first path and that of a fork come about), `_forkable`
     (which anchors wait as forks), `_priority` (which is taken next) and `_num_leaves` (what counts towards
@@ -31,7 +34,7 @@ class TreeGrowth:
 
     def __init__(
         self,
-        strategy: EduSampling,
+        strategy: Options,
         prompt_ids: tuple[int, ...],
         problem_id: str,
         engine: Engine,

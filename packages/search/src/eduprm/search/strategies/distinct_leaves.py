@@ -71,25 +71,14 @@ class DistinctLeaves(EduSampling):
 Strategy = DistinctLeaves
 
 
-class _LeafGrowth(TreeGrowth):
+class _LeafGrowth(TreeGrowth[DistinctLeaves]):
     """One tree on its way."""
-
-    def __init__(
-        self,
-        strategy: DistinctLeaves,
-        prompt_ids: tuple[int, ...],
-        problem_id: str,
-        engine: Engine,
-        tokenizer: Tokenizer,
-    ) -> None:
-        super().__init__(strategy, prompt_ids, problem_id, engine, tokenizer)
-        self._leaves = strategy
 
     def _forkable(self, branch: Branch) -> list[int]:
         """Positions whose runner-up is not cut off; a fork's own first token has no third choice."""
         if branch.finish == "pruned":
             return []
-        likely = branch.runner_up_logprobs >= branch.logprobs + math.log(self._leaves.min_probability)
+        likely = branch.runner_up_logprobs >= branch.logprobs + math.log(self._strategy.min_probability)
         likely[0] &= branch.parent is None
         return [branch.start + int(index) for index in np.flatnonzero(likely)]
 
@@ -100,7 +89,7 @@ class _LeafGrowth(TreeGrowth):
     async def _decoded(self, fork: Fork) -> Branch:
         branch, request = fork
         while request is not None:
-            size = min(self._leaves.same_tokens, request.max_new_tokens)
+            size = min(self._strategy.same_tokens, request.max_new_tokens)
             done = await self._engine.generate(replace(request, max_new_tokens=size))
             branch = extended(branch, done)
             if self._equals_sibling(branch):
@@ -121,13 +110,13 @@ class _LeafGrowth(TreeGrowth):
         run = 0
         for same in (own[:length] == other[:length]).tolist():
             run = run + 1 if same else 0
-            if run == self._leaves.same_tokens:
+            if run == self._strategy.same_tokens:
                 return True
         return False
 
     def _num_leaves(self) -> int:
         stopped = sum(branch.finish == "pruned" for branch in self._branches)
-        if stopped >= self._leaves.max_stopped:
+        if stopped >= self._strategy.max_stopped:
             return self._budget.max_leaves
         return len(self._branches) - stopped
 

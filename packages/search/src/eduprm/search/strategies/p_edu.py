@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
@@ -74,19 +75,11 @@ class PrunedEdu(EduSampling):
 Strategy = PrunedEdu
 
 
-class _PrunedGrowth(TreeGrowth):
+class _PrunedGrowth(TreeGrowth[PrunedEdu]):
     """One tree on its way, and at which position each of its branches was rejected."""
 
-    def __init__(
-        self,
-        strategy: PrunedEdu,
-        prompt_ids: tuple[int, ...],
-        problem_id: str,
-        engine: Engine,
-        tokenizer: Tokenizer,
-    ) -> None:
-        super().__init__(strategy, prompt_ids, problem_id, engine, tokenizer)
-        self._pruning = strategy
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._rejected_at: dict[tuple[int, int, int], int] = {}
 
     async def _greedy_path(self) -> Branch:
@@ -98,7 +91,7 @@ class _PrunedGrowth(TreeGrowth):
         branch, request = fork
         judged = branch.start
         while request is not None:
-            size = min(self._pruning.piece_tokens, request.max_new_tokens)
+            size = min(self._strategy.piece_tokens, request.max_new_tokens)
             done = await self._engine.generate(replace(request, max_new_tokens=size))
             branch = extended(branch, done)
             steps = [position for position in super()._forkable(branch) if position > judged]
@@ -118,11 +111,11 @@ class _PrunedGrowth(TreeGrowth):
         if not steps:
             return False
         prefixes = [branch.path_ids(position) for position in steps]
-        scores = await self._pruning.scorer(self._group, prefixes)
+        scores = await self._strategy.scorer(self._group, prefixes)
         if len(scores) != len(steps):
             raise ValueError(f"expected a score for each of {len(steps)} prefixes, got {len(scores)}")
         # Not "below": a score that is no number rejects too.
-        bad = [p for p, score in zip(steps, scores, strict=True) if not score >= self._pruning.stop_below]
+        bad = [p for p, score in zip(steps, scores, strict=True) if not score >= self._strategy.stop_below]
         if bad:
             self._rejected_at[self._key(branch)] = bad[0]
         return bool(bad)
@@ -138,6 +131,6 @@ class _PrunedGrowth(TreeGrowth):
 
     def _num_leaves(self) -> int:
         stopped = sum(branch.finish == "pruned" for branch in self._branches)
-        if stopped >= self._pruning.max_stopped:
+        if stopped >= self._strategy.max_stopped:
             return self._budget.max_leaves
         return len(self._branches) - stopped
