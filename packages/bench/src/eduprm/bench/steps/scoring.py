@@ -32,7 +32,7 @@ class StepResult(Protocol):
         """Of the problem with the solution."""
 
     @property
-    def refused(self) -> str | None:
+    def rejected(self) -> str | None:
         """Why there are no scores."""
 
     @property
@@ -140,6 +140,6 @@ def _chunks(items: pl.DataFrame, size: int) -> Iterator[list[int]]:
 def _score_chunk(prm: StepScorer, rows: Sequence[tuple[str, Sequence[str]]]) -> list[RowScore]:
     results = prm.score_steps(rows)
     return [
-        RowScore(one.scores, 0 if one.scores is None else one.tokens, one.refused, one.joiner)
+        RowScore(one.scores, 0 if one.scores is None else one.tokens, one.rejected, one.joiner)
         for one in results
     ]
