@@ -34,13 +34,13 @@ Finish = Literal["stop", "length"]
 
 
 class RequestError(ValueError):
-    """This request cannot be served (too long a prompt, say); others can. The problem is set aside for good."""
+    """This request cannot be served (too long a prompt, say); others can. The problem is rejected for good."""
 
 
 class TransientError(RuntimeError):
     """The engine could not serve this request now (a lost worker, a timeout), its own retries included.
 
-    The tree is set aside; asked for again later, it may be grown.
+    The tree is rejected; asked for again later, it may be grown.
     """
 
 

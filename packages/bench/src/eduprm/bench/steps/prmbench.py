@@ -59,7 +59,7 @@ ONLY_RIGHT = "multi_solutions"
 def read_prmbench(sources: Sequence[str | Path] = (HUB_NAME,), *, parts: Sequence[str] = ()) -> Items:
     """Read PRMBench rows: idx, modified_question, modified_process, error_steps, classification.
 
-    A row with an error step beyond its last step (the data have a few) is set aside: its gold is wrong, though the
+    A row with an error step beyond its last step (the data have a few) is rejected: its gold is wrong, though the
     official code lets such a step pass unmet. Step numbers are whole, and may be written as 2.0 or "2".
 
     Args:
@@ -203,7 +203,7 @@ def _row(
     return (part, *sizes, *figures)
 
 
-def floor_scores(items: pl.DataFrame, *, seed: int) -> dict[str, list[list[float]]]:
+def trivial_scores(items: pl.DataFrame, *, seed: int) -> dict[str, list[list[float]]]:
     """Scores of judges that read nothing, by name: what a PRM must beat. Draws are hashes of seed, class and id."""
     lengths = items["steps"].list.len().to_list()
     draws = [

@@ -171,7 +171,7 @@ def _row(
     return (part, num_error, num_correct, *figures)
 
 
-def floor_predictions(items: pl.DataFrame, *, choose_on: str | None, seed: int) -> dict[str, list[int]]:
+def trivial_predictions(items: pl.DataFrame, *, choose_on: str | None, seed: int) -> dict[str, list[int]]:
     """Predictions of judges that read nothing, by name: what a PRM must beat.
 
     "random scores" draws a score per step and goes through the same choice of a threshold as a PRM does: on the subset
@@ -179,10 +179,10 @@ def floor_predictions(items: pl.DataFrame, *, choose_on: str | None, seed: int) 
 
     Examples:
         >>> rows = [("a", "a-0", "1?", ["x", "y"], 1)]
-        >>> floor = floor_predictions(
+        >>> judges = trivial_predictions(
         ...     pl.DataFrame(rows, schema=PROCESSBENCH_SCHEMA, orient="row"), choose_on=None, seed=0
         ... )
-        >>> floor["always right"], floor["always wrong"], floor["last step"]
+        >>> judges["always right"], judges["always wrong"], judges["last step"]
         ([-1], [0], [1])
     """
     lengths = items["steps"].list.len().to_list()

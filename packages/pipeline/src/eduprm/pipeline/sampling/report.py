@@ -81,6 +81,6 @@ def _figures(world: World, comparison: Comparison) -> None:
             stem = re.sub(r"[^\w.]+", "-", f"{rule}-{threshold}").strip("-")
             title = f"Held-out accuracy, threshold {threshold}"
             accuracy_against_tokens(curves, figures / f"{stem}.png", title=title)
-            once = curves.with_columns(decoded=rows["trie"])
+            once = curves.with_columns(decoded=rows["distinct"])
             title += ": distinct tokens"
             accuracy_against_tokens(once, figures / f"{stem}-distinct.png", title=title)

@@ -42,7 +42,7 @@ _COMPUTING = ("eduprm-prm", "torch", "transformers", "tokenizers")
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Rows with scores, rows set aside with the reason, overlap with the training problems (None: not looked for)."""
+    """Rows with scores, rows rejected with the reason, overlap with the training problems (None: not looked for)."""
 
     rows: pl.DataFrame
     all_rows: pl.DataFrame
