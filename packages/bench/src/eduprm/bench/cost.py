@@ -1,10 +1,9 @@
 """What a forest cost in tokens, at every number of leaves.
 
-Three counts, all without the prompt. *decoded*: tokens the policy really produced, each node once: what a
-tree costs. *path*: path tokens summed over leaves: what it would cost without sharing. *distinct*: distinct
-tokens if the finished leaves were kept in a trie; for independent samples this is less than what was
-decoded, because equal prefixes were decoded again each time. Compare methods by *decoded*.
-It knows nodes and leaves, not answers.
+Three counts, all without the prompt. *decoded*: tokens the policy really produced, each node once: what a tree
+costs. *path*: path tokens summed over leaves: what it would cost without sharing. *distinct*: distinct tokens if
+the finished leaves were kept in a trie; for independent samples this is less than what was decoded, because equal
+prefixes were decoded again each time. Compare methods by *decoded*.
 """
 
 from collections.abc import Sequence

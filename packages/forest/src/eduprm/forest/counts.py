@@ -1,7 +1,7 @@
 """Tokens a tree cost: decoded once, counted path by path, and kept in a trie.
 
-Source of the three counts: the project's methods page ("count tokens decoded, and show the trie count beside
-it"). It knows token ids only, so it counts what was decoded and not what an engine prefilled.
+Source of the three counts: the project's methods page ("count tokens decoded, and show the distinct ones beside
+them"). What an engine prefilled is not counted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The engine contract: token ids in, token ids out.
 
-An engine continues prefixes. It knows nothing of problems, trees or texts; a strategy knows nothing of models,
-caches or servers. What holds for every engine:
+An engine continues prefixes. What holds for every engine:
 
 * **One request, one path.** `generate` runs a path to its end (a stop token, or `max_new_tokens`) and returns
   every token with its entropy, its log-prob and the runner-up token there. A fork is a new request whose

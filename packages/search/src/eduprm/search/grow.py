@@ -1,8 +1,8 @@
 """Grow many trees: problems in, trees out, a bounded number of them at once.
 
-A problem that an engine refuses is rejected with its reason; the rest goes on. `grow_trees` hands out each tree as it
-is finished and holds no more than are growing, so the number of problems has no bound; `grow_forest` collects them in
-the order of the problems. A tree comes out whole or not at all. Knows nothing of files: write what it returns.
+A problem that an engine refuses is rejected with its reason; the rest goes on. `grow_trees` hands out each tree as
+it is finished and holds no more than are growing, so the number of problems has no bound; `grow_forest` collects
+them in the order of the problems. A tree comes out whole or not at all.
 """
 
 from __future__ import annotations

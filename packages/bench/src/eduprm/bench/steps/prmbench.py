@@ -1,7 +1,5 @@
 """PRMBench: tell the steps that were spoilt on purpose from the others, per class of error.
 
-It knows the benchmark's rows and its figures on step scores; it does not score (`scoring`).
-
 Source: PRMBench (arXiv 2501.03124) and its code, ssmisya/PRMBench: `mr_eval/tasks/prmtest_classified/task.py` (rows,
 counts, F1) and `mr_visualize/eval_res_view/draw_tabs/form_latex_strs.ipynb` (PRMScore and categories). A step is judged
 right where its score is above the threshold, 0.5; steps are pooled within a class, and over all classes for the total;

@@ -1,7 +1,5 @@
 """ProcessBench: find the first wrong step of a solution, or say that there is none.
 
-It knows the benchmark's rows and its figures, on predictions or on step scores; it does not score (`scoring`).
-
 Source: ProcessBench (arXiv 2412.06559) and its code, QwenLM/ProcessBench at 04d347e: a prediction is right if it is the
 label; per subset, F1 is the harmonic mean of the share right among solutions with an error and among those without; the
 headline is the mean over the subsets. Its TRL script calls a step wrong where P(right) is not above P(wrong), hence

@@ -1,6 +1,5 @@
 """From records to rows that can be scored: an id, a problem, steps; the others rejected with a reason.
 
-It knows what every benchmark of steps has in common; what the gold looks like is said by `processbench` and `prmbench`.
 A bad row does not stop the rest.
 """
 

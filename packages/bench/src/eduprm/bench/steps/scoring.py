@@ -1,8 +1,8 @@
 """Score the steps of benchmark rows with a PRM, each solution in one forward pass, in chunks that survive a kill.
 
-It knows a PRM by the one method of `StepScorer` and the chunks on disk, not the benchmarks' gold. A chunk is kept
-under a hash of all that decides its scores: the PRM's content, the settings and versions that the caller names, and the
-rows' problems and steps. So a run takes up exactly the chunks that it would have computed, whatever was judged before.
+A chunk is kept under a hash of all that decides its scores: the PRM's content, the settings and versions that the
+caller names, and the rows' problems and steps. So a run takes up exactly the chunks that it would have computed,
+whatever was judged before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""From grown, graded and scored trees to what `eduprm.bench.grid` compares: candidates and tokens, setting by setting.
-
-Knows the experiment's settings; frames in, frames out.
-"""
+"""Candidates and tokens of grown, graded and scored trees, setting by setting: what `eduprm.bench.grid` compares."""
 
 from __future__ import annotations
 

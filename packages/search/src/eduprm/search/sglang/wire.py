@@ -3,8 +3,8 @@
 The same for an engine in this process and for a server: both take these fields and return this record. The plugin
 eduprm-sglang answers `return_entropy` (and `custom_params = {"eduprm_entropy": ...}`) with one value a token of
 `entropy`, `logprob`, `runner_up_id` and `runner_up_logprob` (nats, raw logits, temperature 1; `blocks`), and
-`entropy_plugin`, its version. Without it, top-k log-probs give bounds, on request only. Knows no transport.
-Source: SGLang 0.5.23, io_struct.py and tokenizer_manager.py.
+`entropy_plugin`, its version. Without it, top-k log-probs give bounds, on request only. Source: SGLang 0.5.23,
+io_struct.py and tokenizer_manager.py.
 """
 
 from __future__ import annotations
