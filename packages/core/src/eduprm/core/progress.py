@@ -34,7 +34,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def busy(what: str, *, spinner: bool = True) -> Iterator[None]:
+def status(what: str, *, spinner: bool = True) -> Iterator[None]:
     """Show some words while the block runs, on a terminal only; no spinner beside something else that is live."""
     console = stderr_console()
     if not console.is_terminal:
