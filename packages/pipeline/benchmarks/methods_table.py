@@ -175,7 +175,50 @@ def main() -> None:
             rows += attempt(f"wrapper {name}", lambda n=name: [row_of_wrapper(n, base, options.out)])
     text = "".join(json.dumps(row) + "\n" for row in rows)
     atomic_write_bytes(options.out / "table.jsonl", text.encode())
-    print(text)
+    print("\n".join(markdown(rows)))
+
+
+def percent(row: dict[str, Any], name: str = "accuracy", low: str = "ci_low", high: str = "ci_high") -> str:
+    """A share with its interval."""
+    return f"{100 * row[name]:.1f} [{100 * row[low]:.1f}, {100 * row[high]:.1f}]"
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A number, or nothing where it is not defined."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def markdown(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows as the tables of docs/methods.md."""
+    lines: list[str] = []
+    heads = {
+        "prm": "what is changed | EDU by the PRM, % | minus greedy | AUC within | steps: AUC within | steps: F1 | s",
+        "strategy": "strategy | by the PRM, % | minus greedy | any right | tokens | EDU minus it at equal tokens",
+        "wrapper": "wrapper | EDU by the PRM, % | s",
+    }
+    for kind, head in heads.items():
+        if own := [row for row in rows if row["kind"] == kind]:
+            lines += ["", f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
+            lines += ["| " + " | ".join(cells(row)) + " |" for row in own]
+    return lines + [f"{row['name']}: {row['error']}" for row in rows if row["kind"] == "failed"]
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row's cells."""
+    if row["kind"] == "wrapper":
+        return [row["name"], percent(row), str(row["seconds"])]
+    found = [row["name"], percent(row), percent(row, "minus_greedy", "minus_low", "minus_high")]
+    if row["kind"] == "prm":
+        figures = [figure(row[name]) for name in ("auc_within", "steps_auc_within", "steps_f1")]
+        return [*found, *figures, str(row["seconds"])]
+    equal = (row.get("equal") or {}).get("keep", {}).get("prm_min")
+    any_right = row.get("any_right")
+    return [
+        *found,
+        "" if any_right is None else f"{100 * any_right:.1f}",
+        figure(row.get("decoded"), 0),
+        "" if equal is None else percent(equal, "difference"),
+    ]
 
 
 def one_run(
