@@ -109,7 +109,7 @@ def setting_tokens(setting: Setting, trees: Trees, *, seed: int | None, ns: Sequ
             cost.drop("leaves", "tree"), left_on=["problem_id", "at"], right_on=["problem_id", "n"]
         )
         frames.append(rows.with_columns(n=pl.lit(n)))
-    whole = setting.family in ("HT", "P-EDU") or setting.grown.endswith(f"-{setting.threshold:.6g}")
+    whole = setting.family in ("samples", "P-EDU") or setting.grown.endswith(f"-{setting.threshold:.6g}")
     at_most = pl.col("seconds") if whole else pl.lit(None)
     table = pl.concat(frames).join(seconds, on="problem_id", how="left", maintain_order="left")
     table = table.with_columns(

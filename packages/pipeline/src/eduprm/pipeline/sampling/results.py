@@ -125,7 +125,7 @@ def _points(row: dict[str, Any]) -> str:
 
 def _differences(differences: pl.DataFrame, points: pl.DataFrame, rule: str, prm: str, largest: int) -> str:
     """Against the samples that do best by this rule at the largest N, at every comparison."""
-    samples = points.filter(pl.col("family") == "HT", rule=rule, prm=prm, n=largest)
+    samples = points.filter(pl.col("family") == "samples", rule=rule, prm=prm, n=largest)
     best = samples.sort("mean", descending=True)["setting"][0]
     own = differences.filter(rule=rule, prm=prm, against=best)
     kinds = own["comparison"].unique(maintain_order=True).to_list()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _COMPUTING = ("eduprm-search", "torch", "transformers", "tokenizers")
 
 
-class World:
+class Experiment:
     """What the experiment runs in."""
 
     def __init__(self, settings: SamplingSettings) -> None:
