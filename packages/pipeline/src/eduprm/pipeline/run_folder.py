@@ -133,6 +133,10 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
         dumped["label"] = {
             name: item for name, item in dumped["label"].items() if not name.startswith("weights")
         }
+    if dumped["prm"]["calibrate"] == "none":  # likewise
+        dumped["prm"] = {
+            name: item for name, item in dumped["prm"].items() if not name.startswith("calibrate")
+        }
     source: dict[str, Any] = {"problems": None, "limit": settings.limit}
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.
