@@ -79,3 +79,28 @@ def test_no_calibration_trains_on_all_and_says_nothing(labelled, tmp_path: Path)
 def test_a_wrong_name_is_said_before_anything_is_computed(capsys) -> None:
     assert train(["--prm.calibrate", "platt"]) == 2
     assert "expected one of isotonic, none, temperature" in capsys.readouterr().err
+
+
+def test_a_curriculum_by_name_decides_what_is_trained_on(labelled, tmp_path: Path, capsys) -> None:
+    made, flags = labelled
+    first = shutil.copytree(made, tmp_path / "first")
+    assert train(["--run", str(first), *flags, "--only", "prm"]) == 0
+    run = shutil.copytree(made, tmp_path / "run")
+    chosen = [
+        "--prm.train.curriculum",
+        "frozen_prm",
+        "--prm.train.curriculum-options",
+        json.dumps({"prm": str(first / "prm")}),
+    ]
+    assert train(["--run", str(run), *flags, "--only", "prm", *chosen]) == 0
+    saved = json.loads((run / "prm" / "config.json").read_text())["eduprm"]["training"]
+    assert saved["config"]["curriculum"] == "frozen_prm"
+    weights = [(folder / "prm" / "model.safetensors").read_bytes() for folder in (first, run)]
+    assert weights[0] != weights[1]
+    # A run of before there was a choice goes on: no setting of it changed.
+    assert train(["--run", str(first), *flags, "--only", "prm"]) == 0
+    assert "done before" in capsys.readouterr().err
+    assert train(["--run", str(run), *flags, "--only", "prm"]) == 2
+    said = capsys.readouterr().err
+    assert "made with other settings" in said
+    assert "curriculum_options" in said

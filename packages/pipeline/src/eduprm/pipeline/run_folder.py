@@ -137,6 +137,8 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
         dumped["prm"] = {
             name: item for name, item in dumped["prm"].items() if not name.startswith("calibrate")
         }
+    if dumped["prm"]["train"]["curriculum"] == "none":
+        dumped["prm"]["train"].pop("curriculum"), dumped["prm"]["train"].pop("curriculum_options")
     source: dict[str, Any] = {"problems": None, "limit": settings.limit}
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.

@@ -133,6 +133,9 @@ def train_on(
         UsageError: trees or settings that cannot be trained on.
     """
     path, trust = resolve_model(backbone), policy.trust_remote_code
+    if isinstance(frozen := config.curriculum_options.get("prm"), str):
+        named = {**config.curriculum_options, "prm": resolve_model(frozen)}
+        config = config.model_copy(update={"curriculum_options": named})
     builder = InputBuilder.from_pretrained(path, format, trust_remote_code=trust)
     try:
         data = labelled_trees(
