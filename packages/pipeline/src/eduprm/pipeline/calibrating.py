@@ -66,8 +66,6 @@ def calibrate(settings: TrainSettings, folder: RunFolder, tokens: TokenSource) -
         UsageError: nothing to fit to.
     """
     kind, share = settings.prm.calibrate, settings.prm.calibrate_share
-    if kind == "none":
-        return {}
     labelled = pl.read_parquet(folder.path("labels", "train-*.parquet"))
     held = held_back(labelled["problem_id"].unique(), share)
     trees = labelled.filter(pl.col("problem_id").is_in(held))

@@ -44,7 +44,8 @@ _PLAIN = InputFormat(kind="plain", append_eos=False)
 def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     """Write prm/ and training.json."""
     result = train(settings, folder)
-    calibrated = calibrate(settings, folder, _tokens(settings, folder))
+    by_none = settings.prm.calibrate == "none"
+    calibrated = {} if by_none else calibrate(settings, folder, _tokens(settings, folder))
     folder.write_json("training.json", {"losses": result.losses, "data": result.data})
     rate = result.tokens / max(result.seconds, 1e-9)
     first, last = (
