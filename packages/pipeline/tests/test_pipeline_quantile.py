@@ -54,6 +54,18 @@ def test_the_bound_by_hand(tmp_path: Path) -> None:
     assert asyncio.run(prm("p", [(1,)])) == [0.1]
 
 
+def test_trees_that_ask_at_once_read_once(tmp_path: Path, capsys) -> None:
+    scorer = Lengths()
+    prm = QuantileScorer(scorer, write_trees(tmp_path))
+
+    async def ask():
+        return await asyncio.gather(*(prm.quantile(share) for share in (0.4, 0.5, 0.5)))
+
+    assert asyncio.run(ask()) == [0.2, 0.4, 0.4]
+    assert len(scorer.asked) == 2
+    assert capsys.readouterr().err.count("bound 0.2") == 1
+
+
 def test_no_training_trees_are_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected training trees with anchors"):
         asyncio.run(QuantileScorer(Lengths(), tmp_path).quantile(0.2))

@@ -150,16 +150,16 @@ def test_tokens_of_n_solutions_are_those_of_a_tree_of_n_leaves(policy, order):
     assert found.schema == pl.Schema(TOKEN_SCHEMA)
     for n in (1, 2, 3, 5):
         alone = grown(policy, edu(1.0, order, n))
-        for problem, leaves, decoded, trie, unshared in (
-            found.filter(n=n).select("problem_id", "leaves", "decoded", "trie", "unshared").rows()
+        for problem, leaves, decoded, distinct, path in (
+            found.filter(n=n).select("problem_id", "leaves", "decoded", "distinct", "path").rows()
         ):
             paths = leaf_paths(alone.tables["forest"]).filter(problem_id=problem)["token_ids"].to_list()
             cost = alone.tables["costs"].filter(problem_id=problem)["unique_tokens"].item()
             prefixes = {tuple(path[:end]) for path in paths for end in range(1, len(path) + 1)}
             assert leaves == len(paths)
             assert decoded == cost
-            assert trie == len(prefixes)
-            assert unshared == sum(map(len, paths))
+            assert distinct == len(prefixes)
+            assert path == sum(map(len, paths))
 
 
 def test_distinct_tokens_of_samples_are_what_no_earlier_one_begins_with(policy):

@@ -7,6 +7,7 @@ question has a part in it. A beginning is what P-EDU asks about: a path up to an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class QuantileScorer:
     def __init__(self, scorer: PrefixScorer, forest: Path) -> None:
         self._scorer, self._forest = scorer, forest
         self._scores: list[float] | None = None
+        self._reading: asyncio.Task[list[float]] | None = None
 
     async def __call__(self, problem_id: str, prefixes: Sequence[tuple[int, ...]]) -> Sequence[float]:
         """One score per prefix of generated token ids."""
@@ -42,23 +44,27 @@ class QuantileScorer:
             UsageError: no training trees with a fork.
         """
         if self._scores is None:
-            files = sorted(self._forest.glob("train-*.parquet"))
-            scores = [
-                score
-                for problem_id, prefixes in beginnings(files)
-                for score in await self._scorer(problem_id, prefixes)
-            ]
-            if not scores:
-                raise UsageError(
-                    f"stop_quantile: expected training trees with anchors in {self._forest}, got none; lower "
-                    "--search.threshold, or give stop_below"
-                )
-            self._scores = sorted(scores)
-            bound = score_quantile(self._scores, share)
-            say(
-                f"search: stop_quantile {share:g} of {len(scores)} beginnings of training trees: bound {bound:.4g}"
-            )
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read(share))
+            # Trees grow side by side: those that ask meanwhile wait for the first one's answer.
+            self._scores = await asyncio.shield(self._reading)
         return score_quantile(self._scores, share)
+
+    async def _read(self, share: float) -> list[float]:
+        scores = []
+        for problem_id, prefixes in beginnings(sorted(self._forest.glob("train-*.parquet"))):
+            scores += await self._scorer(problem_id, prefixes)
+        if not scores:
+            raise UsageError(
+                f"stop_quantile: expected training trees with anchors in {self._forest}, got none; lower "
+                "--search.threshold, or give stop_below"
+            )
+        scores.sort()
+        bound = score_quantile(scores, share)
+        say(
+            f"search: stop_quantile {share:g} of {len(scores)} beginnings of training trees: bound {bound:.4g}"
+        )
+        return scores
 
 
 def score_quantile(rising: Sequence[float], share: float) -> float:

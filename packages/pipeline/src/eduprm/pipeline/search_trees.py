@@ -31,7 +31,7 @@ _Todo = list[tuple[Shard, list[Job]]]
 
 
 def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
-    """Write forest/*.parquet and costs/*.parquet, and rejected/search/*.parquet where trees were set aside.
+    """Write forest/*.parquet and costs/*.parquet, and rejected/search/*.parquet where trees were rejected.
 
     Raises:
         UsageError: the server is not the one asked for.

@@ -1,8 +1,8 @@
 """The strategies of a run: made by name from its settings, all cut into nodes alike.
 
-A strategy takes from the parts `search` and `samples` the options that it has, and its own from `strategy_options`. One
-with a field `scorer` gets a PRM's (`eduprm.pipeline.prefix_prm`), named by its option `prm`; one with a field `grader`
-gets the run's (`eduprm.pipeline.solution_grader`). Knows settings; what is grown and how, a strategy knows.
+A strategy takes from the parts `search` and `samples` the options that it has, and its own from `strategy_options`.
+One with a field `scorer` gets a PRM's (`eduprm.pipeline.prefix_prm`), named by its option `prm`; one with a field
+`grader` gets the run's (`eduprm.pipeline.solution_grader`).
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ class TrainConfig(_Frozen):
         description="optimiser steps between checkpoints to resume from; None: no checkpoints",
     )
     keep_checkpoints: int = Field(default=1, ge=1, description="checkpoints kept while training")
-    on_refused: Literal["raise", "skip"] = Field(
+    on_rejected: Literal["raise", "skip"] = Field(
         default="raise",
         description="what to do with rows without a usable label: stop, or leave out and report them",
     )

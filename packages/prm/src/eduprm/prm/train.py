@@ -27,7 +27,7 @@ from eduprm.prm.attention import TreeAttention, check_backbone, check_mask_honou
 from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
 from eduprm.prm.compiled import compile_layers, row_unit
 from eduprm.prm.config import StepCut, TrainConfig
-from eduprm.prm.data import TrainingData, fit_to_length, settle_refusals
+from eduprm.prm.data import TrainingData, fit_to_length, settle_rejected
 from eduprm.prm.fast import prepare_fast, settle_dtype
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.loading import quiet_transformers
@@ -68,7 +68,7 @@ def fingerprint(
 
     What a curriculum read is in the plan; how many processes share the plan's batches decides nothing.
     """
-    free = {"save_steps", "keep_checkpoints", "on_refused", "sharding", "kept_states_mb"}
+    free = {"save_steps", "keep_checkpoints", "on_rejected", "sharding", "kept_states_mb"}
     free |= {"curriculum", "curriculum_options"}
     settings = [
         _backbone_mark(backbone),
@@ -138,7 +138,7 @@ def _lay_out(
     with warnings.catch_warnings():
         if not is_first_process():
             warnings.simplefilter("ignore")
-        settle_refusals(data, config.on_refused)
+        settle_rejected(data, config.on_rejected)
     check_backbone(model_config, longest=max(int(tree.end_positions.max()) for tree in data.trees))
     pieces = [piece for tree in data.trees for piece in split_tree(tree, config.batch_tokens)]
     pieces = [piece for piece in pieces if (piece.weights > 0).any()]

@@ -50,7 +50,9 @@ def trained_for(folder: Path) -> str:
             return "its config does not say what it was trained for"
         calibrated = (saved.get("calibration") or {}).get("kind", "none")
         by = "" if calibrated == "none" else f", calibrated by {calibrated}"
-        return f"{_scores(Scoring.model_validate(saved.get('scoring', {})))}{by}, {_steps(saved.get('steps'))}"
+        return (
+            f"{_scores(Scoring.model_validate(saved.get('scoring', {})))}{by}, {_steps(saved.get('steps'))}"
+        )
     except (OSError, ValueError, AttributeError, ValidationError):
         return "its config cannot be read"
 

@@ -26,8 +26,8 @@ class Comparison(NamedTuple):
     Attributes:
         outcomes: raw points: prm ("" for rules without one), setting, seed, n, rule, problem_id, correct, tied.
         tokens: TOKEN_SCHEMA, the raw costs.
-        points: per prm, setting, n and rule: mean with interval over problems and seeds; mean decoded, trie and
-            unshared tokens; seconds.
+        points: per prm, setting, n and rule: mean with interval over problems and seeds; mean decoded, distinct
+            and path tokens; seconds.
         differences: per comparison (equal n; samples =tokens; samples =distinct tokens; greedy + samples =tokens), prm,
             setting, against, n and rule: the mean of EDU minus the other, paired.
         spent: what equal tokens came to: per comparison, edu, edu_n, setting: budget, spent, samples, exhausted.
@@ -73,7 +73,7 @@ def compare(
     outcomes = pl.concat(parts).filter((pl.col("setting") != "greedy") | (pl.col("n") == min(ns)))
     points = summarise_repeats(outcomes, by=_POINT, seed=seed, bootstrap=bootstrap).drop("wins", "losses")
     means = tokens.group_by("setting", "n").agg(
-        pl.col("leaves", "decoded", "trie", "unshared", "seconds").mean()
+        pl.col("leaves", "decoded", "distinct", "path", "seconds").mean()
     )
     ties = outcomes.group_by(_POINT).agg(tied=pl.col("tied").mean())
     points = points.join(means, on=["setting", "n"], how="left", maintain_order="left")

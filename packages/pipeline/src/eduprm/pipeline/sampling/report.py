@@ -13,7 +13,7 @@ import polars as pl
 
 from eduprm.core.files import atomic_write_bytes
 from eduprm.core.progress import say
-from eduprm.core.provenance import surroundings
+from eduprm.core.provenance import environment
 from eduprm.forest import write_table
 from eduprm.pipeline.sampling.compare import Comparison
 from eduprm.pipeline.sampling.prms import Prm
@@ -41,7 +41,7 @@ def write_report(
         atomic_write_bytes(folder / f"{name}.csv", table.write_csv().encode())
     facts: dict[str, Any] = {
         "settings": world.settings.model_dump(mode="json"),
-        **surroundings(),
+        **environment(),
         "problems": comparison.tokens["problem_id"].n_unique(),
         "calibrated": {f"{anchors:g}": nats for anchors, nats in sets.calibrated.items()},
         "low_logprob": sets.low_logprob,
@@ -81,6 +81,6 @@ def _figures(world: World, comparison: Comparison) -> None:
             stem = re.sub(r"[^\w.]+", "-", f"{rule}-{threshold}").strip("-")
             title = f"Held-out accuracy, threshold {threshold}"
             accuracy_against_tokens(curves, figures / f"{stem}.png", title=title)
-            once = curves.with_columns(decoded=rows["trie"])
+            once = curves.with_columns(decoded=rows["distinct"])
             title += ": distinct tokens"
             accuracy_against_tokens(once, figures / f"{stem}-distinct.png", title=title)

@@ -199,7 +199,7 @@ def _compare(
 
 
 def _common(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Candidates of the problems that every setting has some for; the others are set aside, and that is said."""
+    """Candidates of the problems that every setting has some for; the others are rejected, and that is said."""
     whole = pl.concat(frames) if frames else pl.DataFrame(schema=GRID_SCHEMA)
     units = whole.select("setting", "seed").unique().height
     counts = whole.select("setting", "seed", "problem_id").unique().group_by("problem_id").len()

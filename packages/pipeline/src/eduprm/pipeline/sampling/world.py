@@ -26,7 +26,7 @@ _COMPUTING = ("eduprm-search", "torch", "transformers", "tokenizers")
 
 
 class World:
-    """A run's surroundings."""
+    """What the experiment runs in."""
 
     def __init__(self, settings: SamplingSettings) -> None:
         self.settings = settings
