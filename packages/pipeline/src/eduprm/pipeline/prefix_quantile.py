@@ -51,7 +51,7 @@ class QuantileScorer:
         return score_quantile(self._scores, share)
 
     async def _read(self, share: float) -> list[float]:
-        scores = []
+        scores: list[float] = []
         for problem_id, prefixes in beginnings(sorted(self._forest.glob("train-*.parquet"))):
             scores += await self._scorer(problem_id, prefixes)
         if not scores:
