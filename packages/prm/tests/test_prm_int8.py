@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from eduprm.prm import ProcessRewardModel, load_step_scorer
+from eduprm.prm.adapting import adapting_losses
 from eduprm.prm.int8 import to_int8
 from eduprm.prm.source import PrmReading, PrmSource
 from eduprm.prm.testing import tiny_prm
@@ -46,6 +47,13 @@ def test_scores_lie_near_the_full_models(tmp_path, seed):
     # Rounding a model that is small already is the same rounding: nothing depends on the batch.
     alone = [small.score(*solution, as_cut=True) for solution in SOLUTIONS]
     assert np.concatenate(alone) == pytest.approx(other, abs=1e-5)
+
+
+@installed
+def test_rounded_weights_are_not_trained_on_a_problem(tmp_path):
+    prm = load_step_scorer(tiny_prm(tmp_path / "m"), device="cpu", weights="int8")
+    with pytest.raises(ValueError, match="with whole weights"):
+        adapting_losses(prm)
 
 
 def test_without_torchao_the_extra_is_named(tmp_path, monkeypatch):

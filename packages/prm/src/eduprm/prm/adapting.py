@@ -33,15 +33,16 @@ def adapting_losses(prm: ProcessRewardModel) -> dict[str, float]:
     """Return the losses that change what the PRM scores by: cross_entropy for a head, fork for likelihood.
 
     Raises:
-        ValueError: a published PRM, a head of other outputs, or a model that is scored against a reference or held in
-            integers.
+        ValueError: a published PRM, a head of other outputs, or a model that is scored against a reference or with
+            weights of 8 bits.
     """
     scorer, model = prm.scorer, prm.model
-    floats = all(parameter.is_floating_point() for parameter in model.parameters())
-    plain = isinstance(prm.builder, InputBuilder) and not hasattr(model, "peft_config") and floats
+    # Weights of 8 bits call themselves floating-point, and are tensors of a class of their own.
+    whole = all(type(parameter) is torch.nn.Parameter for parameter in model.parameters())
+    plain = isinstance(prm.builder, InputBuilder) and not hasattr(model, "peft_config") and whole
     if not plain or getattr(scorer, "labels", LABELS) != LABELS:
         raise ValueError(
-            "expected a PRM of ours that scores by a head of two labels or by likelihood, with floating-point weights"
+            "expected a PRM of ours that scores by a head of two labels or by likelihood, with whole weights"
         )
     return {"cross_entropy": 1.0} if scorer.needs == "head" else {"fork": 1.0}
 
