@@ -13,6 +13,7 @@ from eduprm.core.command_line import UsageError
 from eduprm.core.progress import bar, say
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
 from eduprm.label import check_gold, get_grader, grade_leaves, label_forest, weigh_questions
+from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import ProblemSettings, parse_tasks
@@ -44,13 +45,6 @@ def grader_name(problem: ProblemSettings, file: Path | None) -> str:
             "give --problem.grader, or one task"
         )
     return graders.pop()
-
-
-def step_segmenters(settings: TrainSettings) -> dict[str, dict[str, Any]]:
-    """The segmenters at whose steps labels stand, with their options; entropy's are those that the trees grew with."""
-    grown = {"threshold": settings.search.threshold, "skip_symbols": settings.search.skip_symbols}
-    given: dict[str, Any] = {"entropy": grown, **settings.label.steps_options}
-    return {name: dict(given.get(name, {})) for name in settings.label.steps}
 
 
 def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from eduprm.core.seeds import derive_seed
 from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves
 from eduprm.pipeline.growing import grow_shard
-from eduprm.pipeline.label_trees import grader_name, open_grader, step_segmenters
+from eduprm.pipeline.label_steps import step_segmenters
+from eduprm.pipeline.label_trees import grader_name, open_grader
 from eduprm.pipeline.prefix_prm import open_prm
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
