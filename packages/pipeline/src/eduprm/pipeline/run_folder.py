@@ -131,10 +131,10 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     dumped = settings.model_dump(mode="json")
     # How processes share the training decides nothing but its speed: a run may go on with another number of them.
     dumped["prm"]["train"].pop("sharding")
-    if dumped["label"]["weights"] == "one":  # as all runs were before there was a choice
-        dumped["label"] = {
-            name: item for name, item in dumped["label"].items() if not name.startswith("weights")
-        }
+    # As all runs were before there was a choice.
+    before = {"weights": "one", "filter": None}
+    unused = tuple(name for name, value in before.items() if dumped["label"][name] == value)
+    dumped["label"] = {name: item for name, item in dumped["label"].items() if not name.startswith(unused)}
     source: dict[str, Any] = {"problems": None, "limit": settings.limit}
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.

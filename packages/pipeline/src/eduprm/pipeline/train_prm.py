@@ -20,6 +20,7 @@ from eduprm.pipeline.label_trees import grader_name, open_grader
 from eduprm.pipeline.prefix_prm import open_prm
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.settings_parts import LabelSettings
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.prm import (
     InputBuilder,
@@ -65,7 +66,7 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     """Train with all processes there are; the first one writes prm/ and shows progress."""
     style = folder.facts("problems").get("style")
     return train_on(
-        _weighed(pl.read_parquet(folder.path("labels", "train-*.parquet")), settings.label.weights),
+        _weighed(pl.read_parquet(folder.path("labels", "train-*.parquet")), settings.label),
         pl.read_parquet(folder.path("problems.parquet")),
         folder.path("prm"),
         backbone=settings.backbone,
@@ -76,20 +77,25 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     )
 
 
-def _weighed(labelled: pl.DataFrame, weights: str) -> pl.DataFrame:
+def _weighed(labelled: pl.DataFrame, label: LabelSettings) -> pl.DataFrame:
     """The trees of questions that count; the others are said.
 
     Raises:
         UsageError: no question counts.
     """
-    if weights == "one":
+    named = {} if label.weights == "one" else {"--label.weights": label.weights}
+    named |= {} if label.filter is None else {"--label.filter": label.filter}
+    if not named:
         return labelled
     kept = labelled.filter((pl.col("weight") > 0).any().over("problem_id"))
     count, left = labelled["problem_id"].n_unique(), kept["problem_id"].n_unique()
     if not left:
-        raise UsageError(f"--label.weights {weights}: none of the {count} questions weighs more than 0")
+        flags = ", ".join(" ".join(one) for one in named.items())
+        raise UsageError(f"{flags}: none of the {count} questions weighs more than 0")
     if left < count:
-        say(f"prm: {count - left} of {count} questions weigh 0 by {weights} and are left out")
+        say(
+            f"prm: {count - left} of {count} questions weigh 0 by {' and '.join(named.values())} and are left out"
+        )
     return kept
 
 
