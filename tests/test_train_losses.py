@@ -55,6 +55,37 @@ def test_a_loss_by_name_gives_a_prm_that_scores(labelled, tmp_path: Path, name: 
     assert len(prm.score("1 + 2?", ["1 + 2 = 3\n", "#### 3"])) == 2
 
 
+def test_a_filter_of_solutions_by_name(labelled, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Solutions whose text holds an even number of characters are left out, of training questions only."""
+    (tmp_path / "a_filter.py").write_text(
+        "import numpy as np\nfrom eduprm.forest import leaf_paths\n\n\nclass Filter:\n"
+        "    def keeps(self, labelled):\n"
+        "        keys = ['problem_id', 'tree']\n"
+        "        paths = leaf_paths(labelled).select(*keys, 'text', node_id='leaf')\n"
+        "        found = labelled.select(*keys, 'node_id').join(\n"
+        "            paths, on=[*keys, 'node_id'], how='left', maintain_order='left')\n"
+        "        return (found['text'].fill_null('').str.len_chars() % 2 == 1).to_numpy()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made, flags = labelled
+    run = shutil.copytree(made, tmp_path / "run")
+    again = ["--run", str(run), *flags, "--rerun", "label", "--only", "label", "prm", "--label.filter"]
+    assert train([*again, "a_filter:Filter"]) == 0
+    learned = pl.concat([pl.read_parquet(path) for path in sorted((run / "labels").glob("train-*.parquet"))])
+    kept = learned.filter(pl.col("kept").is_not_null())
+    left = kept.filter(~pl.col("kept")).height
+    assert 0 < left < kept.height
+    said = "".join(capsys.readouterr())
+    assert f"label: {left} of {kept.height} training solutions are left out by the filter" in said
+    assert (kept["weight"] > 0).to_list() == kept["kept"].to_list()
+    assert all("kept" not in pl.read_parquet_schema(path) for path in (run / "labels").glob("test-*.parquet"))
+    # Random weights write no equation, so a judge of equations agrees with the values where an answer is right.
+    assert train([*again, "consensus"]) == 0
+    learned = pl.concat([pl.read_parquet(path) for path in sorted((run / "labels").glob("train-*.parquet"))])
+    rows = learned.filter(pl.col("kept").is_not_null())
+    assert (rows["value"] == 1).to_list() == rows["kept"].to_list()
+
+
 def test_weights_of_questions_by_name(
     labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

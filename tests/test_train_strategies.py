@@ -193,13 +193,36 @@ def test_omega_prm_trains_on_trees_that_the_runs_grader_has_searched(train, tmp_
     assert searched
 
 
+@pytest.mark.parametrize("name", ["rollouts", "uncertain_first"])
+def test_a_prm_learns_the_values_that_rollouts_give_to_steps(train, name):
+    own = {"solutions": 2, "rollouts": 3} | ({"max_rollouts": 6} if name == "uncertain_first" else {})
+    arguments = (
+        "--strategies", name, "greedy", "--label.rule", "rollouts", "--label.steps", "fixed_length",
+        "--label.steps-options", '{"fixed_length": {"size": 3}}', "--strategy-options", json.dumps({name: own}),
+    )  # fmt: skip
+    run, _ = train(*arguments)
+    labelled = pl.concat([pl.read_parquet(path) for path in sorted((run / "labels").glob("train-*"))])
+    trees = labelled.filter(pl.col("token_ids").list.len() > 0)
+    judged = trees.filter(pl.col("weight") > 0)
+    # Steps of three tokens: two solutions of up to 8, each with at most two steps before its last.
+    assert judged.filter(pl.col("leaves") > 1)["leaves"].min() >= 3 + 1
+    inner = judged.filter(pl.col("leaves") > 1).group_by("problem_id").len()["len"]
+    leaves = judged.filter(pl.col("leaves") == 1).group_by("problem_id").len()["len"]
+    assert leaves.to_list() == [2] * 6
+    assert inner.max() <= (2 if name == "uncertain_first" else 4)
+    assert json.loads((run / "metrics.json").read_text())["strategies"]["first"] == name.replace("_", " ")
+    # Where the steps of the labels end decides the trees.
+    _, said = train(*[word.replace("3}}", "2}}") if "size" in word else word for word in arguments], expect=2)
+    assert "stage 'search' made with other settings: label.steps.fixed_length.size was 3, is now 2" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (
             ["edo"],
             "expected one of beam, distinct_leaves, edu, greedy, greedy_step, mcts_edu, omega_prm, p_edu, particle, "
-            "temperature or package.module:Strategy, got 'edo'",
+            "rollouts, temperature, uncertain_first or package.module:Strategy, got 'edo'",
         ),
         (["nowhere:Strategy"], "'nowhere:Strategy' cannot be imported"),
         (["edu", "edu"], "got 'edu' twice; write NAME=strategy"),

@@ -176,3 +176,81 @@ def test_epic_is_the_weighted_share_leaf_by_leaf(drawn, least, random):
         own = share(node)
         if abs(own - least * question) > 1e-9:
             assert value[node] == float(own > 0 and own > least * question)
+
+
+# An empty root over two solutions, 1 - 2 - 3 and 7 - 8; rollouts 4 from the end of 2, 5 and 6 from the end of 1.
+SOLUTIONS = [-1, 0, 1, 2, 2, 1, 1, 0, 7]
+
+
+def with_bare_root(forest):
+    first = pl.col("node_id") == 0
+    empty = {
+        "token_ids": pl.List(pl.Int32),
+        "logprobs": pl.List(pl.Float32),
+        "entropies": pl.List(pl.Float32),
+    }
+    return forest.with_columns(
+        pl.when(first).then(pl.lit([], kind)).otherwise(name).alias(name) for name, kind in empty.items()
+    )
+
+
+def test_rollouts_by_hand():
+    # Leaves: 3 wrong, 4 right, 5 right, 6 wrong, 8 right. Node 1 is worth 5 and 6 alone, node 2 its rollout 4.
+    forest, grades = tree(SOLUTIONS, [False, True, True, False, True])
+    forest = with_bare_root(forest)
+    soft = label_forest(forest, grades, rule="rollouts")
+    assert soft["value"].to_list()[1:] == [0.5, 1, 0, 1, 1, 0, 1, 1]
+    # No rollout was drawn from the end of 7, so it has no label; 8 has its answer's.
+    assert soft["weight"].to_list() == [0, 1, 1, 1, 0, 0, 0, 0, 1]
+    hard = label_forest(forest, grades, rule="rollouts", target="hard", node_weight="one")
+    assert hard["label"].to_list()[1:4] == [1, 1, 0]
+    assert hard["weight"].to_list() == soft["weight"].to_list()
+    assert label_forest(forest, grades)["value"].to_list()[1] == 0.5  # 2 of 4: uniform counts 3 and 4 too
+    assert label_forest(forest, grades)["value"].to_list()[2] == 0.5  # and the solution itself
+
+
+@given(data=st.data(), steps=st.lists(st.integers(1, 4), min_size=1, max_size=3), drawn=st.integers(0, 3))
+def test_rollouts_are_counted_where_they_begin(data, steps, drawn):
+    """Solutions of so many steps under an empty root, `drawn` rollouts of two nodes from each step but the last."""
+    parents, right, expected = [-1], [], {}
+
+    def leaf():
+        right.append(data.draw(st.booleans()))
+        return float(right[-1])
+
+    def grow(above, left):
+        node = len(parents)
+        parents.append(above)
+        if left == 1:
+            expected[node] = leaf()
+            return
+        grow(node, left - 1)
+        shares = []
+        for _ in range(drawn):
+            parents.extend([node, len(parents)])
+            shares.append(leaf())
+        if drawn:
+            expected[node] = sum(shares) / drawn
+
+    for count in steps:
+        grow(0, count)
+    forest, grades = tree(parents, right)
+    labelled = label_forest(with_bare_root(forest), grades, rule="rollouts")
+    found = labelled.filter(pl.col("weight") > 0).select("node_id", "value").rows()
+    assert found == sorted((node, pytest.approx(value)) for node, value in expected.items())
+    assert labelled["weight"].is_in([0.0, 1.0]).all()
+
+
+class Odd:
+    def values(self, trees):
+        return trees.shares()
+
+    def weights(self, trees):
+        return -np.ones(trees.shape.num_nodes)
+
+
+def test_a_rules_weights_are_checked():
+    with pytest.raises(
+        ValueError, match=r"expected 8 weights, finite and from 0 up, got shape \(8,\) with least -1"
+    ):
+        label_forest(*tree(PARENTS, RIGHT), rule=f"{__name__}:Odd")

@@ -15,16 +15,23 @@ LABELLED = pl.DataFrame(
 
 
 def test_questions_of_weight_0_are_left_out_and_said(capsys):
-    assert _weighed(LABELLED, "east")["problem_id"].to_list() == ["a", "a", "c"]
+    assert _weighed(LABELLED, LabelSettings(weights="east"))["problem_id"].to_list() == ["a", "a", "c"]
     assert "prm: 1 of 3 questions weigh 0 by east and are left out" in "".join(capsys.readouterr())
-    assert _weighed(LABELLED, "one").equals(LABELLED)  # what has no label at all is refused later, by name
+    both = LabelSettings(weights="east", filter="consensus")
+    assert _weighed(LABELLED, both)["problem_id"].to_list() == ["a", "a", "c"]
+    assert "weigh 0 by east and consensus and are left out" in "".join(capsys.readouterr())
+    assert _weighed(LABELLED, LabelSettings()).equals(
+        LABELLED
+    )  # what has no label at all is refused later, by name
 
 
 def test_no_question_that_counts_is_an_error():
     with pytest.raises(
         UsageError, match=r"--label\.weights east: none of the 3 questions weighs more than 0"
     ):
-        _weighed(LABELLED.with_columns(weight=pl.lit(0.0)), "east")
+        _weighed(LABELLED.with_columns(weight=pl.lit(0.0)), LabelSettings(weights="east"))
+    with pytest.raises(UsageError, match=r"--label\.filter consensus: none of the 3 questions"):
+        _weighed(LABELLED.with_columns(weight=pl.lit(0.0)), LabelSettings(filter="consensus"))
 
 
 def test_a_run_from_before_a_setting_goes_on_with_its_default_alone(tmp_path):
@@ -42,3 +49,10 @@ def test_options_of_weights_are_checked():
         LabelSettings(weights="east", weights_options={"power": 0})
     with pytest.raises(ValueError, match="one: expected no options, got 'power'"):
         LabelSettings(weights_options={"power": 2})
+
+
+def test_options_of_a_filter_are_checked():
+    with pytest.raises(ValueError, match="consensus: expected threshold from 0 up"):
+        LabelSettings(filter="consensus", filter_options={"threshold": 2})
+    with pytest.raises(ValueError, match="expected none without a filter, got judge"):
+        LabelSettings(filter_options={"judge": "equations"})

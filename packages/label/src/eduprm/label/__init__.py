@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from eduprm.label.numeric import number_equal as number_equal
     from eduprm.label.numeric import parse_number as parse_number
     from eduprm.label.question_weights import weigh_questions as weigh_questions
+    from eduprm.label.row_filters import filter_rows as filter_rows
     from eduprm.label.solution_text import strip_stop_tokens as strip_stop_tokens
     from eduprm.label.step_frames import node_validity as node_validity
     from eduprm.label.step_frames import step_validity as step_validity
@@ -59,6 +60,7 @@ _WHERE = {
     "reasoning_gym_problems": "graders.reasoning_gym",
     "strip_stop_tokens": "solution_text",
     "weigh_questions": "question_weights",
+    "filter_rows": "row_filters",
     "node_validity": "step_frames",
     "step_validity": "step_frames",
     "Equation": "steps",

@@ -44,8 +44,9 @@ def label_forest(
         rule_options: Of the rule.
         target: "soft" makes label = value, "hard" makes label 1.0 where value > hard_threshold, else 0.0.
         hard_threshold: In [0, 1).
-        node_weight: "leaves" weighs a node by the leaves below it (the loss of all root-to-leaf paths), "one" by 1.
-            A node without tokens (an empty root) has no place for a score and always gets weight 0.
+        node_weight: "leaves" weighs a node by the leaves below it (the loss of all root-to-leaf paths), or by what a
+            rule with weights of its own gives it; "one" by 1 where that is above 0. A node without tokens (an empty
+            root) has no place for a score and always gets weight 0.
 
     Returns:
         The forest with leaves Int32, correct Float64 (count of right leaves, whatever the rule), value, label
@@ -82,7 +83,8 @@ def label_forest(
     trees = GradedTrees(shape, right, tokens, lambda: _finite_logprobs(forest))
     value = _checked(chosen.values(trees), shape, rule)
     label = value if target == "soft" else (value > hard_threshold).astype(np.float64)
-    weight = leaves.astype(np.float64) if node_weight == "leaves" else np.ones(shape.num_nodes)
+    given = _weights(chosen, trees, rule)
+    weight = given if node_weight == "leaves" else (given > 0).astype(np.float64)
     weight = np.where(tokens > 0, weight, 0.0)
     columns = {"leaves": leaves, "correct": correct, "value": value, "label": label, "weight": weight}
     series = [pl.Series(name, columns[name]).cast(dtype) for name, dtype in LABEL_COLUMNS.items()]
@@ -117,6 +119,19 @@ def _checked(value: Any, shape: Topology, rule: str) -> npt.NDArray[np.float64]:
         row = int(wrong.argmax())
         raise ValueError(f"label rule {rule}: expected values in [0, 1], got {value[row]} at row {row}")
     return value
+
+
+def _weights(chosen: LabelRule, trees: GradedTrees, rule: str) -> npt.NDArray[np.float64]:
+    """The leaves below each node, or the rule's own weights, float64 [n]."""
+    if not hasattr(chosen, "weights"):
+        return trees.shape.leaves.astype(np.float64)
+    weights = np.asarray(chosen.weights(trees), dtype=np.float64)
+    if weights.shape != (trees.shape.num_nodes,) or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(
+            f"label rule {rule}: expected {trees.shape.num_nodes} weights, finite and from 0 up, got shape "
+            f"{weights.shape} with least {weights.min(initial=0.0)}"
+        )
+    return weights
 
 
 def _check_choice(name: str, got: str, allowed: tuple[str, ...]) -> None:

@@ -12,7 +12,8 @@ import polars as pl
 from eduprm.core.command_line import UsageError
 from eduprm.core.progress import bar, say
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
-from eduprm.label import check_gold, get_grader, grade_leaves, label_forest, weigh_questions
+from eduprm.label import check_gold, filter_rows, get_grader, grade_leaves, label_forest, weigh_questions
+from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import ProblemSettings, parse_tasks
@@ -46,13 +47,6 @@ def grader_name(problem: ProblemSettings, file: Path | None) -> str:
     return graders.pop()
 
 
-def step_segmenters(settings: TrainSettings) -> dict[str, dict[str, Any]]:
-    """The segmenters at whose steps labels stand, with their options; entropy's are those that the trees grew with."""
-    grown = {"threshold": settings.search.threshold, "skip_symbols": settings.search.skip_symbols}
-    given: dict[str, Any] = {"entropy": grown, **settings.label.steps_options}
-    return {name: dict(given.get(name, {})) for name in settings.label.steps}
-
-
 def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     """Write grades/*.parquet and labels/*.parquet.
 
@@ -77,6 +71,9 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
             for path in todo:
                 graded, labelled = _labelled(settings, read_forest(path), problems, grader, tokenizer)
                 if path.stem.startswith("train"):  # held-out questions are judged alike
+                    if settings.label.filter is not None:
+                        kind, options = settings.label.filter, settings.label.filter_options
+                        labelled = filter_rows(labelled, filter=kind, options=options)
                     weights, options = settings.label.weights, settings.label.weights_options
                     labelled = weigh_questions(labelled, graded, weights=weights, options=options)
                 write_table(graded, folder.path("grades", path.name))
@@ -112,7 +109,9 @@ def _labelled(
     """The leaves' grades, and the trees cut at the steps that carry labels; other nodes weigh nothing."""
     steps, ends = cut_at_steps(forest, step_segmenters(settings), tokenizer=tokenizer)
     graded = grade_trees(steps, problems, grader)
-    options = settings.label.model_dump(exclude={"steps", "steps_options", "weights", "weights_options"})
+    options = settings.label.model_dump(
+        include={"rule", "rule_options", "target", "hard_threshold", "node_weight"}
+    )
     return graded, label_steps(steps, ends, graded, **options)
 
 
@@ -165,4 +164,15 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         "train_nodes": facts["nodes"],
         "hard_share": facts["hard"],
         "mean_root_value": facts["roots_right"],
+        **_left_out(labelled),
     }
+
+
+def _left_out(labelled: pl.LazyFrame) -> dict[str, int]:
+    """What a filter left out of the training trees, said; nothing without one."""
+    if "kept" not in labelled.collect_schema():
+        return {}
+    rows = labelled.select(rows=pl.col("kept").count(), left_out=(~pl.col("kept")).sum()).collect()
+    count, left = rows.row(0)
+    say(f"label: {left} of {count} training solutions are left out by the filter, {count - left} are kept")
+    return {"filtered_solutions": count, "left_out_solutions": left}

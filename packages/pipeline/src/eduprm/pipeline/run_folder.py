@@ -28,7 +28,9 @@ from typing import Any
 
 from eduprm.core.command_line import UsageError, quoted
 from eduprm.core.files import atomic_write_bytes
+from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.settings import STAGES, TrainSettings
+from eduprm.pipeline.strategies import reads_label_steps
 from eduprm.prm.prm_folder import folder_digest
 
 _FILES: dict[str, tuple[str, ...]] = {
@@ -154,6 +156,7 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
             "policy": {**model, "dtype": settings.policy.dtype},
             "shard_problems": settings.shard_problems,
             **(served if settings.engine != "transformers" else {}),
+            **({"label": {"steps": step_segmenters(settings)}} if reads_label_steps(settings) else {}),
         },
         "label": {"label": dumped["label"], "problem": {"grader": settings.problem.grader}},
         "prm": {"prm": dumped["prm"]},

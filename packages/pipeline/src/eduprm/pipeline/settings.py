@@ -87,7 +87,8 @@ class TrainSettings(CommandSettings):
         + " or package.module:Name; NAME=strategy "
         "names its trees. The PRM is trained on the first; on held-out problems the others are compared with it at "
         "equal tokens. At least one has the policy's greedy path (edu, p_edu, distinct_leaves, greedy, mcts_edu; beam "
-        "and greedy_step may give it up, particle and omega_prm draw). omega_prm searches with the gold answers",
+        "and greedy_step may give it up; particle, omega_prm, rollouts and uncertain_first draw). omega_prm searches "
+        "with the gold answers; rollouts and uncertain_first draw where --label.steps end, for --label.rule rollouts",
     )
     strategy_options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

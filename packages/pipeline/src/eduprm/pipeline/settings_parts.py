@@ -18,6 +18,7 @@ from eduprm.search.sglang import EntropyKind
 CALIBRATIONS = "eduprm.prm.calibrations"
 LABEL_RULES = "eduprm.label.rules"
 WEIGHTS = "eduprm.label.weights"
+FILTERS = "eduprm.label.filters"
 TASKS = "eduprm.problems.tasks"
 SEGMENTERS = "eduprm.segment.segmenters"
 Options = dict[str, int | float | bool | str]
@@ -172,7 +173,8 @@ class LabelSettings(_Part):
     )
     hard_threshold: float = Field(0.0, ge=0, lt=1, description="above this value a hard label is 1")
     node_weight: Literal["leaves", "one"] = Field(
-        "leaves", description="weight of a node in the loss: the leaves below it (all paths), or 1"
+        "leaves",
+        description="weight of a node in the loss: the leaves below it (all paths; or the rule's own weights), or 1",
     )
     weights: str = Field(
         "one",
@@ -181,6 +183,14 @@ class LabelSettings(_Part):
     )
     weights_options: Options = Field(
         default_factory=dict, validate_default=True, description="of these weights, as in power=2"
+    )
+
+    filter: str | None = Field(
+        None,
+        description=f"which solutions are learned from: {listed(FILTERS)} or package.module:Filter; none: all",
+    )
+    filter_options: Options = Field(
+        default_factory=dict, validate_default=True, description="of the filter, as in judge=equations"
     )
 
     @field_validator("steps")
@@ -213,6 +223,16 @@ class LabelSettings(_Part):
     def _of_weights(cls, value: Options, info: ValidationInfo) -> Options:
         if "weights" in info.data:
             registry.make(WEIGHTS, info.data["weights"], "Weights", value)
+        return value
+
+    @field_validator("filter_options")
+    @classmethod
+    def _of_filter(cls, value: Options, info: ValidationInfo) -> Options:
+        name = info.data.get("filter")
+        if name is not None:
+            registry.make(FILTERS, name, "Filter", value)
+        elif value:
+            raise ValueError(f"expected none without a filter, got {next(iter(value))}; give --label.filter")
         return value
 
     @field_validator("rule_options")

@@ -1,8 +1,8 @@
 """The strategies of a run: made by name from its settings, all cut into nodes alike.
 
-A strategy takes from the parts `search` and `samples` the options that it has, and its own from `strategy_options`.
-One with a field `scorer` gets a PRM's (`eduprm.pipeline.prefix_prm`), named by its option `prm`; one with a field
-`grader` gets the run's (`eduprm.pipeline.solution_grader`).
+A strategy takes from the parts `search` and `samples` the options that it has, as `steps` the label's segmenters, and
+its own from `strategy_options`. One with a field `scorer` gets a PRM's (`eduprm.pipeline.prefix_prm`), named by its
+option `prm`; one with a field `grader` gets the run's (`eduprm.pipeline.solution_grader`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import polars as pl
 
 from eduprm.core.registry import load, make
 from eduprm.core.seeds import derive_seed
+from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.prefix_quantile import QuantileScorer
 from eduprm.search import PRM_MODEL, STEPS_MODEL, CutRule, Strategy
 
@@ -88,6 +89,8 @@ def _options(settings: TrainSettings, name: str, own: Mapping[str, Any], asked: 
     shared = dict(settings.search) | dict(settings.samples)
     shared["max_tokens_per_path"] = settings.search.budget.max_tokens_per_path
     shared["seed"] = derive_seed(settings.seed, "samples")
+    if "steps" in taken:
+        shared["steps"] = step_segmenters(settings)
     options = {key: value for key, value in shared.items() if key in taken}
     given = dict(own)
     if "budget" in taken and isinstance(given.get("budget"), Mapping):
@@ -99,6 +102,12 @@ def _options(settings: TrainSettings, name: str, own: Mapping[str, Any], asked: 
     if "grader" in taken:
         options["grader"] = asked.grader()
     return options | given
+
+
+def reads_label_steps(settings: TrainSettings) -> bool:
+    """Whether a strategy of the run draws from where the labels' steps end: then they decide its trees too."""
+    names = [entry.rpartition("=")[2] for entry in settings.strategies]
+    return any("steps" in _taken(load(PACKAGE, name, "Strategy")) for name in names)
 
 
 def _taken(choice: Any) -> set[str]:

@@ -16,10 +16,12 @@ from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves
 from eduprm.pipeline.calibrating import calibrate, left_to_train, score_trees
 from eduprm.pipeline.growing import grow_shard
-from eduprm.pipeline.label_trees import grader_name, open_grader, step_segmenters
+from eduprm.pipeline.label_steps import step_segmenters
+from eduprm.pipeline.label_trees import grader_name, open_grader
 from eduprm.pipeline.prefix_prm import open_prm
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
+from eduprm.pipeline.settings_parts import LabelSettings
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.prm import (
     InputBuilder,
@@ -74,7 +76,7 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     style = folder.facts("problems").get("style")
     labelled = left_to_train(settings, pl.read_parquet(folder.path("labels", "train-*.parquet")))
     return train_on(
-        _weighed(labelled, settings.label.weights),
+        _weighed(labelled, settings.label),
         pl.read_parquet(folder.path("problems.parquet")),
         folder.path("prm"),
         backbone=settings.backbone,
@@ -85,20 +87,25 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     )
 
 
-def _weighed(labelled: pl.DataFrame, weights: str) -> pl.DataFrame:
+def _weighed(labelled: pl.DataFrame, label: LabelSettings) -> pl.DataFrame:
     """The trees of questions that count; the others are said.
 
     Raises:
         UsageError: no question counts.
     """
-    if weights == "one":
+    named = {} if label.weights == "one" else {"--label.weights": label.weights}
+    named |= {} if label.filter is None else {"--label.filter": label.filter}
+    if not named:
         return labelled
     kept = labelled.filter((pl.col("weight") > 0).any().over("problem_id"))
     count, left = labelled["problem_id"].n_unique(), kept["problem_id"].n_unique()
     if not left:
-        raise UsageError(f"--label.weights {weights}: none of the {count} questions weighs more than 0")
+        flags = ", ".join(" ".join(one) for one in named.items())
+        raise UsageError(f"{flags}: none of the {count} questions weighs more than 0")
     if left < count:
-        say(f"prm: {count - left} of {count} questions weigh 0 by {weights} and are left out")
+        say(
+            f"prm: {count - left} of {count} questions weigh 0 by {' and '.join(named.values())} and are left out"
+        )
     return kept
 
 

@@ -1,6 +1,6 @@
-"""Which PRM scores a file of solutions: the one of a folder, a service's, or a language model's on a server.
+"""Which PRM scores a file of solutions: the one of a folder, a service's, a language model's on a server, or a judge.
 
-How it is opened and how it scores is `eduprm.prm.source` and `eduprm.serve.source`.
+How it is opened and how it scores is `eduprm.prm.source`, `eduprm.serve.source` and `eduprm.serve.judge.source`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ def find_source(settings: RankSettings) -> PrmPlace:
 
 def _find(settings: RankSettings) -> PrmPlace:
     from eduprm.rank.default_prm import unnamed_prm
-    from eduprm.serve.source import LanguageModelSource, ServedSource, named_source  # aiohttp comes with it
+    from eduprm.serve.judge.source import named_place  # aiohttp comes with it
+    from eduprm.serve.source import LanguageModelSource, ServedSource
 
     url = settings.prm_url
     if url is not None and settings.prm_server == "eduprm":
         return ServedSource(url, wait_s=settings.prm_wait_s)
+    source: PrmPlace
     if settings.prm is not None:
-        source = named_source(settings.prm, settings)
+        source = named_place(settings.prm, settings, settings.judge)
     else:
         name, folder, line = unnamed_prm(settings.file)
         print(f"rerank: {line}", file=sys.stderr)
         source = PrmSource.at(folder, settings, name=name)
-    if url is None:
+    if url is None or not isinstance(source, PrmSource):
         return source
     adapter = settings.prm_adapter
     served = LanguageModelSource(url, source, wait_s=settings.prm_wait_s, adapter=adapter)

@@ -19,6 +19,7 @@ from eduprm.label import grader_names
 from eduprm.prm.source import PrmReading
 from eduprm.rank.settings_parts import SEGMENTERS, Columns, PolicySettings, ProblemsFile
 from eduprm.rank.wrapping import WrapSettings
+from eduprm.serve.judge.settings import JudgedSettings
 
 GRADERS = (*(name for name in grader_names() if name != "reasoning-gym"), "none")
 """Names of `--grader`: reasoning-gym's scorers want the generator's entry, which files of solutions do not hold."""
@@ -27,6 +28,7 @@ GRADERS = (*(name for name in grader_names() if name != "reasoning-gym"), "none"
 _NOT_IN_ROWS = (
     "file",
     "prm",
+    "judge",
     "prm_url",
     "prm_server",
     "prm_adapter",
@@ -39,7 +41,7 @@ _NOT_IN_ROWS = (
 )
 
 
-class RankSettings(PrmReading, WrapSettings, CommandSettings):
+class RankSettings(PrmReading, WrapSettings, JudgedSettings, CommandSettings):
     """
     Rank the solutions of each problem in FILE with a process reward model (PRM).
 
@@ -56,8 +58,8 @@ class RankSettings(PrmReading, WrapSettings, CommandSettings):
     prm: str | None = Field(
         None,
         min_length=1,
-        description="folder or hub name of the PRM, or the one that ships, smollm2-135m-steps-prm; none: prm/ beside "
-        "FILE, else runs/default/prm, else the one that ships",
+        description="folder or hub name of the PRM, or the one that ships, smollm2-135m-steps-prm, or judge: the "
+        "language model of --judge; none: prm/ beside FILE, else runs/default/prm, else the one that ships",
     )
     prm_url: str | None = Field(
         None,
@@ -189,6 +191,8 @@ class RankSettings(PrmReading, WrapSettings, CommandSettings):
     def _one_prm(self) -> RankSettings:
         if self.prm_server == "sglang" and self.prm_url is None:
             raise ValueError("--prm-server: expected --prm-url beside it, the server's URL; add it")
+        if self.prm == "judge" and self.prm_url is not None:
+            raise ValueError("--prm-url: expected nothing beside --prm judge, whose server is --judge.url")
         if self.prm_adapter is not None and self.prm_server != "sglang":
             raise ValueError(
                 "--prm-adapter: expected --prm-server sglang beside it, which loads adapters; add it"

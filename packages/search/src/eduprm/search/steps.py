@@ -12,7 +12,7 @@ tree gives the scores for every rule. The rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -112,7 +112,7 @@ def cut_trees(
     frames = []
     for _, nodes in forest.group_by("problem_id", "tree", maintain_order=True):
         given = nodes.select([*NODE_SCHEMA, *found]).to_dicts()
-        begins = _begins(given, segmenters, tokenizer)
+        begins = step_begins(given, segmenters, tokenizer)
         rows: list[dict[str, Any]] = []
         last: list[int] = []  # per given node, the number of its last piece
         for node, own in zip(given, begins, strict=True):
@@ -131,10 +131,10 @@ def cut_trees(
     return pl.concat(frames) if frames else schema.to_frame()
 
 
-def _begins(
-    nodes: list[dict[str, Any]], segmenters: Mapping[str, Segmenter], tokenizer: Tokenizer
+def step_begins(
+    nodes: Sequence[Mapping[str, Any]], segmenters: Mapping[str, Segmenter], tokenizer: Tokenizer
 ) -> list[dict[str, set[int]]]:
-    """Per node and segmenter, the positions in the node at which a step begins on some path; never a path's first."""
+    """Per node of a tree and segmenter, the positions in it at which a step begins on some path; no path's first."""
     texts = [[token_text(token, tokenizer) for token in node["token_ids"]] for node in nodes]
     tops = [_top_texts(own) for own in texts]
     found: list[dict[str, set[int]]] = [{name: set() for name in segmenters} for _ in nodes]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
-from eduprm.forest.literal import LiteralText, hole
+from eduprm.forest.literal import LiteralText, Parts, hole
 from eduprm.search.models import resolve_model
 from eduprm.search.token_table import TokenTable, table_of
 
@@ -53,6 +53,13 @@ class PolicyTokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, no special tokens added."""
         return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def encode_parts(self, parts: Parts) -> list[int]:
+        """Token ids of a text in parts (text, whether its special tokens count), no special tokens added.
+
+        Special tokens written out in the other parts are read as plain text.
+        """
+        return self._literal.ids(parts)
 
     def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
         """Token ids of a text, and at which of its characters each begins.

@@ -45,7 +45,11 @@ class GradedTrees:
 
 
 class LabelRule(Protocol):
-    """A frozen class; its fields are the rule's options, checked when it is made."""
+    """A frozen class; its fields are the rule's options, checked when it is made.
+
+    One that judges some nodes only has a method `weights` too, `values`' twin: float64 [n], at least 0, in place of the
+    count of leaves below a node; with node_weight "one" a node of any weight counts 1.
+    """
 
     def values(self, trees: GradedTrees) -> npt.NDArray[np.float64]:
         """Return the value of every node, float64 [n] in [0, 1]."""

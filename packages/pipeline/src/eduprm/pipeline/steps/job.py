@@ -35,7 +35,7 @@ from eduprm.pipeline.steps.settings import StepSettings
 from eduprm.pipeline.steps.training import training_problems
 from eduprm.prm.source import PrmPlace, PrmSource
 from eduprm.rank.wrapping import wrapped
-from eduprm.search import resolve_model
+from eduprm.serve.judge.source import JUDGE, named_place
 
 _COMPUTING = ("eduprm-prm", "torch", "transformers", "tokenizers")
 
@@ -70,6 +70,8 @@ def output_folder(settings: StepSettings, command: str) -> Path:
     if settings.output is not None:
         return settings.output
     names = [name for name in Path(settings.prm).resolve().parts if name != "/"][-2:]
+    if settings.prm == JUDGE:
+        names = [JUDGE]
     return Path("runs") / "bench" / "-".join([command, *names])
 
 
@@ -92,10 +94,10 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     Raises:
         UsageError: there is no PRM, none of the rows fits it, or --train-problems cannot be read.
     """
-    prm = PrmSource.find(settings.prm, settings, resolve=resolve_model)
-    training = training_problems(settings.train_problems, prm.folder)
+    prm = named_place(settings.prm, settings, settings.judge)
+    training = training_problems(settings.train_problems, prm.folder if isinstance(prm, PrmSource) else None)
     place = wrapped(prm, settings)
-    with status(f"reading {prm.folder}", spinner=False):
+    with status(f"reading {prm.name}", spinner=False):
         key = {
             "prm": place.key(),
             "settings": settings.model_dump(

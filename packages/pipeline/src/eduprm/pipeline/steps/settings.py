@@ -14,9 +14,10 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from eduprm.core.command_line import CommandSettings
 from eduprm.prm.source import PrmReading
 from eduprm.rank.wrapping import WrapSettings
+from eduprm.serve.judge.settings import JudgedSettings
 
 
-class StepSettings(PrmReading, WrapSettings, CommandSettings):
+class StepSettings(PrmReading, WrapSettings, JudgedSettings, CommandSettings):
     """What the benchmarks of steps have in common."""
 
     model_config = SettingsConfigDict()
@@ -24,7 +25,8 @@ class StepSettings(PrmReading, WrapSettings, CommandSettings):
     prm: str = Field(
         "runs/default/prm",
         min_length=1,
-        description="folder or hub name of the PRM, or one that ships: smollm2-135m-steps-prm",
+        description="folder or hub name of the PRM, or one that ships: smollm2-135m-steps-prm; or judge: the language "
+        "model of --judge",
     )
     output: Path | None = Field(
         None,

@@ -17,15 +17,21 @@ class Training(NamedTuple):
     problems: list[str]
 
 
-def training_problems(given: Path | None, prm: Path) -> Training | None:
+def training_problems(given: Path | None, prm: Path | None) -> Training | None:
     """Training problems of a file or a run folder; without one given, of the run folder that holds the PRM.
 
-    Rows of split "test" are left out. None: nothing was given and nothing lies beside the PRM.
+    Rows of split "test" are left out. None: nothing was given and nothing lies beside the PRM, or it has no folder (a
+    judge).
 
     Raises:
         UsageError: what was given is not there or cannot be read.
     """
-    place = prm.resolve().parent / "problems.parquet" if given is None else given
+    if given is not None:
+        place = given
+    elif prm is not None:
+        place = prm.resolve().parent / "problems.parquet"
+    else:
+        return None
     if place.is_dir():
         place = place / "problems.parquet"
     if given is None and not place.is_file():
@@ -37,4 +43,6 @@ def training_problems(given: Path | None, prm: Path) -> Training | None:
     texts = problems.filter(split="train")["question"].to_list()
     if not texts:
         raise UsageError(f"--train-problems: {place} holds no usable training problem")
-    return Training(place if given is not None else Path(prm.parent, "problems.parquet"), texts)
+    return Training(
+        place if prm is None or given is not None else Path(prm.parent, "problems.parquet"), texts
+    )

@@ -1,0 +1,1 @@
+"""Who else says whether a solution's steps are right, a module each with a class `Judge` (see `_contract`)."""

@@ -1,0 +1,21 @@
+"""What a judge of steps is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import polars as pl
+
+__all__ = ["PathJudge"]
+
+
+class PathJudge(Protocol):
+    """A class that is made without options, or with defaults for all."""
+
+    def verdicts(self, forest: pl.DataFrame) -> pl.Series:
+        """Return, per node in the order given, whether its path is right up to its end: Boolean, null: cannot tell.
+
+        Args:
+            forest: NODE_SCHEMA (preorder), with its label columns.
+        """
+        ...

@@ -1,0 +1,93 @@
+"""OpenAI's /v1/models and /v1/completions on a free port of loopback, in a thread, answered by a real model.
+
+For tests of what asks such a server. The model is a causal language model of transformers with its tokenizer, decoded
+plainly; prompts are parsed as servers parse them, special tokens included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from aiohttp import web
+
+__all__ = ["CompletionServing"]
+
+
+class CompletionServing:
+    """Serves inside `with`; `url` is where.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        tokenizer: of transformers.
+        name: what the server calls it.
+        fault: takes a body and how many came before it; None: answer, else this response.
+
+    Attributes: `url`, once it is entered; `bodies` of all completions asked for.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str = "a-judge",
+        fault: Callable[[dict[str, Any], int], web.Response | None] = lambda body, number: None,
+    ) -> None:
+        self._model, self._tokenizer, self._name, self._fault = model, tokenizer, name, fault
+        self.bodies: list[dict[str, Any]] = []
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> CompletionServing:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+    async def _start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/completions", self._completions)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def _models(self, _: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": self._name, "object": "model"}]})
+
+    async def _completions(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        number = len(self.bodies)
+        self.bodies.append(body)
+        return self._fault(body, number) or web.json_response(self._answer(body))
+
+    @torch.inference_mode()
+    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        ids = self._tokenizer.encode(body["prompt"], add_special_tokens=False)
+        drawn, listed = list(ids), []
+        random = torch.Generator().manual_seed(body.get("seed", 0))
+        for _ in range(body["max_tokens"]):
+            logprobs = self._model(input_ids=torch.tensor([drawn])).logits[0, -1].float().log_softmax(-1)
+            top = logprobs.topk(body.get("logprobs") or 1)
+            listed.append({self._tokenizer.decode([int(k)]): float(v) for v, k in zip(*top, strict=True)})
+            heat = body["temperature"]
+            chances = (logprobs / heat).softmax(-1) if heat else None
+            token = int(torch.multinomial(chances, 1, generator=random) if heat else top.indices[0])
+            drawn.append(token)
+            if token == self._tokenizer.eos_token_id:
+                break
+        text = self._tokenizer.decode(drawn[len(ids) :], skip_special_tokens=True)
+        choice = {"text": text, "logprobs": {"top_logprobs": listed} if body.get("logprobs") else None}
+        usage = {"prompt_tokens": len(ids), "completion_tokens": len(drawn) - len(ids)}
+        return {"choices": [{"index": 0, **choice}], "usage": usage}
