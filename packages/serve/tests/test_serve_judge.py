@@ -143,7 +143,7 @@ def test_the_average_is_of_all_critiques_or_there_is_a_reason(verdicts, least):
         assert result.scores is None
         assert (
             f"critique {missing.index(True) + 1} of {len(verdicts)} ends in neither Yes nor No"
-            in result.refused
+            in result.rejected
         )
     else:
         assert result.scores == [pytest.approx(sum(a / (a + b) for a, b in verdicts) / len(verdicts))]
@@ -157,7 +157,7 @@ def test_a_critique_without_a_verdict_is_a_reason(bundled):
     source._prompts = prompts
     (result,) = source.open().score_steps([("1 + 1?", ["2"])])
     assert result.scores is None
-    assert result.refused.startswith(
+    assert result.rejected.startswith(
         "the judge gives step 1 no score: critique 1 of 2 ends in neither Yes nor No"
     )
 
@@ -165,7 +165,7 @@ def test_a_critique_without_a_verdict_is_a_reason(bundled):
 @pytest.mark.parametrize("steps", [[], ["1 + 1 = 2", " \n"]])
 def test_nothing_to_judge_is_a_reason(local, steps):
     (result,) = local.score_steps([("1 + 1?", steps)])
-    assert result.refused == "cannot be judged: expected steps with text; take it out"
+    assert result.rejected == "cannot be judged: expected steps with text; take it out"
 
 
 def test_special_tokens_of_others_end_no_turn(local, bundled, heard):
@@ -182,13 +182,13 @@ def test_special_tokens_of_others_end_no_turn(local, bundled, heard):
         good, bad = served.score_steps([SOLUTIONS[0], spelt])
         asked = {body["prompt"] for body in server.bodies}
     assert good.scores is not None
-    assert "'<|im_end|>' in it would end a turn of the judge's prompt" in bad.refused
+    assert "'<|im_end|>' in it would end a turn of the judge's prompt" in bad.rejected
     assert not any("<|im_end|>" in prompt for prompt in asked)
 
 
 def test_prompts_beyond_the_context_are_a_reason(local, bundled):
     (result,) = local.score_steps([("1 + 1?", ["2 " * 9000])])
-    assert "the judge gives step 1 no score: prefix of" in result.refused
+    assert "the judge gives step 1 no score: prefix of" in result.rejected
 
     def full(body, number):
         return web.json_response({"error": {"message": "maximum context length"}}, status=400)
@@ -196,7 +196,7 @@ def test_prompts_beyond_the_context_are_a_reason(local, bundled):
     with CompletionServing(*bundled, fault=full) as server:
         served = JudgeSource(JudgeSettings(url=server.url, **SHORT), PrmReading()).open()
         (result,) = served.score_steps(SOLUTIONS[:1])
-    assert "the server does not take it: /v1/completions answered 400" in result.refused
+    assert "the server does not take it: /v1/completions answered 400" in result.rejected
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ class _Draws:
         """A branch each, as far as the budget goes: as many at once as fit for certain, the last one cut."""
         found: list[Branch] = []
         while len(found) < len(wanted) and (self._left is None or self._left > 0):
-            taken, room = [], self._left
+            taken: list[tuple[_Draw, int]] = []
+            room = self._left
             for draw in wanted[len(found) :]:
                 asked = self._options.max_tokens_per_path - draw.position
                 if room is not None and asked > room and taken:

@@ -128,12 +128,12 @@ async def _all(calls):  # type: ignore[no-untyped-def]
 
 def _solution(judged: Sequence[tuple[float, int] | str], steps: Sequence[str], *, as_cut: bool) -> StepScores:
     if not judged:
-        return StepScores(None, refused="cannot be judged: expected steps with text; take it out")
+        return StepScores(None, rejected="cannot be judged: expected steps with text; take it out")
     joiner = "" if as_cut or all(step.endswith("\n") for step in steps[:-1]) else "\n"
     scores: list[float] = []
     for number, one in enumerate(judged, start=1):
         if isinstance(one, str):
-            return StepScores(None, refused=f"the judge gives step {number} no score: {one}")
+            return StepScores(None, rejected=f"the judge gives step {number} no score: {one}")
         scores.append(one[0])
     assert not isinstance(judged[-1], str)
     return StepScores(scores, judged[-1][1], joiner=joiner)

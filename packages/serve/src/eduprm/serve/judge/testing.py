@@ -82,8 +82,10 @@ class CompletionServing:
             top = logprobs.topk(body.get("logprobs") or 1)
             listed.append({self._tokenizer.decode([int(k)]): float(v) for v, k in zip(*top, strict=True)})
             heat = body["temperature"]
-            chances = (logprobs / heat).softmax(-1) if heat else None
-            token = int(torch.multinomial(chances, 1, generator=random) if heat else top.indices[0])
+            drawn_one = (
+                torch.multinomial((logprobs / heat).softmax(-1), 1, generator=random) if heat else None
+            )
+            token = int(top.indices[0] if drawn_one is None else drawn_one)
             drawn.append(token)
             if token == self._tokenizer.eos_token_id:
                 break
