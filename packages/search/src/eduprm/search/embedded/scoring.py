@@ -1,7 +1,8 @@
 """Entropies and log-probs of texts that already exist, in teacher-forced passes.
 
 Texts go through the model's own forward in chunks of positions, behind the keys and values of what came before: the
-logits are the model's own, scaled or capped where it does that, and memory does not grow with length times vocabulary. Texts of one problem go through it together, and what they share is computed once.
+logits are the model's own, scaled or capped where it does that, and memory does not grow with length times
+vocabulary. Texts of one problem go through it together, and what they share is computed once.
 """
 
 from __future__ import annotations
@@ -100,7 +101,9 @@ class TokenScorer:
         for group, trie in zip(groups, tries, strict=True):
             measured = self._measured(prefix_ids, trie)
             for index, places in zip(group, trie.places, strict=True):
-                results[there[index]] = TokenScores(*(column[places] for column in measured))
+                results[there[index]] = TokenScores(
+                    measured.logprobs[places], measured.entropies[places], measured.top_ids[places]
+                )
         return results
 
     def _can_merge(self) -> bool:
@@ -165,7 +168,8 @@ def takes_tree_masks(model: PreTrainedModel) -> bool:
     """Whether several texts can go through the model as one tree.
 
     Its layers must attend to all that came before, by an attention that keeps a mask for each pair, at positions that
-    are given. Whether the mask is kept is tried: a token that the last one must not see is changed, then one that it must.
+    are given. Whether the mask is kept is tried: a token that the last one must not see is changed, then one that it
+    must see.
     """
     try:
         check_layers(model)
