@@ -52,11 +52,11 @@ def test_the_small_experiment_for_real_and_again(tmp_path):
     assert sets["edu"]["tokens"] == sets["lines"]["tokens"]
     points = pl.read_parquet(tmp_path / "points.parquet")
     assert set(points["prm"]) == {"", "edu", "lines", "shepherd", "adaptive"}
-    assert set(points["family"]) == {"EDU", "P-EDU", "HT", "greedy"}
+    assert set(points["family"]) == {"EDU", "P-EDU", "samples", "greedy"}
     # Raw points say what the summary says.
     outcomes = pl.read_csv(tmp_path / "outcomes.csv")
-    means = outcomes.filter(setting="HT 0.7", rule="oracle", n=4)["correct"].mean()
-    shown = points.filter(setting="HT 0.7", rule="oracle", n=4)["mean"].item()
+    means = outcomes.filter(setting="samples T=0.7", rule="oracle", n=4)["correct"].mean()
+    shown = points.filter(setting="samples T=0.7", rule="oracle", n=4)["mean"].item()
     assert shown == pytest.approx(means)
     greedy = points.filter(pl.col("setting") == "greedy", pl.col("rule") == "oracle")
     assert greedy["leaves"].item() == 1

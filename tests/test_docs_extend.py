@@ -19,6 +19,7 @@ BLOCKS = dict(re.findall(r"^```python (\w+)\n(.*?)^```", (ROOT / "docs/extend.md
 NAMES = {
     "--problem.task": "my_task:Task", "--problem.grader": "my_grader:varied", "--label.rule": "my_rule:Rule",
     "--label.steps": "my_segmenter:Segmenter", "--strategies": "my_strategy:Strategy",
+    "--prm.calibrate": "my_calibration:Calibration", "--prm.train.curriculum": "my_curriculum:Curriculum",
 }  # fmt: skip
 SMALL = [
     "--problem.num-train", "4", "--problem.num-test", "2",
@@ -52,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_block_is_short() -> None:
     assert set(BLOCKS) == {
         "my_segmenter", "my_rule", "my_loss", "my_task", "my_grader", "my_strategy", "my_choice", "my_format",
-        "my_wrapper",
+        "my_wrapper", "my_calibration", "my_curriculum",
     }  # fmt: skip
     assert all(len(block.splitlines()) < 25 for block in BLOCKS.values())
 
@@ -81,6 +82,16 @@ def test_the_loss(run: Path) -> None:
     assert all(0 <= loss <= 1 for _, loss in losses)  # of a squared error of probabilities
     saved = json.loads((run / "prm" / "config.json").read_text())["eduprm"]
     assert saved["steps"]["segmenters"] == {"my_segmenter:Segmenter": {"size": 5}}
+
+
+def test_the_calibration_and_the_order_of_training(run: Path) -> None:
+    saved = json.loads((run / "prm" / "config.json").read_text())["eduprm"]
+    share = saved["calibration"]["fitted"]["share"]
+    scored = pl.concat([pl.read_parquet(path) for path in (run / "scores").glob("test-*.parquet")])
+    known = scored.filter(pl.col("score").is_not_null())
+    expected = (known["score_uncalibrated"] + share) / 2
+    assert known["score"].to_list() == pytest.approx(expected.to_list())
+    assert saved["training"]["config"]["curriculum"] == "my_curriculum:Curriculum"
 
 
 def test_rerank_cuts_as_trained_and_by_name(

@@ -116,11 +116,17 @@ def test_the_client_of_a_server_needs_neither_torch_nor_sglang(wheels, tmp_path)
         "from eduprm.search import EduSampling, PolicyTokenizer, grow_forest\n"
         "from eduprm.search.sglang import SglangServer\n"
         "import transformers\n"
-        "print([name for name in ('torch', 'sglang') if importlib.util.find_spec(name)])"
+        "print([name for name in ('torch', 'sglang') if importlib.util.find_spec(name)])\n"
+        "try:\n"
+        "    SglangServer('http://localhost:1', model='none', entropy='bounds')\n"
+        "except ValueError as error:\n"
+        "    print(error)"
     )
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    heavy, refusal = done.stdout.splitlines()
+    assert heavy == "[]"
+    assert "eduprm-search[sglang-client,bounds]" in refusal
 
 
 def _constraints(folder: Path) -> Path:

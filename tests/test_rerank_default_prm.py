@@ -87,6 +87,10 @@ def test_a_prm_that_is_named_is_taken_without_a_word(prm, folder, capsys):
             "that end where it is unsure (above 0.5 nats) and at line breaks",
         ),
         ({}, "scores by a head, its config does not say on which steps"),
+        (
+            {"calibration": {"kind": "isotonic", "fitted": {}}},
+            "scores by a head, calibrated by isotonic, its config does not say on which steps",
+        ),
         ({"steps": {"policy": "p"}}, "its config cannot be read"),
     ],
 )

@@ -112,7 +112,7 @@ def test_the_metrics_agree_with_the_files(finished):
         if row["rule"] == "oracle" and row["n"] == 4
     }
     assert oracle["EDU"] == pytest.approx(pass_at["edu"])
-    assert oracle["HT 0.7"] == pytest.approx(pass_at["ht-0.7"])
+    assert oracle["samples T=0.7"] == pytest.approx(pass_at["ht-0.7"])
     forest = pl.concat([pl.read_parquet(path) for path in sorted((run / "forest").glob("test-*"))])
     decoded = forest.filter(tree="edu")["token_ids"].list.len().sum() / 4
     shown = {row["method"]: row["decoded"] for row in metrics["rules"] if row["n"] == 4}

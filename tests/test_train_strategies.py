@@ -99,6 +99,21 @@ def test_a_strategy_of_ones_own_trains_the_prm_and_is_judged_by_its_name(train):
     assert (run / "solutions.jsonl").read_text().count("\n") == 4
 
 
+def test_the_bound_of_p_edu_as_a_quantile_of_training_trees(train, tmp_path):
+    prm = tmp_path / "a-prm"
+    tiny_prm(prm)
+    options = {"prm": str(prm), "stop_quantile": 0.5, "piece_tokens": 2}
+    given = ["--only", "problems", "search", "--strategy-options"]
+    run, said = train("--strategies", "edu", "p_edu", *given, json.dumps({"p_edu": options}))
+    forest = held_out(run)
+    assert "beginnings of training trees: bound" in said
+    assert forest.filter(tree="edu-pruned", finish="pruned").height
+    assert (
+        forest.filter(tree="edu-pruned", finish="stop").height
+        + forest.filter(tree="edu-pruned", finish="length").height
+    )
+
+
 def test_p_edu_is_reached_by_name_and_asks_the_prm_that_is_named(train, tmp_path):
     prm = tmp_path / "a-prm"
     tiny_prm(prm)
@@ -191,6 +206,10 @@ def test_omega_prm_trains_on_trees_that_the_runs_grader_has_searched(train, tmp_
         (["temperature"], "expected one that decodes the policy's greedy path"),
         (["omega_prm"], "raise max_leaves or lower rollouts"),
         (["p_edu"], "p_edu: prm: expected the folder or name of a PRM, got None"),
+        (
+            ["p_edu", "--strategy-options", '{"p_edu": {"prm": "a-prm", "stop_quantile": 0.2}}'],
+            "read off training trees, which the first strategy grows: expected another one before it",
+        ),
         (["edu", "--strategy-options", '{"edu": {"treshold": 1}}'], "'treshold'"),
         (["edu", "--strategy-options", '{"hot": {"temperature": 1}}'], "names in --strategies, got 'hot'"),
     ],

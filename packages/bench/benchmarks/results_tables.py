@@ -25,9 +25,9 @@ ROWS = {
     "EDU, by the policy's own likelihood": "EDU, by the policy's own likelihood",
     "EDU, majority": "EDU, majority",
     "EDU, any right": "EDU, any right (no judge can do better)",
-    "HT 0.7, by the PRM": "8 samples, by the PRM",
-    "HT 0.7, majority": "8 samples, majority",
-    "HT 0.7, any right": "8 samples, any right",
+    "samples T=0.7, by the PRM": "8 samples, by the PRM",
+    "samples T=0.7, majority": "8 samples, majority",
+    "samples T=0.7, any right": "8 samples, any right",
     "greedy, by the trained model": "**greedy decoding by the trained model**",
 }
 ARMS = {
@@ -45,18 +45,18 @@ ARMS = {
     "both": "head, forks and right tokens on one backbone, all weights",
 }
 SUMMARY = {  # row of prm-headline.jsonl: what it is called, and where prm-rules.jsonl says what it decodes
-    "greedy, by the policy": ("greedy decoding by the policy", "greedy+HT, =tokens", 1),
+    "greedy, by the policy": ("greedy decoding by the policy", "greedy+samples T=0.7, =tokens", 1),
     "EDU, by the PRM": ("**EDU tree (at most 8 leaves), chosen by the PRM**", "EDU", 8),
-    "HT 0.7, by the PRM": ("8 samples, chosen by the PRM", "HT 0.7", 8),
+    "samples T=0.7, by the PRM": ("8 samples, chosen by the PRM", "samples T=0.7", 8),
     "EDU, any right": ("EDU tree, any leaf right (limit of any judge)", "EDU", 8),
-    "HT 0.7, any right": ("8 samples, any right (limit of any judge)", "HT 0.7", 8),
+    "samples T=0.7, any right": ("8 samples, any right (limit of any judge)", "samples T=0.7", 8),
     "greedy, by the trained model": ("**greedy decoding by the trained model**", "trained", 1),
 }
 NAMES = {
     ("EDU", "prm_min"): "EDU, by the PRM",
     ("EDU", "oracle"): "EDU, any right",
-    ("HT 0.7", "prm_min"): "HT 0.7, by the PRM",
-    ("HT 0.7", "oracle"): "HT 0.7, any right",
+    ("samples T=0.7", "prm_min"): "samples T=0.7, by the PRM",
+    ("samples T=0.7", "oracle"): "samples T=0.7, any right",
     ("trained", "trained"): "greedy, by the\ntrained model",
 }
 

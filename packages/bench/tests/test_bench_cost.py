@@ -58,13 +58,13 @@ def test_costs_of_the_first_leaves_match_brute_force(nodes: list[Node], data: st
         texts = [tuple(t for node in p for t in nodes[node][1]) for p in paths]
         assert row["leaves"] == len(first)
         assert row["decoded"] == sum(len(nodes[node][1]) for node in {n for p in paths for n in p})
-        assert row["unshared"] == sum(map(len, texts))
-        assert row["trie"] == len({text[:k] for text in texts for k in range(1, len(text) + 1)})
+        assert row["path"] == sum(map(len, texts))
+        assert row["distinct"] == len({text[:k] for text in texts for k in range(1, len(text) + 1)})
 
 
 def test_samples_cost_what_was_decoded_though_a_trie_would_share() -> None:
     nodes: list[Node] = [(None, []), (0, [1, 2, 3]), (0, [1, 2, 4]), (0, [1, 2, 3])]
-    got = token_cost(forest(nodes, "ht"), ns=[1, 2, 3]).select("decoded", "unshared", "trie").rows()
+    got = token_cost(forest(nodes, "ht"), ns=[1, 2, 3]).select("decoded", "path", "distinct").rows()
     assert got == [(3, 3, 3), (6, 6, 4), (9, 9, 4)]
     assert token_cost(forest(nodes, "ht"))["n"].to_list() == [3]
 

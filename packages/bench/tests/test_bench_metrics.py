@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eduprm.bench import auc, auc_within, brier, expected_calibration_error, reliability, score_metrics
+from eduprm.bench import (
+    auc,
+    auc_within,
+    brier,
+    expected_calibration_error,
+    reliability,
+    score_metrics,
+    smooth_calibration_error,
+)
 from eduprm.rank.bootstrap import percentile_interval, resample_counts
 
 PAIRS = st.lists(
@@ -77,7 +85,13 @@ def test_intervals_are_those_of_recomputing_on_resampled_problems() -> None:
     frame = steps(2)
     groups = [g for _, g in frame.sort("problem_id").group_by(["problem_id"], maintain_order=True)]
     names = [g["problem_id"][0] for g in groups]
-    replicates: dict[str, list[float]] = {"auc": [], "auc_within": [], "brier": [], "ece": []}
+    replicates: dict[str, list[float]] = {
+        "auc": [],
+        "auc_within": [],
+        "brier": [],
+        "ece": [],
+        "smooth_ece": [],
+    }
     for counts in np.concatenate(list(resample_counts(names, seed=7, bootstrap=60))).astype(int):
         copies = [
             group.with_columns(problem_id=pl.lit(f"{k}-{copy}"))
@@ -90,6 +104,7 @@ def test_intervals_are_those_of_recomputing_on_resampled_problems() -> None:
         replicates["auc_within"].append(float(np.mean(auc_within(drawn)["auc"].to_numpy())))
         replicates["brier"].append(brier(scores, gold))
         replicates["ece"].append(expected_calibration_error(scores, gold))
+        replicates["smooth_ece"].append(smooth_calibration_error(scores, gold))
     for row in score_metrics(frame, seed=7, bootstrap=60).iter_rows(named=True):
         expected = percentile_interval(np.array(replicates[row["metric"]]))
         assert (row["ci_low"], row["ci_high"]) == (pytest.approx(expected[0]), pytest.approx(expected[1]))

@@ -75,8 +75,8 @@ def test_from_a_forest_to_a_paired_difference() -> None:
 
 
 def test_costs_of_all_leaves_are_those_of_the_forest_package() -> None:
-    ours = token_cost(forest()).select("problem_id", "tree", "leaves", "decoded", "unshared", "trie")
-    names = ["problem_id", "tree", "leaves", "unique_tokens", "path_tokens", "trie_tokens"]
+    ours = token_cost(forest()).select("problem_id", "tree", "leaves", "decoded", "path", "distinct")
+    names = ["problem_id", "tree", "leaves", "unique_tokens", "path_tokens", "distinct_tokens"]
     theirs = token_counts(forest()).select(names).sort("problem_id", "tree")
     assert ours.rows() == theirs.rows()
 

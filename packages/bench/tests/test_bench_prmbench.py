@@ -11,7 +11,7 @@ import pytest
 
 from eduprm.bench.steps import evaluate_prmbench, read_prmbench
 from eduprm.bench.steps.files import BenchFileError
-from eduprm.bench.steps.prmbench import CATEGORIES, PRMBENCH_SCHEMA, floor_scores
+from eduprm.bench.steps.prmbench import CATEGORIES, PRMBENCH_SCHEMA, trivial_scores
 from eduprm.bench.steps.table import prmbench_table
 
 DATA = Path(os.environ.get("EDUPRM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
@@ -78,15 +78,15 @@ def test_by_hand_and_an_error_step_beyond_the_last_is_never_met():
     assert (total["f1"], total["negative_f1"], total["first_error_acc"]) == (0.5, 0.5, 1.0)
 
 
-def test_floors():
+def test_trivial_judges():
     frame = made(num=90)
-    floors = floor_scores(frame, seed=0)
-    assert floors == floor_scores(frame, seed=0)
+    trivial = trivial_scores(frame, seed=0)
+    assert trivial == trivial_scores(frame, seed=0)
     got = {
         name: evaluate_prmbench(frame.with_columns(scores=pl.Series(scores)), seed=0, bootstrap=5).row(
             -1, named=True
         )
-        for name, scores in floors.items()
+        for name, scores in trivial.items()
     }
     assert (got["always right"]["negative_f1"], got["always wrong"]["f1"]) == (0.0, 0.0)
     assert got["always right"]["f1"] > 0.7
@@ -139,6 +139,6 @@ def test_the_real_rows_but_two_are_usable():
     # Their error steps go to 31 and 45, their solutions to 30 and 41.
     assert rejected["id"].to_list() == ["prm_test_p1_46", "prm_test_p1_50"]
     assert set(items["part"]) == {name for members in CATEGORIES.values() for name in members}
-    always = items.with_columns(scores=pl.Series(floor_scores(items, seed=0)["always right"]))
+    always = items.with_columns(scores=pl.Series(trivial_scores(items, seed=0)["always right"]))
     total = evaluate_prmbench(always, seed=0, bootstrap=5).row(-1, named=True)
     assert total["num_wrong"] == sum(len(set(wrong)) for wrong in items["error_steps"].to_list())

@@ -22,7 +22,7 @@ from eduprm.bench.steps import (
     predict_first_wrong,
     read_processbench,
 )
-from eduprm.bench.steps.processbench import PROCESSBENCH_SCHEMA, floor_predictions
+from eduprm.bench.steps.processbench import PROCESSBENCH_SCHEMA, trivial_predictions
 from eduprm.bench.steps.table import processbench_table
 
 DATA = Path(os.environ.get("EDUPRM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
@@ -225,13 +225,13 @@ def test_floors_read_nothing_and_repeat():
         schema=PROCESSBENCH_SCHEMA,
         orient="row",
     )
-    floors = floor_predictions(items, choose_on="a", seed=0)
-    assert floors == floor_predictions(items, choose_on="a", seed=0)
-    assert floors["random step"] != floor_predictions(items, choose_on="a", seed=1)["random step"]
-    assert set(floors["random step"]) == {-1, 0, 1, 2, 3}
+    trivial = trivial_predictions(items, choose_on="a", seed=0)
+    assert trivial == trivial_predictions(items, choose_on="a", seed=0)
+    assert trivial["random step"] != trivial_predictions(items, choose_on="a", seed=1)["random step"]
+    assert set(trivial["random step"]) == {-1, 0, 1, 2, 3}
     f1 = {
         name: evaluate_processbench(items.with_columns(prediction=pl.Series(p)), seed=0, bootstrap=5)["f1"][0]
-        for name, p in floors.items()
+        for name, p in trivial.items()
     }
     assert f1["always right"] == f1["last step"] == f1["always wrong"] == 0.0
     assert 0 < f1["random step"] < 0.5

@@ -148,8 +148,8 @@ def test_token_counts_are_what_counting_by_hand_finds(
 
 def test_counts_of_the_two_ways_of_sampling(nodes: pl.DataFrame) -> None:
     named = token_counts(nodes).rows(named=True)
-    assert named[0]["unique_tokens"] == named[0]["trie_tokens"] == 5  # an EDU tree shares by construction
-    assert (named[1]["unique_tokens"], named[1]["trie_tokens"]) == (
+    assert named[0]["unique_tokens"] == named[0]["distinct_tokens"] == 5  # an EDU tree shares by construction
+    assert (named[1]["unique_tokens"], named[1]["distinct_tokens"]) == (
         5,
         3,
     )  # the second sample begins the first

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from eduprm.core.command_line import UsageError
-from eduprm.pipeline.run_folder import stage_settings
+from eduprm.pipeline.run_folder import RunFolder, stage_settings
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import LabelSettings
 from eduprm.pipeline.train_prm import _weighed
@@ -27,14 +27,14 @@ def test_no_question_that_counts_is_an_error():
         _weighed(LABELLED.with_columns(weight=pl.lit(0.0)), "east")
 
 
-def test_a_run_of_before_the_choice_is_the_run_with_the_default():
-    plain, east = (
-        stage_settings(TrainSettings(_cli_parse_args=[], label=LabelSettings(weights=name)))["label"]
-        for name in ("one", "east")
-    )
-    assert not any("weights" in name for name in plain)
-    assert east["label.weights"] == "east"
-    assert {name: item for name, item in east.items() if "weights" not in name} == plain
+def test_a_run_from_before_a_setting_goes_on_with_its_default_alone(tmp_path):
+    folder = RunFolder(tmp_path)
+    now = stage_settings(TrainSettings(_cli_parse_args=[]))["label"]
+    folder.begin("label", {name: value for name, value in now.items() if "weights" not in name}, {})
+    folder.check("label", now, {})
+    east = stage_settings(TrainSettings(_cli_parse_args=[], label=LabelSettings(weights="east")))["label"]
+    with pytest.raises(UsageError, match=r"label\.weights was 'one', is now 'east'\. Give --rerun label"):
+        folder.check("label", east, {})
 
 
 def test_options_of_weights_are_checked():

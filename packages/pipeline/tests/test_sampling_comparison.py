@@ -150,21 +150,21 @@ def test_tokens_of_n_solutions_are_those_of_a_tree_of_n_leaves(policy, order):
     assert found.schema == pl.Schema(TOKEN_SCHEMA)
     for n in (1, 2, 3, 5):
         alone = grown(policy, edu(1.0, order, n))
-        for problem, leaves, decoded, trie, unshared in (
-            found.filter(n=n).select("problem_id", "leaves", "decoded", "trie", "unshared").rows()
+        for problem, leaves, decoded, distinct, path in (
+            found.filter(n=n).select("problem_id", "leaves", "decoded", "distinct", "path").rows()
         ):
             paths = leaf_paths(alone.tables["forest"]).filter(problem_id=problem)["token_ids"].to_list()
             cost = alone.tables["costs"].filter(problem_id=problem)["unique_tokens"].item()
             prefixes = {tuple(path[:end]) for path in paths for end in range(1, len(path) + 1)}
             assert leaves == len(paths)
             assert decoded == cost
-            assert trie == len(prefixes)
-            assert unshared == sum(map(len, paths))
+            assert distinct == len(prefixes)
+            assert path == sum(map(len, paths))
 
 
 def test_distinct_tokens_of_samples_are_what_no_earlier_one_begins_with(policy):
     trees = grown(policy, samples(6), "ht-1-draw0-0000")
-    setting = Setting("HT 1", "HT", None, None, 1.0, "ht-1")
+    setting = Setting("samples T=1", "samples", None, None, 1.0, "ht-1")
     found = distinct_tokens(setting, trees, seed=4)
     for number in range(len(PROMPTS)):
         paths = leaf_paths(trees.tables["forest"]).filter(problem_id=f"p{number}")["token_ids"].to_list()
@@ -225,7 +225,7 @@ def test_lines_are_scored_solution_by_solution_and_what_cannot_be_is_left_out():
 
 
 PROBLEMS = [f"p{number}" for number in range(6)]
-FAMILIES = {"greedy": "greedy", "EDU 1": "EDU", "HT 0.7": "HT", "HT 1": "HT"}
+FAMILIES = {"greedy": "greedy", "EDU 1": "EDU", "samples T=0.7": "samples", "samples T=1": "samples"}
 NS = (1, 2, 4)
 
 
@@ -234,7 +234,7 @@ def hand_made(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     rng = random.Random(seed)
     candidates, tokens, distinct = [], [], []
     for problem, (name, family) in itertools.product(PROBLEMS, FAMILIES.items()):
-        for draw in (0, 1) if family == "HT" else (None,):
+        for draw in (0, 1) if family == "samples" else (None,):
             for order in range(1 if family == "greedy" else 4):
                 scores = [rng.random() for _ in range(rng.randrange(1, 4))]
                 size, right = rng.randrange(1, 9), rng.random() < 0.5
@@ -253,7 +253,7 @@ def hand_made(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
                         order,
                     )
                 )
-                if family == "HT":
+                if family == "samples":
                     distinct.append((name, draw, problem, order, rng.randrange(size + 1)))
             spent = 0
             for n in NS:
@@ -313,7 +313,7 @@ def test_every_difference_is_that_of_plain_loops(seed):
     checked = 0
     for prm, rule in (("", "oracle"), ("", "mean_logprob"), ("edu", "prm_min")):
         for against, n, comparison in itertools.product(
-            ("HT 0.7", "HT 1"),
+            ("samples T=0.7", "samples T=1"),
             NS,
             ("equal n", "samples, =tokens", "samples, =distinct tokens", "greedy + samples, =tokens"),
         ):
@@ -362,7 +362,7 @@ def test_points_are_means_over_problems_and_draws_and_greedy_is_one_solution():
     assert greedy.filter(rule="oracle")["mean"].item() == pytest.approx(
         plain.filter(setting="greedy")["correct"].mean()
     )
-    for setting, n in itertools.product(("EDU 1", "HT 0.7"), NS):
+    for setting, n in itertools.product(("EDU 1", "samples T=0.7"), NS):
         first = plain.filter(pl.col("order") < n, setting=setting)
         right = first.group_by("seed", "problem_id").agg(pl.col("correct").any())["correct"].mean()
         own = result.points.filter(setting=setting, n=n, rule="oracle", prm="")

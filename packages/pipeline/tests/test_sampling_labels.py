@@ -14,12 +14,12 @@ from eduprm.core.seeds import derive_seed
 from eduprm.core.store import content_hash
 from eduprm.forest import leaf_paths, validate_forest
 from eduprm.label import FunctionGrader
+from eduprm.pipeline.sampling.experiment import Experiment
 from eduprm.pipeline.sampling.grow import Trees
 from eduprm.pipeline.sampling.prms import Prm
 from eduprm.pipeline.sampling.rollouts import rollout_shares
 from eduprm.pipeline.sampling.settings import SamplingSettings
 from eduprm.pipeline.sampling.training import _choose_chains, _label_chains, _renumbered
-from eduprm.pipeline.sampling.world import World
 from eduprm.prm.testing import byte_tokenizer, tiny_prm
 from eduprm.search import HighTemperature, TransformersEngine, grow_forest
 from eduprm.search.steps import STEP_SCHEMA
@@ -186,7 +186,7 @@ def ends_in_an_even_letter(text, problem):
 
 
 @pytest.fixture
-def world(tmp_path):
+def experiment(tmp_path):
     """The experiment on a tiny policy with an alphabet of 25 letters and a stop token."""
     settings = SamplingSettings(
         output=tmp_path,
@@ -206,12 +206,12 @@ def world(tmp_path):
             max_position_embeddings=64,
         )
     )
-    world = World(settings)
-    world.policy_key = {"policy": "tiny"}
-    world.engine = TransformersEngine(model, stop_ids=frozenset({25}))
-    world.tokenizer = Letters()
-    world.grader = FunctionGrader(ends_in_an_even_letter)
-    world.problems = pl.DataFrame(
+    experiment = Experiment(settings)
+    experiment.policy_key = {"policy": "tiny"}
+    experiment.engine = TransformersEngine(model, stop_ids=frozenset({25}))
+    experiment.tokenizer = Letters()
+    experiment.grader = FunctionGrader(ends_in_an_even_letter)
+    experiment.problems = pl.DataFrame(
         {
             "problem_id": ["p", "q"],
             "question": ["?", "??"],
@@ -222,10 +222,10 @@ def world(tmp_path):
         },
         schema_overrides={"prompt_token_ids": pl.List(pl.Int32), "metadata": pl.String},
     )
-    return world
+    return experiment
 
 
-def test_rollout_shares_are_those_of_each_prefix_completed_by_itself(world):
+def test_rollout_shares_are_those_of_each_prefix_completed_by_itself(experiment):
     # In p two chains begin alike: what stands before their second steps is one prefix.
     chains = {
         "p": [
@@ -235,17 +235,17 @@ def test_rollout_shares_are_those_of_each_prefix_completed_by_itself(world):
         "q": [([([7, 8], False), ([9], False), ([3], True)], False)],
     }
     nodes = _choose_chains([trees_of(chains)], 10**6)
-    shares, tokens = rollout_shares(world, nodes, "line")
+    shares, tokens = rollout_shares(experiment, nodes, "line")
     prefixes = {("p", 1): [7, 8], ("p", 2): [7, 8, 9], ("p", 4): [7, 8], ("q", 2): [7, 8, 9]}
     assert set(shares) == set(prefixes)
     assert shares["p", 1] == shares["p", 4]
     prompts = {"p": [1, 2, 3], "q": [4, 5]}
     strategy = HighTemperature(
-        threshold=world.settings.training.threshold,
+        threshold=experiment.settings.training.threshold,
         temperature=1.3,
         num_samples=3,
         max_tokens_per_path=6,
-        seed=derive_seed(world.settings.seed, "rollouts"),
+        seed=derive_seed(experiment.settings.seed, "rollouts"),
     )
     decoded = {}
     for (problem, node), prefix in prefixes.items():
@@ -254,7 +254,9 @@ def test_rollout_shares_are_those_of_each_prefix_completed_by_itself(world):
             {"problem_id": [name], "prompt_token_ids": [prompts[problem] + prefix]},
             schema_overrides={"prompt_token_ids": pl.List(pl.Int32)},
         )
-        growth = grow_forest(alone, strategies=[strategy], engine=world.engine, tokenizer=world.tokenizer)
+        growth = grow_forest(
+            alone, strategies=[strategy], engine=experiment.engine, tokenizer=experiment.tokenizer
+        )
         ends = [Letters().decode(prefix + ids) for ids in leaf_paths(growth.forest)["token_ids"].to_list()]
         assert len(ends) == 3
         assert shares[problem, node] == pytest.approx(
@@ -265,7 +267,7 @@ def test_rollout_shares_are_those_of_each_prefix_completed_by_itself(world):
     assert len(set(shares.values())) > 1
 
 
-def test_equal_solutions_have_scores_that_are_equal_to_the_last_bit(world, tmp_path):
+def test_equal_solutions_have_scores_that_are_equal_to_the_last_bit(experiment, tmp_path):
     folder = tiny_prm(tmp_path / "prm")
     (folder / "training.json").write_text("{}")
     one: Chain = ([([7, 8], False), ([9, 3], True), ([1], True)], True)
@@ -274,7 +276,7 @@ def test_equal_solutions_have_scores_that_are_equal_to_the_last_bit(world, tmp_p
     steps, tokenizer = trees.tables["steps"], byte_tokenizer()
     texts = [tokenizer.decode(ids) for ids in steps["token_ids"].to_list()]
     trees.tables["steps"] = steps.with_columns(text=pl.Series(texts))
-    prm = Prm("edu", "edu", folder, world)
+    prm = Prm("edu", "edu", folder, experiment)
     scored = prm.score(trees)
     root, *own = scored.filter(problem_id="p")["score"].to_list()
     assert root is None
@@ -282,7 +284,7 @@ def test_equal_solutions_have_scores_that_are_equal_to_the_last_bit(world, tmp_p
     assert len(set(own)) == 5
     # The first two chains, each scored alone.
     model, ids = prm.prefixes.model, steps.filter(problem_id="p")["token_ids"].to_list()
-    prompt = model.builder.prompt_ids(world.problems.filter(problem_id="p")["question"].item())
+    prompt = model.builder.prompt_ids(experiment.problems.filter(problem_id="p")["question"].item())
     for first, end in ((1, 4), (4, 6)):
         (alone,) = model.score_ids(
             [(prompt, [model.builder.node_ids(one, ends=False) for one in ids[first:end]])]

@@ -30,6 +30,7 @@ from eduprm.prm.adapters import prepare_model
 from eduprm.prm.attention import TreeAttention, attention_inputs
 from eduprm.prm.attention.varlen import VARLEN, tree_attention_forward
 from eduprm.prm.config import LoraSettings, TrainConfig
+from eduprm.prm.curricula.none import shuffled
 from eduprm.prm.loading import quiet_transformers
 from eduprm.prm.packing import plan_batches
 from eduprm.prm.train import _make_trainer
@@ -110,7 +111,12 @@ def trainer_of(variant: str, options: argparse.Namespace, folder: Path) -> tuple
             tree.token_ids[:] %= 200
     lengths = [tree.num_tokens for tree in trees]
     epochs = 1 + options.steps * options.batch_tokens // sum(lengths)
-    plan = plan_batches(lengths, batch_tokens=options.batch_tokens, batch_trees=None, epochs=epochs, seed=0)
+    plan = plan_batches(
+        lengths,
+        batch_tokens=options.batch_tokens,
+        batch_trees=None,
+        orders=shuffled(len(lengths), epochs=epochs, seed=0),
+    )
     # The last batch of an epoch is not full; a training has few of them, this would have many.
     plan = [batch for batch in plan if sum(lengths[i] for i in batch) > 0.9 * options.batch_tokens][
         : options.steps

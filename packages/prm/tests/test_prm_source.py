@@ -38,14 +38,14 @@ def test_each_solution_has_scores_or_a_reason(prm, options):
     good, long, empty, broken, last = prm.score_steps(solutions, **options)
     alone = prm.score_many([solutions[0], solutions[4]], **options)
     assert [good.scores, last.scores] == [pytest.approx(scores, abs=1e-6) for scores in alone]
-    assert (good.refused, good.tokens) == (None, prm.num_tokens("a?", STEPS, **options))
+    assert (good.rejected, good.tokens) == (None, prm.num_tokens("a?", STEPS, **options))
     assert good.joiner == ("" if options.get("as_cut") else prm.builder.added_joiner(STEPS, **options))
     assert long.scores is empty.scores is broken.scores is None
-    assert long.refused.startswith(
+    assert long.rejected.startswith(
         f"it has {long.tokens} tokens with its problem, the PRM's context holds 256;"
     )
-    assert "an empty step 1 of 2" in empty.refused
-    assert "half a surrogate pair" in broken.refused
+    assert "an empty step 1 of 2" in empty.rejected
+    assert "half a surrogate pair" in broken.rejected
 
 
 class Broken:
@@ -62,9 +62,9 @@ class Broken:
 
 def test_scores_that_are_no_numbers_and_a_refusal_are_reasons(prm):
     (one,) = score_steps(Broken(prm, [0.5, math.nan]), [("a?", STEPS)])
-    assert (one.scores, one.refused) == (None, "the PRM's scores are not numbers; try --dtype float32")
+    assert (one.scores, one.rejected) == (None, "the PRM's scores are not numbers; try --dtype float32")
     (one,) = score_steps(Broken(prm, "busy"), [("a?", STEPS)])
-    assert (one.scores, one.refused) == (None, "busy")
+    assert (one.scores, one.rejected) == (None, "busy")
 
 
 def test_out_of_memory_is_one_line_and_other_errors_pass(prm):

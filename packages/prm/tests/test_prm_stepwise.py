@@ -80,7 +80,7 @@ def test_frames_give_the_same_trees(stepwise, kind):
 def test_bad_rows_are_refused_by_number_and_id(stepwise, change, reason):
     data = stepwise_trees([ROWS[0], {**ROWS[0], "id": "x7", **change}], stepwise)
     assert len(data.trees) == 1
-    [refusal] = data.refused
+    [refusal] = data.rejected
     assert (refusal.row, refusal.row_id) == (1, "x7")
     assert reason in refusal.reason
 
@@ -92,17 +92,17 @@ def test_training_names_refused_rows_or_skips_them(stepwise, backbone, tmp_path)
         train_prm(backbone, data, stepwise, tmp_path / "a", progress=False)
     with pytest.warns(UserWarning, match="left out 1 rows.*x7"):
         result = train_prm(
-            backbone, data, stepwise, tmp_path / "b", config=TrainConfig(on_refused="skip"), progress=False
+            backbone, data, stepwise, tmp_path / "b", config=TrainConfig(on_rejected="skip"), progress=False
         )
-    assert result.data["refused_rows"] == 1
+    assert result.data["rejected_rows"] == 1
 
 
 def test_cut_labels_are_counted_and_rows_without_any_refused(stepwise):
     data = fit_to_length(stepwise_trees(ROWS, stepwise), 48)  # the first row's second step ends at 54
     assert (data.num_truncated, data.num_dropped_labels, len(data.trees)) == (1, 1, 2)
     data = fit_to_length(stepwise_trees(ROWS, stepwise), 20)
-    assert [refusal.row for refusal in data.refused] == [0]
-    assert "all 2 labels are cut off by max_length=20 (the first ends at token 46)" in data.refused[0].reason
+    assert [refusal.row for refusal in data.rejected] == [0]
+    assert "all 2 labels are cut off by max_length=20 (the first ends at token 46)" in data.rejected[0].reason
 
 
 def test_labelled_forest_becomes_trees(builder, make_forest):
@@ -114,7 +114,7 @@ def test_labelled_forest_becomes_trees(builder, make_forest):
     assert tree.weights.tolist() == [0.0, 1.0, 1.0]  # the empty root has no token to carry a label
     assert tree.targets[1:].tolist() == [1.0, 0.25]
     assert data.num_unplaced_labels == 1
-    assert [str(refusal) for refusal in data.refused] == [
+    assert [str(refusal) for refusal in data.rejected] == [
         "row 3 (id q/edu): no node with tokens has a weight above 0"
     ]
     assert data.summary()["path_tokens"] == len("p?=ab") + 1 + len("p?=c")

@@ -193,6 +193,8 @@ def test_refused_and_cut_rows(backbone, data, builder, tmp_path):
     with pytest.raises(ValueError, match=r"t\d.*cut off by max_length=7"):
         run(backbone, data, builder, tmp_path / "a", max_length=7)
     with pytest.warns(UserWarning, match="max_length cut"):
-        result = run(backbone, data, builder, tmp_path / "b", max_length=int(shortest) - 1, on_refused="skip")
+        result = run(
+            backbone, data, builder, tmp_path / "b", max_length=int(shortest) - 1, on_rejected="skip"
+        )
     assert result.data["truncated_trees"] > 0
     assert result.data["dropped_labels"] > 0

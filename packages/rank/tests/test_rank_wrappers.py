@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eduprm.core.errors import UsageError
 from eduprm.prm.solutions import StepScores
+from eduprm.prm.source import PrmReading, PrmSource
+from eduprm.prm.testing import tiny_prm
+from eduprm.rank.wrappers.adapted import Wrapper as Adapted
 from eduprm.rank.wrappers.checked import Wrapper as Checked
 from eduprm.rank.wrappers.trajectory import Wrapper as Trajectory
 from eduprm.rank.wrapping import WrapSettings, wrapped
@@ -95,7 +99,7 @@ def test_wrappers_by_name_one_around_the_other():
     [
         (
             {"wrap": ("checkd",)},
-            "expected one of checked, trajectory or package.module:Wrapper, got 'checkd'",
+            "expected one of adapted, checked, trajectory or package.module:Wrapper, got 'checkd'",
         ),
         ({"wrap": ("checked",), "wrap_options": {"checked": {"weight": 2}}}, "less than or equal to 1"),
         ({"wrap_options": {"checked": {}}}, "expected options of none, got checked"),
@@ -104,3 +108,39 @@ def test_wrappers_by_name_one_around_the_other():
 def test_mistakes_are_told(given_, message):
     with pytest.raises(ValueError, match=message):
         WrapSettings(**given_)
+
+
+def by_name(folder, name, **options):
+    place = PrmSource.at(folder, PrmReading(device="cpu", dtype="float32"))
+    return wrapped(place, WrapSettings(wrap=(name,), wrap_options={name: options} if options else {})).open()
+
+
+def test_adapted_learns_from_the_votes_of_each_problem_alone(tmp_path):
+    folder = tiny_prm(tmp_path / "m")
+    split = [("2 + 2?", ["2 + 2 = 4\n", "#### 4"])] * 2 + [("2 + 2?", ["2 + 2 = 5\n", "#### 5"])]
+    agreed = [("1 + 2?", ["1 + 2 = 3\n", "#### 3"]), ("1 + 2?", ["3\n", "#### 3"])]
+    prm, plain = by_name(folder, "adapted", learning_rate=0.01), PrmSource.at(folder).open()
+    both = [one.scores for one in prm.score_steps([*split, *agreed], as_cut=True)]
+    before = [one.scores for one in plain.score_steps([*split, *agreed], as_cut=True)]
+    assert both[3:] == before[3:]  # one answer: nothing to learn
+    assert both[0][-1] - before[0][-1] > both[2][-1] - before[2][-1]
+    # Other problems of the call have no part in it.
+    assert [one.scores for one in prm.score_steps(split, as_cut=True)] == both[:3]
+    assert by_name(folder, "trajectory", weight=0.0).score_steps(split, as_cut=True)[0].scores == before[0]
+
+
+def test_adapted_wants_a_model_that_it_can_train():
+    adapted = Adapted()
+    with pytest.raises(UsageError, match="expected a PRM in this process next to it"):
+        adapted.score_steps(ByLength(), [("?", ["a"])], complete=True, as_cut=True)
+
+
+@given(st.lists(st.sampled_from(["#### 1", "#### 2", "#### 3", "none"]), max_size=8), st.randoms())
+def test_votes_follow_their_solutions_and_need_a_majority(texts, rng):
+    votes = Adapted().votes(texts)
+    order = list(range(len(texts)))
+    rng.shuffle(order)
+    shuffled = Adapted().votes([texts[k] for k in order])
+    assert shuffled == (None if votes is None else [votes[k] for k in order])
+    if votes is not None:
+        assert len(texts) / 2 < sum(votes) < len(texts)

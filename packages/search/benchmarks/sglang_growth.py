@@ -98,7 +98,7 @@ async def grown(
         growth = collect(done)
         seconds, used = time.perf_counter() - start, time.process_time() - used
     if growth.rejected.height:
-        raise SystemExit(f"{growth.rejected.height} trees were set aside: {growth.rejected['reason'][0]}")
+        raise SystemExit(f"{growth.rejected.height} trees were rejected: {growth.rejected['reason'][0]}")
     tokens = sum(count for _, count in engine.asked)
     return Took(seconds, len(jobs), len(engine.asked), tokens, used), engine.asked
 

@@ -199,3 +199,38 @@ def test_a_scorer_that_forgets_a_step_is_found_out(letters, scripted):
     strategy = PrunedEdu(threshold=1.0, scorer=scorer)
     with pytest.raises(ValueError, match="expected a score for each"):
         asyncio.run(strategy.grow((9,), problem_id="p", engine=scripted, tokenizer=letters))
+
+
+class Quantiles(Opinions):
+    """Opinions that know their quantiles among the scores of prefixes seen elsewhere."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__()
+        self.scores, self.shares = sorted(scores), []
+
+    async def quantile(self, share: float) -> float:
+        self.shares.append(share)
+        return self.scores[int(share * len(self.scores))]
+
+
+def test_a_quantile_is_the_bound_it_stands_for(engine, problems, letters):
+    # Of 0.1, 0.15, 0.2, 0.25, 0.3 two fifths lie below 0.2: the tree is that of stop_below 0.2.
+    edu = EduSampling(threshold=0.8, budget=BUDGET)
+    scorer = Quantiles([0.3, 0.1, 0.2, 0.15, 0.25])
+    by_share = PrunedEdu(**dict(edu), scorer=scorer, stop_quantile=0.4, stop_below=0.0)
+    by_bound = PrunedEdu(**dict(edu), scorer=Opinions(), stop_below=0.2)
+    grown = [
+        grow_forest(problems(PROMPTS), strategies=[one], engine=engine, tokenizer=letters).forest
+        for one in (by_share, by_bound)
+    ]
+    exact = ["problem_id", "node_id", "parent_id", "token_ids", "text", "finish"]
+    assert grown[0].select(exact).equals(grown[1].select(exact))
+    assert grown[0].filter(finish="pruned").height
+    assert set(scorer.shares) == {0.4}
+    assert by_share.after_training_trees
+    assert not by_bound.after_training_trees
+
+
+def test_a_quantile_needs_a_scorer_that_knows_it():
+    with pytest.raises(ValueError, match="expected a scorer with quantile"):
+        PrunedEdu(scorer=Opinions(), stop_quantile=0.4)

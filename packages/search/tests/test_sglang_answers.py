@@ -1,7 +1,7 @@
 """Answers of an SGLang server that are no answers: wrongly shaped, with NaN, with half of what was asked, late.
 
 Each comes once for every path, and the trees are those of a server without faults; or for ever for one problem, and
-that tree is set aside with a reason that names the fault, and no other.
+that tree is rejected with a reason that names the fault, and no other.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,17 +15,14 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from aiohttp import web
 
 from eduprm.core.retry import RetrySettings
-from eduprm.entropy import entropy_bounds
 from eduprm.forest import ForestError, leaf_paths, validate_forest
 from eduprm.search import Budget, EduSampling, Greedy, HighTemperature, grow_forest
 from eduprm.search.contract import EngineMismatchError, Request, RequestError, TransientError
 from eduprm.search.grow import Job, grow_trees
 from eduprm.search.sglang import SglangServer
-from eduprm.search.sglang.bounds import top_k_bounds
 from eduprm.search.sglang.testing import STOP, VOCAB, ScriptedServer
 
 QUICK = RetrySettings(attempts=4, first_wait_s=0.01, longest_wait_s=0.02)
@@ -279,22 +275,6 @@ def test_bounds_of_samples_are_refused_where_the_log_probs_are_of_another_temper
             entropy="bounds",
             strategies=[HighTemperature(temperature=0.7, max_tokens_per_path=12)],
         )
-
-
-@pytest.mark.parametrize("known", [1, 2, 5, 40])
-def test_bounds_in_numpy_equal_those_of_the_entropy_package(known):
-    rng = np.random.default_rng(known)
-    logits = rng.normal(size=(300, VOCAB)) * rng.uniform(0.1, 8, size=(300, 1))
-    logprobs = np.sort(logits - np.log(np.exp(logits).sum(1, keepdims=True)), axis=1)[:, ::-1][:, :known]
-    for tolerance in (0.0, 1e-5, 2**-8):
-        mine = top_k_bounds(logprobs, VOCAB, tolerance=tolerance)
-        theirs = entropy_bounds(torch.tensor(logprobs.copy()), VOCAB, tolerance=tolerance)
-        for a, b in zip(mine, theirs, strict=True):
-            np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-12)
-    certain = np.array([[0.0, -math.inf]])
-    assert top_k_bounds(certain, VOCAB)[0] == pytest.approx(0.0, abs=1e-9)
-    with pytest.raises(ValueError, match="at most 0"):
-        top_k_bounds(np.array([[0.5]]), VOCAB)
 
 
 # ---- bounded, light, streaming ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from eduprm.core.retry import RetrySettings
 from eduprm.prm import ProcessRewardModel
+from eduprm.prm.calibration import fit_calibration, write_calibration
 from eduprm.prm.config import InputFormat, Scoring
 from eduprm.prm.loading import load_language_model
 from eduprm.prm.saving import save_prm
@@ -64,6 +65,9 @@ def ids_of(builder):
 @pytest.mark.parametrize("fold", ["min", "mean", "sum"])
 def test_the_scores_are_those_of_the_model_in_this_process(tmp_path, logprobs, fold):
     folder = save(tmp_path, fold=fold)
+    if fold == "mean":  # a calibration of the folder goes with it
+        fitted = fit_calibration("temperature", [0.9, 0.1], [0.75, 0.25])
+        write_calibration(folder, "temperature", fitted, notes={})
     local = ProcessRewardModel.from_pretrained(folder)
     with LanguageModelServing(logprobs) as server:
         prm = LanguageModelPrm.from_pretrained(server.url, folder)

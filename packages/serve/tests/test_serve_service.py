@@ -85,8 +85,8 @@ def test_a_solution_that_does_not_fit_spoils_only_itself(service):
     ]
     results = score_served(service.url, sent)[1]
     assert results[0].scores == pytest.approx(results[3].scores, abs=1e-6)
-    assert "the PRM's context holds 256" in results[1].refused
-    assert "an empty step 1 of 2" in results[2].refused
+    assert "the PRM's context holds 256" in results[1].rejected
+    assert "an empty step 1 of 2" in results[2].rejected
     assert results[1].scores is results[2].scores is None
 
 
@@ -179,8 +179,8 @@ def test_the_client_splits_by_the_services_limits_and_refuses_what_none_takes(pr
     sent.insert(3, Solution(problem="p", steps=["a"] * 7))
     sent.insert(5, Solution(problem="p", steps=["a" * 101]))
     results = score_served(limited.url, sent)[1]
-    assert "7 steps, the service takes 6" in results[3].refused
-    assert "101 characters, the service takes 100" in results[5].refused
+    assert "7 steps, the service takes 6" in results[3].rejected
+    assert "101 characters, the service takes 100" in results[5].rejected
     for index, (solution, result) in enumerate(zip(sent, results, strict=True)):
         if index not in (3, 5):
             assert result.scores == pytest.approx(prm.score("p", solution.steps), abs=1e-6)

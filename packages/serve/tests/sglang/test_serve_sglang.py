@@ -75,7 +75,7 @@ def local() -> list[list[float]]:
 
 
 def close(results: list, expected: list[list[float]]) -> None:
-    assert [one.refused for one in results] == [None] * len(expected)
+    assert [one.rejected for one in results] == [None] * len(expected)
     for one, scores in zip(results, expected, strict=True):
         assert one.scores == pytest.approx(scores, abs=2e-3)
 

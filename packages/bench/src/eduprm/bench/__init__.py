@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eduprm.bench.metrics import expected_calibration_error as expected_calibration_error
     from eduprm.bench.metrics import reliability as reliability
     from eduprm.bench.metrics import score_metrics as score_metrics
+    from eduprm.bench.smooth_ece import smooth_calibration_error as smooth_calibration_error
 
 # Loaded on first use: a command line answers a wrong flag before polars is there.
 _WHERE = {
@@ -31,6 +32,7 @@ _WHERE = {
     "expected_calibration_error": "metrics",
     "reliability": "metrics",
     "score_metrics": "metrics",
+    "smooth_calibration_error": "smooth_ece",
     "summarise_cost": "cost",
     "token_cost": "cost",
 }

@@ -1,10 +1,9 @@
 """What a forest cost in tokens, at every number of leaves.
 
-Three counts, all without the prompt. *decoded*: tokens the policy really produced, each node once: what a
-tree costs. *unshared*: path tokens summed over leaves: what it would cost without sharing. *trie*: distinct
-tokens if the finished leaves were kept in a trie; for independent samples this is less than what was
-decoded, because equal prefixes were decoded again each time. Compare methods by *decoded*.
-It knows nodes and leaves, not answers.
+Three counts, all without the prompt. *decoded*: tokens the policy really produced, each node once: what a tree
+costs. *path*: path tokens summed over leaves: what it would cost without sharing. *distinct*: distinct tokens if
+the finished leaves were kept in a trie; for independent samples this is less than what was decoded, because equal
+prefixes were decoded again each time. Compare methods by *decoded*.
 """
 
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ COST_SCHEMA: dict[str, pl.DataType] = {
     "n": pl.Int32(),
     "leaves": pl.Int32(),
     "decoded": pl.Int64(),
-    "unshared": pl.Int64(),
-    "trie": pl.Int64(),
+    "path": pl.Int64(),
+    "distinct": pl.Int64(),
 }
 """Columns of what `token_cost` gives back."""
 
@@ -49,7 +48,7 @@ def token_cost(
     Examples:
         >>> forest = pl.DataFrame({"problem_id": ["p"] * 3, "tree": ["edu"] * 3, "node_id": [0, 1, 2],
         ...     "parent_id": [None, 0, 0], "token_ids": [[5, 6], [7], [8, 9, 9]]})
-        >>> token_cost(forest, ns=[1, 2]).select("n", "leaves", "decoded", "unshared", "trie").rows()
+        >>> token_cost(forest, ns=[1, 2]).select("n", "leaves", "decoded", "path", "distinct").rows()
         [(1, 1, 3, 3, 3), (2, 2, 6, 8, 6)]
     """
     if lacking := [name for name in _NODE_COLUMNS if name not in forest.columns]:
@@ -64,8 +63,8 @@ def token_cost(
         costs = _tree_costs(nodes, ranks.get((str(problem_id), str(tree))), f"{problem_id!r}/{tree!r}")
         total = costs.shape[1] - 1
         for n in [total] if ns is None else ns:
-            decoded, unshared, trie = (int(c) for c in costs[:, min(n, total)])
-            rows.append((str(problem_id), str(tree), n, min(n, total), decoded, unshared, trie))
+            decoded, path, distinct = (int(c) for c in costs[:, min(n, total)])
+            rows.append((str(problem_id), str(tree), n, min(n, total), decoded, path, distinct))
     return pl.DataFrame(rows, schema=COST_SCHEMA, orient="row").sort("problem_id", "tree", "n")
 
 
@@ -86,7 +85,7 @@ def _ranks(forest: pl.DataFrame, order: pl.DataFrame | None) -> dict[tuple[str, 
 
 
 def _tree_costs(nodes: pl.DataFrame, ranks: dict[int, int] | None, where: str) -> np.ndarray:
-    """Cumulative [3, leaves + 1]: decoded, unshared and trie tokens of the first 0, 1, ... leaves."""
+    """Cumulative [3, leaves + 1]: decoded, path and distinct tokens of the first 0, 1, ... leaves."""
     parents = nodes["parent_id"].fill_null(-1).to_numpy()
     tokens: list[list[int]] = nodes["token_ids"].to_list()
     num = len(tokens)
@@ -129,7 +128,7 @@ def summarise_cost(cost: pl.DataFrame, *, seed: int, bootstrap: int = 2000) -> p
     """Mean tokens per problem of each tree name and n, with a 95 % bootstrap interval on ``decoded``.
 
     Returns:
-        Columns tree, n, leaves, decoded, decoded_low, decoded_high, unshared, trie (means), problems.
+        Columns tree, n, leaves, decoded, decoded_low, decoded_high, path, distinct (means), problems.
 
     Raises:
         ValueError: no rows.
@@ -146,7 +145,7 @@ def summarise_cost(cost: pl.DataFrame, *, seed: int, bootstrap: int = 2000) -> p
         decoded = rows["decoded"].cast(pl.Float64).to_numpy()
         ids = rows["problem_id"].to_list()
         ((low, high),) = mean_intervals(decoded[:, None], ids, seed=seed, bootstrap=bootstrap)
-        means = rows.select(pl.col("leaves", "decoded", "unshared", "trie").mean()).row(0, named=True)
+        means = rows.select(pl.col("leaves", "decoded", "path", "distinct").mean()).row(0, named=True)
         frames.append(
             {
                 "tree": tree,
@@ -155,8 +154,8 @@ def summarise_cost(cost: pl.DataFrame, *, seed: int, bootstrap: int = 2000) -> p
                 "decoded": means["decoded"],
                 "decoded_low": low,
                 "decoded_high": high,
-                "unshared": means["unshared"],
-                "trie": means["trie"],
+                "path": means["path"],
+                "distinct": means["distinct"],
                 "problems": len(ids),
             }
         )

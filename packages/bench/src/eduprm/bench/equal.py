@@ -1,7 +1,4 @@
-"""Comparisons at equal tokens: as many independent samples as another method's tokens would have paid for.
-
-It knows candidates and a budget per problem, not how the budget came about (see `cost`).
-"""
+"""Comparisons at equal tokens: as many independent samples as another method's tokens would have paid for."""
 
 from typing import Literal
 

@@ -1,8 +1,7 @@
 """Many ways of sampling side by side: what each would have chosen, at every number of candidates, seed by seed.
 
-A *setting* is a way of sampling (EDU at a threshold, samples at a temperature); with a seed, where it draws, it is what
-`eduprm.bench.choose` sees as problems of their own, so that all settings go through one call. It knows candidates and
-budgets in tokens, not how trees were grown.
+A *setting* is a way of sampling (EDU at a threshold, samples at a temperature); with a seed, where it draws, it is
+what `eduprm.bench.choose` sees as problems of their own, so that all settings go through one call.
 """
 
 from collections.abc import Sequence

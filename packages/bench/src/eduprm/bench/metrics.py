@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from eduprm.bench.smooth_ece import residual_mass, smooth_calibration_error, smooth_errors
 from eduprm.rank.bootstrap import percentile_interval, resample_counts
 
 NUM_BINS = 10
@@ -154,7 +155,7 @@ def score_metrics(
     bootstrap: int = 2000,
     num_bins: int = NUM_BINS,
 ) -> pl.DataFrame:
-    """All metrics with 95 % bootstrap intervals over problems: auc, auc_within, brier, ece.
+    """All metrics with 95 % bootstrap intervals over problems: auc, auc_within, brier, ece, smooth_ece.
 
     Args:
         frame: one row per step or leaf, with problem_id, a score in [0, 1] and a gold label (Boolean).
@@ -175,7 +176,7 @@ def score_metrics(
         >>> rows = [("p", 0.2, False), ("p", 0.7, True), ("q", 0.9, True)]
         >>> frame = pl.DataFrame(rows, schema=["problem_id", "score", "gold"], orient="row")
         >>> score_metrics(frame, seed=0, bootstrap=50)["metric"].to_list()
-        ['auc', 'auc_within', 'brier', 'ece']
+        ['auc', 'auc_within', 'brier', 'ece', 'smooth_ece']
     """
     rows = frame.select("problem_id", score=pl.col(score).cast(pl.Float64), gold=pl.col(gold)).sort(
         "problem_id"
@@ -190,6 +191,7 @@ def score_metrics(
         "auc_within": float(np.mean(within["auc"].to_numpy())) if within.height else float("nan"),
         "brier": brier(values, right),
         "ece": _ece(bins),
+        "smooth_ece": smooth_calibration_error(values, right),
     }
     ids = rows["problem_id"].unique().sort()
     per_problem = ids.to_frame().join(within, on="problem_id", how="left", maintain_order="left")["auc"]
@@ -214,7 +216,9 @@ def _replicates(
     num_bins: int,
 ) -> dict[str, np.ndarray]:
     """Every metric under every resample; ``owner`` [rows] is the column of a row's problem in the counts."""
-    found: dict[str, list[np.ndarray]] = {"auc": [], "auc_within": [], "brier": [], "ece": []}
+    names = ("auc", "auc_within", "brier", "ece", "smooth_ece")
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    mass = residual_mass(values, right, owner)
     gap = values - right
     one_hot = np.eye(num_bins)[_bins(values, num_bins)]
     for counts in resamples:
@@ -225,6 +229,7 @@ def _replicates(
             found["auc_within"].append(_weighted_mean(part, per_problem))
             found["brier"].append(weights @ gap**2 / total)
             found["ece"].append(np.abs((weights * gap) @ one_hot).sum(axis=1) / total)
+            found["smooth_ece"].append(smooth_errors(part @ mass / total[:, None]))
     return {name: np.concatenate(chunks) for name, chunks in found.items()}
 
 

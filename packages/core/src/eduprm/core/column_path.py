@@ -1,7 +1,5 @@
 """Columns by path: `doc.question`, `resps`, `choices[].message.content`, in rows made of objects and lists.
 
-It knows names, dots and brackets; it reads no files and does not know what a column means.
-
 A path is names joined by dots. `[]` after a name takes every item of a list, `[0]` its first, `[-1]` its last; `.0` is
 `[0]`. At every object the longest name that is there wins, so a column whose own name holds dots or brackets is found.
 """

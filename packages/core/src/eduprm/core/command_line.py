@@ -1,7 +1,7 @@
 """Command lines from settings models: flags first, then the TOML file that `--config` names, then defaults.
 
-For the apps. A mistake is answered by one line per setting that names the flag, what was expected and what came, never
-by a traceback. Knows pydantic-settings (extra `cli`) and nothing of what is set; imports neither torch nor polars.
+For the apps. A mistake is answered by one line per setting that names the flag, what was expected and what came,
+never by a traceback.
 """
 
 from __future__ import annotations

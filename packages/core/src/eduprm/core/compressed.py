@@ -1,7 +1,4 @@
-"""Files as streams of bytes, plain or compressed: gzip and Zstandard are told by their first bytes, not by their names.
-
-It knows compressions; it does not know what the bytes mean.
-"""
+"""Files as streams of bytes, plain or compressed: gzip and Zstandard, told by their first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that a user reads: one line each. Knows neither settings nor files."""
+"""Errors that a user reads: one line each."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Files that are either whole or not there: written beside their place, synced, then renamed over it; and a lock.
 
-It knows the file system and nothing of what is written. A writer killed at any moment leaves at most a hidden
-temporary (``.name.tmp-…``), which no reader of this package looks at. `locked` keeps a second process out of a folder
-and removes such temporaries from it.
+A writer killed at any moment leaves at most a hidden temporary (``.name.tmp-…``), which no reader of this package
+looks at. `locked` keeps a second process out of a folder and removes such temporaries from it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Progress of long work on standard error: a bar with rate and time left, a line of text. Needs the extra `cli`.
 
-On a terminal the bar is live; elsewhere it is one line at the end, or nothing (`lasting=False`). Of several processes
+On a terminal the bar is live; elsewhere, in a log say, it is a line a minute and one at the end (`lasting=False`: none
+at the end). Of several processes
 under torchrun only the first one shows anything.
 """
 
@@ -22,6 +23,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+LINE_EVERY_S = 60.0
+"""Between two lines of a bar where there is no terminal."""
+
 
 def stderr_console() -> Console:
     """The console of standard error as it is now."""
@@ -34,7 +38,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def busy(what: str, *, spinner: bool = True) -> Iterator[None]:
+def status(what: str, *, spinner: bool = True) -> Iterator[None]:
     """Show some words while the block runs, on a terminal only; no spinner beside something else that is live."""
     console = stderr_console()
     if not console.is_terminal:
@@ -53,8 +57,8 @@ class Bar:
     def __init__(self, progress: Progress, total: int, label: str, unit: str) -> None:
         self._progress = progress
         self._task = progress.add_task(label, total=total, note="")
-        self._unit = unit
-        self._began = self._last = time.monotonic()
+        self._label, self._unit = label, unit
+        self._began = self._last = self._printed = time.monotonic()
         self._work, self._working_s = 0.0, 0.0
 
     @property
@@ -88,6 +92,16 @@ class Bar:
             self._progress.update(self._task, advance=count)
         else:
             self._progress.update(self._task, advance=count, note=note)
+        if now - self._printed >= LINE_EVERY_S and not self._progress.console.is_terminal:
+            self._printed = now
+            say(self._line())
+
+    def _line(self) -> str:
+        task = self._progress.tasks[0]
+        remaining = task.time_remaining
+        left = "" if remaining is None else f", about {remaining:.0f} s left"
+        note = f", {task.fields['note']}" if task.fields["note"] else ""
+        return f"{self._label}: {task.completed:.0f} of {task.total:.0f} in {self.seconds:.0f} s{left}{note}"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def surroundings() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """Versions of the packages concerned, the workspace's commit, and the machine."""
     return {"versions": _versions(), "commit": _commit(), "hardware": _hardware()}
 

@@ -1,7 +1,6 @@
 """Records from JSON, JSON Lines and Parquet files, row by row; a row that cannot be read comes as the error to report.
 
-It knows formats and nothing of what a record should hold. JSON may be packed with gzip or Zstandard. JSON Lines and
-Parquet are streamed; a JSON array is read whole.
+JSON may be packed with gzip or Zstandard. JSON Lines and Parquet are streamed; a JSON array is read whole.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Waits double from one attempt to the next up to a cap; their jitter is a hash of the request, so that requests that
 failed together do not come back together and yet a run repeats. What the server asks for (Retry-After) is a wait's
-least length. It knows no transport.
+least length.
 """
 
 from __future__ import annotations

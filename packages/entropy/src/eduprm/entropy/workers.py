@@ -1,8 +1,7 @@
 """Threads on which torch does not split its operations any further.
 
-Torch shares out every operation above 32,768 elements to its OpenMP threads and waits for all of them after each: on
-busy cores that waiting costs far more than the work. Here whole rows are shared out instead, once a call. Knows nothing
-of entropy.
+Torch shares out every operation above 32,768 elements to its OpenMP threads and waits for all of them after each:
+on busy cores that waiting costs far more than the work. Here whole rows are shared out instead, once a call.
 """
 
 from __future__ import annotations

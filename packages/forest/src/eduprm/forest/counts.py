@@ -1,7 +1,7 @@
 """Tokens a tree cost: decoded once, counted path by path, and kept in a trie.
 
-Source of the three counts: the project's methods page ("count tokens decoded, and show the trie count beside
-it"). It knows token ids only, so it counts what was decoded and not what an engine prefilled.
+Source of the three counts: the project's methods page ("count tokens decoded, and show the distinct ones beside
+them"). What an engine prefilled is not counted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ IntArray = npt.NDArray[np.int64]
 
 
 def token_counts(df: pl.DataFrame) -> pl.DataFrame:
-    """One row per tree: problem_id, tree, and as Int64 leaves, nodes, unique_tokens, path_tokens, trie_tokens.
+    """One row per tree: problem_id, tree, and as Int64 leaves, nodes, unique_tokens, path_tokens, distinct_tokens.
 
     ``unique_tokens`` is the sum over nodes (what was decoded), ``path_tokens`` the sum over leaves of their
-    whole path (what independent decoding would have cost), ``trie_tokens`` the distinct prefixes among the
+    whole path (what independent decoding would have cost), ``distinct_tokens`` the distinct prefixes among the
     paths: below unique_tokens where siblings begin alike, as high-temperature samples do.
 
     Examples:
@@ -45,7 +45,7 @@ def token_counts(df: pl.DataFrame) -> pl.DataFrame:
         name: pl.Series(shape.subtree_sum(values)[roots], dtype=pl.Int64) for name, values in counts.items()
     }
     distinct = sums["unique_tokens"].to_numpy() - _repeated_tokens(shape, tokens)
-    return heads.with_columns(**sums, trie_tokens=pl.Series(distinct, dtype=pl.Int64))
+    return heads.with_columns(**sums, distinct_tokens=pl.Series(distinct, dtype=pl.Int64))
 
 
 def _repeated_tokens(shape: Topology, tokens: Ragged) -> IntArray:

@@ -1,7 +1,4 @@
-"""The one error of this package: a broken table, said in one line that names column, row and reason.
-
-It knows how to phrase a complaint; it does not know the rules (see ``schema``, ``topology`` and ``validate``).
-"""
+"""The one error of this package: a broken table, said in one line that names column, row and reason."""
 
 from __future__ import annotations
 

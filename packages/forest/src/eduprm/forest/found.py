@@ -1,7 +1,4 @@
-"""When each leaf was found, and which is greedy: what best-of-n of a tree reads.
-
-It knows two columns of a forest; how leaves come to be found, a search knows.
-"""
+"""When each leaf was found, and which is greedy: what best-of-n of a tree reads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""From nodes to whole solutions: the path of a node, and one row per leaf with its path's tokens and text.
-
-It knows the tree's shape; it does not grade, score or count costs.
-"""
+"""From nodes to whole solutions: the path of a node, and one row per leaf with its path's tokens and text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A list column as one flat array of values plus the length of each list.
-
-It knows where a flat position lies in the column and nothing of what the values mean.
-"""
+"""A list column as one flat array of values plus the length of each list."""
 
 from __future__ import annotations
 

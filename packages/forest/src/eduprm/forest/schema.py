@@ -1,6 +1,5 @@
 """Columns of the three tables that pass between packages: nodes, labelled nodes, problems.
 
-It knows names and types only; the rules between rows are in ``topology`` and ``validate``.
 The columns are explained in docs/forest.md; the tree is that of EDU-PRM (arXiv 2503.22233).
 """
 

@@ -1,7 +1,4 @@
-"""Forests on disk: Parquet files, written whole or not at all, the same bytes for the same frame.
-
-It knows file names and formats; what a forest is, ``validate`` knows.
-"""
+"""Forests on disk: Parquet files, written whole or not at all, the same bytes for the same frame."""
 
 from __future__ import annotations
 

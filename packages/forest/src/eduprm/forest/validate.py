@@ -1,8 +1,4 @@
-"""The rules of a forest and of a problems table, checked without a loop over rows.
-
-It knows the contract between packages; it cannot know whether a text is what the token ids decode to, since no
-tokenizer is at hand here.
-"""
+"""The rules of a forest and of a problems table, checked without a loop over rows."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 r"""Whether what stands behind the mark of an answer is one: "14 apples" is, "correct, since 14-2 = 12" is not.
 
 What it is for: solutions go on behind their answer ("This answer is correct", "#### Check"), so the last mark alone
-does not tell. It knows words and the look of formulas, not where the text stands in the solution (see `answers`). In
-doubt a text is neither plain nor prose: then it counts where no plain answer stands. Source: ours.
+does not tell. In doubt a text is neither plain nor prose: then it counts where no plain answer stands. Source:
+ours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A small arithmetic parser with bounds: text to an exact fraction, never eval.
 
-What it is for: the sides of the equations that `steps` finds. It knows + - * / ^ and brackets over decimal numbers and
-a trailing per cent sign, and nothing of lines or prose. Digits, depth, exponents and the size of every intermediate
-result are bounded, so a tower of powers costs nothing. Ours.
+What it is for: the sides of the equations that `steps` finds: + - * / ^ and brackets over decimal numbers, and a
+trailing per cent sign. Digits, depth, exponents and the size of every
+intermediate result are bounded, so a tower of powers costs nothing. Ours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 r"""Take a list, tuple, interval or set apart as it is written, before any parser reads it.
 
 What it is for: math-verify reads "1,2,2" and "1,2" as the same set and lets "(1,2)" equal "1,2", so the kind of a
-container and the number of its elements are compared on the text. It knows brackets and commas, not what an element
-means (see `_math_check`). Every scan is linear. Source: ours, after huggingface/Math-Verify#82.
+container and the number of its elements are compared on the text. Every scan is linear. Source: ours, after
+huggingface/Math-Verify#82.
 """
 
 from __future__ import annotations

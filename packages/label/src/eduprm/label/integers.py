@@ -1,8 +1,8 @@
 """Integer arithmetic from text, with bounds and without eval.
 
-What it is for: reasoning-gym's bitwise_arithmetic evaluates its problem, "((0xa1 << 0x2) - 0x3)" say, while it scores.
-It knows integers and their operators only. Text may be hostile: names, calls and powers are refused, and no value gets
-longer than 32,768 bits. Source: ours.
+What it is for: reasoning-gym's bitwise_arithmetic evaluates its problem, "((0xa1 << 0x2) - 0x3)" say, while it
+scores. Text may be hostile: names, calls and powers are refused, and no value gets longer than 32,768 bits. Source:
+ours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 r"""The last number in a text that marks no answer.
 
-What it is for: "we get 7 and then 8 apples", "so it is 1.5 \times 10^3". It knows how numbers are written, not whether
-this one is the answer. Every scan is linear.
+What it is for: "we get 7 and then 8 apples", "so it is 1.5 \times 10^3". Every scan is linear.
 """
 
 from __future__ import annotations

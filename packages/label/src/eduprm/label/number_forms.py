@@ -1,7 +1,7 @@
 r"""Other ways to write one number, rewritten to plain ones: 1.5 \times 10^3, 0.\overline{3}, 12\,345, 6 cm^2.
 
-What it is for: what numbers (`numeric`) and formulas (`_math_check`) read alike. It knows the writing of a number, not
-what stands around it. Nothing is evaluated beyond one fraction of bounded digits; every pattern is linear.
+What it is for: what numbers (`numeric`) and formulas (`_math_check`) read alike. Nothing is evaluated beyond one
+fraction of bounded digits; every pattern is linear.
 """
 
 from __future__ import annotations

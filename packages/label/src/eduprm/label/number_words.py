@@ -1,8 +1,8 @@
 """Words that may stand around a number without making it another number.
 
-What it is for: tell "26 apples" and "5 km/h" (one number with its unit) from "5 dozen", "5 and a half", "5 xy" or "5π"
-(another number, or none). It knows spellings only, not where the number came from. In doubt the answer is no: a
-number that is not read is graded by its text, a misread one is graded wrong in silence. Source: ours.
+What it is for: tell "26 apples" and "5 km/h" (one number with its unit) from "5 dozen", "5 and a half", "5 xy" or
+"5π" (another number, or none). In doubt the answer is no: a number that is not read is graded by its text, a
+misread one is graded wrong in silence. Source: ours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Values under probability-weighted leaves, bottom-up, in log space, without a loop over nodes.
 
-What it is for: value(i) = sum over leaves l below i of P(l | i) * right(l) / sum of P(l | i), where P(l | i) is exp of
-the log-probs summed from i down to l. It knows the shape of a forest (`eduprm.forest.Topology`) and nothing of texts
-or grades. Ours; the plain form stands in the tests.
+What it is for: value(i) = sum over leaves l below i of P(l | i) * right(l) / sum of P(l | i), where P(l | i) is exp
+of the log-probs summed from i down to l. Ours; the plain form stands in the tests.
 
 How: a run of single children is contiguous in preorder and shares one value, so it is collapsed into one segment.
 What is left has only real forks; its levels are taken from the deepest up. Within a level, in row order, the children

@@ -130,7 +130,7 @@ def _read(path: Path, folder: Path, limit: int | None) -> pl.DataFrame:
             json.dumps(row, ensure_ascii=False) + "\n" for row in read.rejected.iter_rows(named=True)
         )
         atomic_write_bytes(target, lines.encode())
-        say(f"problems: {read.rejected.height} rows of {path} set aside, listed in {target}")
+        say(f"problems: {read.rejected.height} rows of {path} rejected, listed in {target}")
     return read.problems.unique("question", keep="first", maintain_order=True)
 
 

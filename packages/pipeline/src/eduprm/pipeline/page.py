@@ -148,15 +148,19 @@ def _metric_tables(metrics: dict[str, Any]) -> list[Table]:
         "auc_within": "AUC within a problem",
         "brier": "Brier score",
         "ece": "calibration error (ECE)",
+        "smooth_ece": "smooth calibration error",
     }
     columns = (
         ("steps_against_checker", "steps against the checker"),
         ("answers_against_grade", "solutions against the grade"),
+        ("before", "steps against their ends, before calibration"),
+        ("after", "the same after it"),
     )
-    there = [(key, title) for key, title in columns if metrics[key]]
+    frames = {**metrics, **(metrics["calibration"] or {})}
+    there = [(key, title) for key, title in columns if frames.get(key)]
     if not there:
         return []
-    values = {(key, row["metric"]): row for key, _ in there for row in metrics[key]}
+    values = {(key, row["metric"]): row for key, _ in there for row in frames[key]}
     body = [[label, *(_interval(values[key, metric]) for key, _ in there)] for metric, label in names.items()]
     note = "On held-out trees of the first strategy. AUC within a problem matters for choosing among its solutions."
     return [

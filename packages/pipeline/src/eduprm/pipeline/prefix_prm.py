@@ -5,6 +5,7 @@ Beginnings of solutions get scores; what becomes of a score, the strategy knows.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ from eduprm.search import PolicySettings, resolve_model
 
 if TYPE_CHECKING:
     from eduprm.prm import InputBuilder, ProcessRewardModel
+
+_Prefix = tuple[str, tuple[int, ...]]
 
 
 def open_prm(name: str | Path, policy: PolicySettings) -> ProcessRewardModel:
@@ -43,6 +46,8 @@ def open_prm(name: str | Path, policy: PolicySettings) -> ProcessRewardModel:
 class PrefixPrm:
     """`eduprm.search.PrefixScorer` of a PRM, read when it is first asked. A beginning is scored as one step.
 
+    What trees that grow side by side ask for at the same time is scored together, and no prefix twice.
+
     Args:
         name: folder or bundled name.
         questions: problem_id to question.
@@ -54,7 +59,9 @@ class PrefixPrm:
 
     def __init__(self, name: str | Path, questions: Mapping[str, str], policy: PolicySettings) -> None:
         self._name, self._questions, self._policy = name, questions, policy
-        self._known: dict[tuple[str, tuple[int, ...]], float] = {}
+        self._known: dict[_Prefix, float] = {}
+        self._waiting: dict[_Prefix, None] = {}
+        self._pass: asyncio.Task[None] | None = None
 
     @cached_property
     def model(self) -> ProcessRewardModel:
@@ -63,10 +70,23 @@ class PrefixPrm:
 
     async def __call__(self, problem_id: str, prefixes: Sequence[tuple[int, ...]]) -> list[float]:
         """One score per prefix of generated token ids."""
-        new = [ids for ids in dict.fromkeys(prefixes) if (problem_id, ids) not in self._known]
-        if new:
-            builder: InputBuilder = self.model.builder  # type: ignore[assignment]  # as open_prm has seen
-            prompt = builder.prompt_ids(self._questions[problem_id])
-            scores = self.model.score_ids([(prompt, [builder.node_ids(ids, ends=False)]) for ids in new])
-            self._known.update({(problem_id, ids): own[-1] for ids, own in zip(new, scores, strict=True)})
-        return [self._known[problem_id, ids] for ids in prefixes]
+        asked = [(problem_id, ids) for ids in prefixes]
+        if new := [one for one in asked if one not in self._known]:
+            self._waiting |= dict.fromkeys(new)
+            if self._pass is None:
+                self._pass = asyncio.create_task(self._score())
+            await asyncio.shield(self._pass)
+        return [self._known[one] for one in asked]
+
+    async def _score(self) -> None:
+        await asyncio.sleep(
+            0
+        )  # trees that an engine's step woke with this one ask in the same turn of the loop
+        waiting, self._waiting, self._pass = list(self._waiting), {}, None
+        builder: InputBuilder = self.model.builder  # type: ignore[assignment]  # as open_prm has seen
+        solutions = [
+            (builder.prompt_ids(self._questions[problem_id]), [builder.node_ids(ids, ends=False)])
+            for problem_id, ids in waiting
+        ]
+        scores = self.model.score_ids(solutions)
+        self._known.update({one: own[-1] for one, own in zip(waiting, scores, strict=True)})

@@ -15,6 +15,7 @@ from rich.markup import escape
 from eduprm.core import registry
 from eduprm.core.files import atomic_write_bytes
 from eduprm.label import check_derivation
+from eduprm.pipeline.calibrating import reliability_of
 from eduprm.pipeline.judge import GREEDY, HEADLINE_RULE, Compared, Judgement, judge
 from eduprm.pipeline.page import write_run_page
 from eduprm.pipeline.page_figures import run_figures
@@ -49,6 +50,11 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     )
     _solutions(folder, judged)
     metrics = _metrics(settings, folder, judged)
+    metrics["calibration"] = _plain(
+        reliability_of(
+            scored, grades, tree=judged.main.tree, seed=settings.seed, bootstrap=settings.bootstrap
+        )
+    )
     folder.write_json("metrics.json", metrics)
     figures = run_figures(settings, folder, judged, metrics)
     write_run_page(settings, folder, judged, metrics, figures)
@@ -228,6 +234,8 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
                 pl.col("value", "ci_low", "ci_high").cast(pl.Float64).fill_null(float("nan"))
             )
             console.print(metrics_table(rows, title=title))
+    if metrics.get("calibration"):
+        console.print(calibration_line(metrics["calibration"]), markup=False)
     for tree, facts in metrics["leaves"].items():
         wrong, unsound = facts["right_with_a_wrong_equation"], facts["right_and_unsound"]
         extra = "" if wrong is None else f"; of the right ones {wrong:.0%} hold a wrong equation"
@@ -245,6 +253,16 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
     )
     console.print("[bold]Next:[/] rank solutions with this PRM:")
     console.print(f"  {rerank_command(folder.root)}", markup=False, soft_wrap=True)
+
+
+def calibration_line(found: dict[str, list[dict[str, Any]]]) -> str:
+    """What calibration changed on held-out trees, in one line."""
+    before, after = ({row["metric"]: row["value"] for row in found[when]} for when in ("before", "after"))
+    parts = [
+        f"{title} {before[name]:.3f} to {after[name]:.3f}"
+        for name, title in (("brier", "Brier score"), ("ece", "ECE"), ("smooth_ece", "smooth ECE"))
+    ]
+    return f"Calibration, held-out steps against how they end: {', '.join(parts)}"
 
 
 def _found(rows: list[dict[str, Any]]) -> str:

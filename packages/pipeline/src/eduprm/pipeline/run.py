@@ -163,7 +163,7 @@ def _function(stage: str) -> _StageFunction:
 
 
 def _write_config(settings: TrainSettings, folder: RunFolder) -> None:
-    from eduprm.core.provenance import surroundings
+    from eduprm.core.provenance import environment
     from eduprm.pipeline.versions import append_provenance
 
-    append_provenance(folder, {"settings": settings.model_dump(mode="json"), **surroundings()})
+    append_provenance(folder, {"settings": settings.model_dump(mode="json"), **environment()})

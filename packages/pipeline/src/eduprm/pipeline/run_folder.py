@@ -2,7 +2,7 @@
 
     config.json            resolved settings, versions, commit, hardware of the last start, and of all earlier ones
     problems.parquet       problems with the prompts that the policy was given
-    rejected/              problems and rows that were set aside, with the reason
+    rejected/              problems and rows that were rejected, with the reason
     forest/SPLIT-N.parquet trees, a shard of problems each
     costs/SPLIT-N.parquet  what each tree cost its engine
     grades/, labels/       graded leaves and labelled trees, shard by shard
@@ -72,7 +72,8 @@ class RunFolder:
     def check(self, stage: str, settings: dict[str, Any], versions: dict[str, str]) -> None:
         """Refuse to mix: files of a stage that was begun with other settings, or by other versions of what computes it.
 
-        A finished stage whose record names no versions is older than such records, and taken as it is.
+        A setting that the record lacks, because there was none when it was written, counts as unchanged at its
+        default. A finished stage whose record names no versions is older than such records, and taken as it is.
 
         Raises:
             UsageError: names the setting or package, its two values and the way out.
@@ -80,7 +81,11 @@ class RunFolder:
         record = self._record(stage)
         if record is None:
             return
-        if changed := _changes(record["settings"], settings, show=quoted):
+        defaults = stage_settings(TrainSettings())[stage]
+        old_settings = {name: value for name, value in defaults.items() if name in settings} | record[
+            "settings"
+        ]
+        if changed := _changes(old_settings, settings, show=quoted):
             raise UsageError(
                 f"--run: {self.root} holds stage {stage!r} made with other settings: {changed}. "
                 f"Give --rerun {stage} to do it again, or another --run"
@@ -129,10 +134,6 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     dumped = settings.model_dump(mode="json")
     # How processes share the training decides nothing but its speed: a run may go on with another number of them.
     dumped["prm"]["train"].pop("sharding")
-    if dumped["label"]["weights"] == "one":  # as all runs were before there was a choice
-        dumped["label"] = {
-            name: item for name, item in dumped["label"].items() if not name.startswith("weights")
-        }
     source: dict[str, Any] = {"problems": None, "limit": settings.limit}
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.

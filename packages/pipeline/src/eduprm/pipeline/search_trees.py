@@ -31,7 +31,7 @@ _Todo = list[tuple[Shard, list[Job]]]
 
 
 def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
-    """Write forest/*.parquet and costs/*.parquet, and rejected/search/*.parquet where trees were set aside.
+    """Write forest/*.parquet and costs/*.parquet, and rejected/search/*.parquet where trees were rejected.
 
     Raises:
         UsageError: the server is not the one asked for.
@@ -45,7 +45,10 @@ def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         )
         grow = _grow_here if settings.engine == "transformers" else _grow_served
         with bar("search", total=sum(len(jobs) for _, jobs in todo)) as shown:
-            grow(settings, folder, todo, tokenizer, shown)
+            for part in _in_turn(todo):
+                grow(settings, folder, part, tokenizer, shown)
+                if rejected_of(folder)["transient"].any():
+                    break
     rejected = rejected_of(folder)
     left = rejected.filter("transient")
     facts = _summary(folder, rejected.height - left.height)
@@ -62,6 +65,14 @@ def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
             "command fetches exactly these"
         )
     return facts
+
+
+def _in_turn(todo: _Todo) -> list[_Todo]:
+    """The shards to be grown together: all, or those for training first where a strategy reads what they hold."""
+    if not any(getattr(job.strategy, "after_training_trees", False) for _, jobs in todo for job in jobs):
+        return [todo]
+    first = [one for one in todo if one[0].name.startswith("train")]
+    return [part for part in (first, todo[len(first) :]) if part]
 
 
 def _grow_here(

@@ -15,6 +15,7 @@ from eduprm.label import grader_names
 from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search.sglang import EntropyKind
 
+CALIBRATIONS = "eduprm.prm.calibrations"
 LABEL_RULES = "eduprm.label.rules"
 WEIGHTS = "eduprm.label.weights"
 TASKS = "eduprm.problems.tasks"
@@ -236,3 +237,15 @@ class PrmSettings(_Part):
         "or the question and a line break",
     )
     train: TrainConfig = Field(TrainConfig.for_small_model(), description="training")
+    calibrate: str = Field(
+        "none",
+        description="what makes scores mean how often such steps end right, fitted on training questions that the PRM "
+        f"is not trained on and kept with it: {listed(CALIBRATIONS)} or package.module:Calibration",
+    )
+    calibrate_share: float = Field(0.2, gt=0, lt=1, description="share of the training questions for that")
+
+    @field_validator("calibrate")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        registry.load(CALIBRATIONS, value, "Calibration")
+        return value

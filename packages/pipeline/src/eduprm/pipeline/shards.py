@@ -6,7 +6,7 @@
 
 A shard without a forest file has not been grown. One with such a file lacks the trees whose reason may pass
 (`transient`: a lost worker, a timeout); they are grown on the next start, and the rest is kept byte for byte where
-nothing was missing. Knows no engine.
+nothing was missing.
 """
 
 from __future__ import annotations

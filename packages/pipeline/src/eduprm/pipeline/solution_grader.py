@@ -1,7 +1,4 @@
-"""The run's grader as what OmegaPRM asks while a tree grows: which whole solutions are right.
-
-Knows the run's problems and the grader that its labels are made with; what becomes of a grade, the strategy knows.
-"""
+"""The run's grader as what OmegaPRM asks while a tree grows: which whole solutions are right."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The strategies of a run: made by name from its settings, all cut into nodes alike.
 
-A strategy takes from the parts `search` and `samples` the options that it has, and its own from `strategy_options`. One
-with a field `scorer` gets a PRM's (`eduprm.pipeline.prefix_prm`), named by its option `prm`; one with a field `grader`
-gets the run's (`eduprm.pipeline.solution_grader`). Knows settings; what is grown and how, a strategy knows.
+A strategy takes from the parts `search` and `samples` the options that it has, and its own from `strategy_options`.
+One with a field `scorer` gets a PRM's (`eduprm.pipeline.prefix_prm`), named by its option `prm`; one with a field
+`grader` gets the run's (`eduprm.pipeline.solution_grader`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import polars as pl
 
 from eduprm.core.registry import load, make
 from eduprm.core.seeds import derive_seed
+from eduprm.pipeline.prefix_quantile import QuantileScorer
 from eduprm.search import PRM_MODEL, STEPS_MODEL, CutRule, Strategy
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ class RunStrategy:
         tree: name of its trees.
         title: as tables show it.
         cut: where its paths are cut into nodes.
+        after_training_trees: it grows once the first strategy's trees for training are there.
         never_greedy: none of its solutions is the policy's greedy path.
     """
 
     def __init__(self, strategy: Strategy, *, cut: CutRule, name: str | None) -> None:
         self._strategy = strategy
+        self.after_training_trees = bool(getattr(strategy, "after_training_trees", False))
         self.never_greedy = bool(getattr(strategy, "never_greedy", False))
         self.cut = cut
         self.tree = name or strategy.tree
@@ -61,6 +64,11 @@ def run_strategies(settings: TrainSettings, problems: pl.DataFrame | None = None
         own, _, name = entry.rpartition("=")
         options = _options(settings, name, settings.strategy_options.get(own or name, {}), asked)
         found.append(RunStrategy(make(PACKAGE, name, "Strategy", options), cut=cut, name=own or None))
+    if found[0].after_training_trees:
+        raise ValueError(
+            f"{settings.strategies[0]}: its bound is read off training trees, which the first strategy grows: expected "
+            "another one before it, edu say"
+        )
     for kind in ("tree", "title"):
         names = [getattr(one, kind) for one in found]
         if twice := [one for one in names if names.count(one) > 1]:
@@ -86,6 +94,8 @@ def _options(settings: TrainSettings, name: str, own: Mapping[str, Any], asked: 
         given["budget"] = settings.search.budget.model_dump() | dict(given["budget"])
     if "scorer" in taken and "prm" not in taken:
         options["scorer"] = asked.scorer(name, given.pop("prm", None))
+        if given.get("stop_quantile") is not None:
+            options["scorer"] = QuantileScorer(options["scorer"], settings.folder / "forest")
     if "grader" in taken:
         options["grader"] = asked.grader()
     return options | given

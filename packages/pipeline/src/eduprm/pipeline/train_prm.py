@@ -14,6 +14,7 @@ from eduprm.core.progress import Bar, bar, say
 from eduprm.core.seeds import derive_seed
 from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves
+from eduprm.pipeline.calibrating import calibrate, left_to_train, score_trees
 from eduprm.pipeline.growing import grow_shard
 from eduprm.pipeline.label_trees import grader_name, open_grader, step_segmenters
 from eduprm.pipeline.prefix_prm import open_prm
@@ -43,6 +44,8 @@ _PLAIN = InputFormat(kind="plain", append_eos=False)
 def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     """Write prm/ and training.json."""
     result = train(settings, folder)
+    by_none = settings.prm.calibrate == "none"
+    calibrated = {} if by_none else calibrate(settings, folder, _tokens(settings, folder))
     folder.write_json("training.json", {"losses": result.losses, "data": result.data})
     rate = result.tokens / max(result.seconds, 1e-9)
     first, last = (
@@ -57,14 +60,21 @@ def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         "tokens": result.tokens,
         "training_s": round(result.seconds, 1),
         "processes": num_processes(),
+        **({"calibration": calibrated} if calibrated else {}),
     }
+
+
+def _tokens(settings: TrainSettings, folder: RunFolder) -> Literal["ids", "text"]:
+    own = InputBuilder.from_pretrained(folder.path("prm"), _PLAIN).tokenizer
+    return token_source(settings.backbone, settings.policy, own)
 
 
 def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     """Train with all processes there are; the first one writes prm/ and shows progress."""
     style = folder.facts("problems").get("style")
+    labelled = left_to_train(settings, pl.read_parquet(folder.path("labels", "train-*.parquet")))
     return train_on(
-        _weighed(pl.read_parquet(folder.path("labels", "train-*.parquet")), settings.label.weights),
+        _weighed(labelled, settings.label.weights),
         pl.read_parquet(folder.path("problems.parquet")),
         folder.path("prm"),
         backbone=settings.backbone,
@@ -124,6 +134,9 @@ def train_on(
         UsageError: trees or settings that cannot be trained on.
     """
     path, trust = resolve_model(backbone), policy.trust_remote_code
+    if isinstance(frozen := config.curriculum_options.get("prm"), str):
+        named = {**config.curriculum_options, "prm": resolve_model(frozen)}
+        config = config.model_copy(update={"curriculum_options": named})
     builder = InputBuilder.from_pretrained(path, format, trust_remote_code=trust)
     try:
         data = labelled_trees(
@@ -176,7 +189,7 @@ def score_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         with bar("score", total=len(todo)) as shown:
             for path in todo:
                 labelled = pl.read_parquet(path)
-                scored = prm.score_forest(labelled, problems, tokens=tokens)
+                scored = score_trees(prm, labelled, problems, tokens=tokens)
                 write_shard(scored, folder.path("scores"), path.stem)
                 nodes += scored.height
                 shown.advance(note=f"{nodes / max(shown.seconds, 1e-9):.0f} fragments/s")
@@ -212,8 +225,7 @@ def _decode_by_prm(settings: TrainSettings, folder: RunFolder, problems: pl.Data
     target = folder.path("scores", "greedy-by-prm.parquet")
     if settings.prm.train.scoring.kind != "likelihood" or target.is_file():
         return
-    own = InputBuilder.from_pretrained(folder.path("prm"), _PLAIN).tokenizer
-    if token_source(settings.backbone, settings.policy, own) != "ids":
+    if _tokens(settings, folder) != "ids":
         return
     policy = settings.policy.model_copy(update={"model": str(folder.path("prm"))})
     held_out = problems.filter(split="test")

@@ -1,10 +1,9 @@
 """LoRA adapters that ship with the workspace: data, and where it lies.
 
 What it is for: a policy that solves something and a PRM that judges it, on a machine without a hub. Each adapter's
-folder holds `adapter_model.safetensors`, `adapter_config.json` (peft's, with the name of the model it belongs to) and
-`recipe.toml`, the settings that made it: of `uv run apps/warmup` for a policy, of `uv run apps/train` for a PRM, which
-has `eduprm.json` besides: how it reads, cuts and scores. It knows no model and reads no weights;
-`eduprm.search.resolve_model` merges an adapter into its base model.
+folder holds `adapter_model.safetensors`, `adapter_config.json` (peft's, with the name of the model it belongs to)
+and `recipe.toml`, the settings that made it: of `uv run apps/warmup` for a policy, of `uv run apps/train` for a
+PRM, which has `eduprm.json` besides: how it reads, cuts and scores.
 """
 
 from pathlib import Path

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eduprm.prm.config import LoraSettings as LoraSettings
     from eduprm.prm.config import StepCut as StepCut
     from eduprm.prm.config import TrainConfig as TrainConfig
-    from eduprm.prm.data import Refusal as Refusal
+    from eduprm.prm.data import RejectedRow as RejectedRow
     from eduprm.prm.data import TrainingData as TrainingData
     from eduprm.prm.data import fit_to_length as fit_to_length
     from eduprm.prm.data import forest_trees as forest_trees
@@ -36,7 +36,7 @@ _WHERE = {
     "InputBuilder": "inputs",
     "PrmSource": "source",
     "ProcessRewardModel": "score",
-    "Refusal": "data",
+    "RejectedRow": "data",
     "StepScores": "solutions",
     "TokenTree": "tree",
     "TrainResult": "train",

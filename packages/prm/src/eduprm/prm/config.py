@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from eduprm.core import registry
 
 __all__ = ["InputFormat", "LoraSettings", "Scoring", "StepCut", "TrainConfig"]
 
@@ -159,6 +161,14 @@ class TrainConfig(_Frozen):
         "energy over values), or package.module:Loss",
     )
     scoring: Scoring = Field(default=Scoring(), description="how the trained model scores steps")
+    curriculum: str = Field(
+        default="none",
+        description="which trees are trained on when; none: each once an epoch, shuffled; frozen_prm: drawn, more and "
+        "more those on which a frozen PRM errs; or package.module:Curriculum",
+    )
+    curriculum_options: dict[str, int | float | bool | str] = Field(
+        default_factory=dict, validate_default=True, description="the curriculum's, as in end=0.5"
+    )
     learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of AdamW")
     epochs: int = Field(default=1, ge=1, description="passes over the trees")
     batch_tokens: int = Field(
@@ -233,13 +243,20 @@ class TrainConfig(_Frozen):
         description="optimiser steps between checkpoints to resume from; None: no checkpoints",
     )
     keep_checkpoints: int = Field(default=1, ge=1, description="checkpoints kept while training")
-    on_refused: Literal["raise", "skip"] = Field(
+    on_rejected: Literal["raise", "skip"] = Field(
         default="raise",
         description="what to do with rows without a usable label: stop, or leave out and report them",
     )
     trainer_arguments: dict[str, Any] = Field(
         default_factory=dict, description="further TrainingArguments (dataloader workers, reports, ...)"
     )
+
+    @field_validator("curriculum_options")
+    @classmethod
+    def _taken(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "curriculum" in info.data:
+            registry.make("eduprm.prm.curricula", info.data["curriculum"], "Curriculum", value)
+        return value
 
     @classmethod
     def for_small_model(cls) -> TrainConfig:

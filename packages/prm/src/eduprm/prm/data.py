@@ -1,4 +1,4 @@
-"""From a labelled forest to token trees, with every refused row and every cut label accounted for.
+"""From a labelled forest to token trees, with every rejected row and every cut label accounted for.
 
 For training data and forest scoring. Source: labels must never vanish in silence
 (huggingface/trl#2127, OpenRLHF#652).
@@ -19,12 +19,12 @@ from eduprm.forest import validate_forest
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.tree import TokenTree, build_tree, truncate_tree
 
-__all__ = ["Refusal", "TrainingData", "fit_to_length", "forest_trees", "labelled_trees"]
+__all__ = ["RejectedRow", "TrainingData", "fit_to_length", "forest_trees", "labelled_trees"]
 
 TokenSource = Literal["ids", "text"]
 
 
-class Refusal(NamedTuple):
+class RejectedRow(NamedTuple):
     """A row that cannot be trained on: its number in the input, its id, and why."""
 
     row: int
@@ -39,12 +39,12 @@ class Refusal(NamedTuple):
 class TrainingData:
     """Trees to train on, and what was left out.
 
-    Attributes: `trees`; `refused` rows; `num_truncated` trees that lost nodes to max_length; `num_dropped_labels`
+    Attributes: `trees`; `rejected` rows; `num_truncated` trees that lost nodes to max_length; `num_dropped_labels`
     labels lost with them; `num_unplaced_labels` labels on nodes without a token (an empty root).
     """
 
     trees: list[TokenTree]
-    refused: list[Refusal] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
     num_truncated: int = 0
     num_dropped_labels: int = 0
     num_unplaced_labels: int = 0
@@ -71,7 +71,7 @@ class TrainingData:
             "labels": self.num_labels,
             "unique_tokens": self.unique_tokens,
             "path_tokens": self.path_tokens,
-            "refused_rows": len(self.refused),
+            "rejected_rows": len(self.rejected),
             "truncated_trees": self.num_truncated,
             "dropped_labels": self.num_dropped_labels,
             "unplaced_labels": self.num_unplaced_labels,
@@ -165,8 +165,8 @@ def forest_trees(
 def labelled_trees(
     forest: pl.DataFrame, problems: pl.DataFrame, builder: InputBuilder, *, tokens: TokenSource = "ids"
 ) -> TrainingData:
-    """Return the training trees of a labelled forest; trees without any label of weight > 0 are refused."""
-    trees, refused, unplaced = [], [], 0
+    """Return the training trees of a labelled forest; trees without any label of weight > 0 are rejected."""
+    trees, rejected, unplaced = [], [], 0
     for tree in forest_trees(forest, problems, builder, tokens=tokens, labelled=True):
         lost = (tree.weights > 0) & (tree.lengths == 0)
         unplaced += int(lost.sum())
@@ -174,13 +174,15 @@ def labelled_trees(
         if (tree.weights > 0).any():
             trees.append(tree)
         else:
-            refused.append(Refusal(int(tree.rows[0]), tree.name, "no node with tokens has a weight above 0"))
-    return TrainingData(trees, refused, num_unplaced_labels=unplaced)
+            rejected.append(
+                RejectedRow(int(tree.rows[0]), tree.name, "no node with tokens has a weight above 0")
+            )
+    return TrainingData(trees, rejected, num_unplaced_labels=unplaced)
 
 
 def fit_to_length(data: TrainingData, max_length: int) -> TrainingData:
-    """Cut trees to `max_length` tokens per path, counting what goes; trees left without labels are refused."""
-    trees, refused = [], list(data.refused)
+    """Cut trees to `max_length` tokens per path, counting what goes; trees left without labels are rejected."""
+    trees, rejected = [], list(data.rejected)
     truncated = dropped = 0
     for tree in data.trees:
         cut = truncate_tree(tree, max_length)
@@ -194,29 +196,29 @@ def fit_to_length(data: TrainingData, max_length: int) -> TrainingData:
             reason = (
                 f"all {lost} labels are cut off by max_length={max_length} (the first ends at token {first})"
             )
-            refused.append(Refusal(int(tree.rows[0]), tree.name, reason))
+            rejected.append(RejectedRow(int(tree.rows[0]), tree.name, reason))
     return TrainingData(
         trees,
-        refused,
+        rejected,
         data.num_truncated + truncated,
         data.num_dropped_labels + dropped,
         data.num_unplaced_labels,
     )
 
 
-def settle_refusals(data: TrainingData, on_refused: str) -> None:
-    """Raise for refused rows, or warn and go on; raise in any case if nothing is left.
+def settle_rejected(data: TrainingData, on_rejected: str) -> None:
+    """Raise for rejected rows, or warn and go on; raise in any case if nothing is left.
 
     Raises:
-        ValueError: names the first refused rows.
+        ValueError: names the first rejected rows.
     """
-    shown = "; ".join(str(refusal) for refusal in data.refused[:5])
-    if data.refused and (on_refused == "raise" or not data.trees):
-        raise ValueError(f"{len(data.refused)} of the rows cannot be trained on: {shown}")
+    shown = "; ".join(str(row) for row in data.rejected[:5])
+    if data.rejected and (on_rejected == "raise" or not data.trees):
+        raise ValueError(f"{len(data.rejected)} of the rows cannot be trained on: {shown}")
     if not data.trees:
         raise ValueError("expected at least one tree to train on, got none")
-    if data.refused:
-        warnings.warn(f"left out {len(data.refused)} rows: {shown}", stacklevel=2)
+    if data.rejected:
+        warnings.warn(f"left out {len(data.rejected)} rows: {shown}", stacklevel=2)
     if data.num_truncated:
         lost = data.num_dropped_labels
         warnings.warn(f"max_length cut {data.num_truncated} trees and {lost} of their labels", stacklevel=2)

@@ -6,7 +6,6 @@ training for agents (arXiv 2511.00413), first-fit-decreasing bin packing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -232,22 +231,19 @@ def _columns(
 
 
 def plan_batches(
-    lengths: Sequence[int], *, batch_tokens: int, batch_trees: int | None, epochs: int, seed: int
+    lengths: Sequence[int], *, batch_tokens: int, batch_trees: int | None, orders: Sequence[Sequence[int]]
 ) -> list[list[int]]:
-    """Return the micro-batches of all epochs, each epoch in an order of its own that follows from seed and epoch.
+    """Return the micro-batches of all epochs, each epoch's items in the order given (`eduprm.prm.curricula`).
 
     Examples:
-        >>> plan = plan_batches([4, 4, 4], batch_tokens=8, batch_trees=None, epochs=1, seed=0)
-        >>> sorted(item for batch in plan for item in batch)
-        [0, 1, 2]
+        >>> plan_batches([4, 4, 4], batch_tokens=8, batch_trees=None, orders=[[2, 0, 1]])
+        [[2, 0], [1]]
     """
     batches: list[list[int]] = []
-    for epoch in range(epochs):
-        digest = hashlib.sha256(f"eduprm.prm:{seed}:{epoch}".encode()).digest()
-        order = np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(len(lengths))
+    for order in orders:
         current: list[int] = []
         tokens = 0
-        for item in order.tolist():
+        for item in order:
             full = batch_trees is not None and len(current) >= batch_trees
             if current and (full or tokens + lengths[item] > batch_tokens):
                 batches.append(current)

@@ -24,6 +24,8 @@ from eduprm.prm.attention import (
     context_tokens,
     implementation_of,
 )
+from eduprm.prm.calibration import read_calibration
+from eduprm.prm.calibrations._contract import ScoreCalibration
 from eduprm.prm.config import InputFormat, Scoring
 from eduprm.prm.data import TokenSource, forest_trees
 from eduprm.prm.inputs import InputBuilder, StepBuilder, checked_problem
@@ -49,17 +51,24 @@ __all__ = ["ProcessRewardModel"]
 class ProcessRewardModel:
     """A model that judges steps, with its tokenizer, its input format and its way of scoring.
 
-    Attributes: `model` (a classifier with `logits` [B, L, 2], or a language model), `scorer`
-    (`eduprm.prm.scorers`), `builder` (an `InputBuilder`, or what stands in for it with
-    a published PRM), `max_tokens` (context, None if unbounded), `batch_tokens` (most padded tokens per forward pass; a
-    larger tree is scored in pieces).
+    Attributes: `model` (a classifier with `logits` [B, L, 2], or a language model), `scorer` (`eduprm.prm.scorers`),
+    `calibration` (`eduprm.prm.calibrations`), `builder` (an `InputBuilder`, or what stands in for it with a published
+    PRM), `max_tokens` (context, None if unbounded), `batch_tokens` (most padded tokens per forward pass; a larger tree
+    is scored in pieces).
     """
 
     def __init__(
-        self, model: Any, builder: StepBuilder, *, scoring: Scoring | None = None, batch_tokens: int = 8192
+        self,
+        model: Any,
+        builder: StepBuilder,
+        *,
+        scoring: Scoring | None = None,
+        calibration: ScoreCalibration | None = None,
+        batch_tokens: int = 8192,
     ) -> None:
         scoring = Scoring() if scoring is None else scoring
         self.scorer = load("eduprm.prm.scorers", scoring.kind, "Scorer")(scoring)
+        self.calibration = read_calibration(None) if calibration is None else calibration
         self.model = model.eval()
         self.builder = builder
         self.batch_tokens = batch_tokens
@@ -80,8 +89,9 @@ class ProcessRewardModel:
     ) -> ProcessRewardModel:
         """Load a PRM folder or hub name (safetensors only).
 
-        `scoring` None: as saved in the config, a head where nothing is saved. Scoring by likelihood takes any language
-        model, its own policy among them.
+        `scoring` None: as saved in the config, a head where nothing is saved, and calibrated as saved; what was fitted
+        to one way of scoring says nothing of another. Scoring by likelihood takes any language model, its own policy
+        among them.
 
         `device` None: CUDA if there is one. `dtype` None: bfloat16 on CUDA, float32 elsewhere. A checkpoint without a
         `attn_implementation` as in `TrainConfig`. A checkpoint without a
@@ -104,8 +114,10 @@ class ProcessRewardModel:
             "attn_implementation": implementation_of(attn_implementation, device=device, dtype=dtype),
             "trust_remote_code": trust_remote_code,
         }
+        calibration = None
         if scoring is None:
-            scoring = read_scoring(read_model_config(str(path_or_name), trust_remote_code=trust_remote_code))
+            saved = read_model_config(str(path_or_name), trust_remote_code=trust_remote_code)
+            scoring, calibration = read_scoring(saved), read_calibration(getattr(saved, "eduprm", None))
         scorer = load("eduprm.prm.scorers", scoring.kind, "Scorer")
         if scorer.needs == "head":
             labels = getattr(scorer, "labels", LABELS)
@@ -128,7 +140,7 @@ class ProcessRewardModel:
             model = attach_reference(model, path_or_name)
         model = model.to(device)
         check_mask_honoured(unwrap(model))
-        return cls(model, builder, scoring=scoring, batch_tokens=batch_tokens)
+        return cls(model, builder, scoring=scoring, calibration=calibration, batch_tokens=batch_tokens)
 
     def score(
         self, problem: str, steps: Sequence[str], *, complete: bool = True, as_cut: bool = False
@@ -274,7 +286,8 @@ class ProcessRewardModel:
         column = np.full(len(tree.parents) + 1, np.nan)  # the last entry is the prompt, which has no score
         nodes = np.repeat(np.arange(len(own)), tree.lengths[own])
         parents = tree.own_parents()
-        column[own] = self.scorer.fold(values[tree.num_prompt_tokens :], nodes, parents=parents)
+        folded = self.scorer.fold(values[tree.num_prompt_tokens :], nodes, parents=parents)
+        column[own] = self.calibration(folded)
         for node in np.flatnonzero(tree.lengths == 0):
             column[node] = column[tree.parents[node]]
         return column[:-1]

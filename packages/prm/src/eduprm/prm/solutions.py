@@ -28,7 +28,7 @@ Ids = tuple[Sequence[int], Sequence[Sequence[int]]]
 
 
 class StepScores(NamedTuple):
-    """Either `scores`, one in [0, 1] per step, or `refused`, one line that says why there are none.
+    """Either `scores`, one in [0, 1] per step, or `rejected`, one line that says why there are none.
 
     `tokens`: of the problem with the solution, 0 where they could not be read. `joiner`: what was put between the
     steps, "" for nothing.
@@ -36,7 +36,7 @@ class StepScores(NamedTuple):
 
     scores: list[float] | None
     tokens: int = 0
-    refused: str | None = None
+    rejected: str | None = None
     joiner: str = ""
 
 
@@ -109,7 +109,7 @@ def read_steps(
         ids = prompt, builder.solution_ids(steps, complete=complete, as_cut=as_cut)
         joiner = "" if as_cut else builder.added_joiner(steps, complete=complete)
     except ValueError as error:
-        return StepScores(None, refused=f"cannot be read by the PRM ({first_line(error)}); take it out")
+        return StepScores(None, rejected=f"cannot be read by the PRM ({first_line(error)}); take it out")
     read = ReadSolution(ids, joiner)
     if prm.max_tokens is not None and read.num_tokens > prm.max_tokens:
         reason = (
@@ -121,7 +121,7 @@ def read_steps(
 
 
 def checked(read: ReadSolution, scores: list[float] | str) -> StepScores:
-    """What became of a solution that was read; scores that are no numbers are refused."""
+    """What became of a solution that was read; scores that are no numbers are rejected."""
     if isinstance(scores, str):
         return StepScores(None, read.num_tokens, scores)
     if not all(map(math.isfinite, scores)):
@@ -148,7 +148,7 @@ def score_steps(
         >>> from eduprm.prm.testing import tiny_prm
         >>> prm = load_step_scorer(tiny_prm(tempfile.mkdtemp() + "/prm"))
         >>> good, bad = score_steps(prm, [("2 * 3?", ["2 * 3 = 6\\n", "#### 6"]), ("2 * 3?", [])])
-        >>> len(good.scores), bad.refused
+        >>> len(good.scores), bad.rejected
         (2, 'cannot be read by the PRM (expected a non-empty list of steps, got []); take it out')
     """
     prompts: dict[str, list[int]] = {}

@@ -56,6 +56,10 @@ class PrmReading(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None, description="precision of the PRM; none: bfloat16 on cuda, else float32"
     )
+    weights: Literal["full", "int8"] = Field(
+        "full",
+        description="int8: weights of the PRM's decoder layers rounded to 8 bits (extra int8), to save memory",
+    )
 
     @field_validator("format")
     @classmethod

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from eduprm.prm.data import Refusal, TrainingData
+from eduprm.prm.data import RejectedRow, TrainingData
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.joining import joined_line
 from eduprm.prm.tree import TokenTree, build_tree
@@ -81,7 +81,7 @@ def stepwise_trees(
     to get what TRL fed its models: the bare prompt, each step followed by the separator. A format without a separator
     puts its `joiner` between the steps of lists without line breaks, and that is said in a warning.
 
-    Rows without a usable label are collected in `refused` with their row number and id; training on them is an error
+    Rows without a usable label are collected in `rejected` with their row number and id; training on them is an error
     unless the config says to skip them.
 
     Examples:
@@ -93,7 +93,7 @@ def stepwise_trees(
         [1.0, 0.5]
     """
     rows = dataset.iter_rows(named=True) if isinstance(dataset, pl.DataFrame) else dataset
-    trees, refused, joined = [], [], 0
+    trees, rejected, joined = [], [], 0
     for number, row in enumerate(rows):
         row_id = row.get(id_column)
         name = f"{number}" if row_id is None else str(row_id)
@@ -101,7 +101,7 @@ def stepwise_trees(
             trees.append(_row_tree(row, builder, number, name, last_step_only=last_step_only))
             joined += bool(builder.added_joiner(list(row["completions"])))
         except ValueError as error:
-            refused.append(Refusal(number, name, str(error)))
+            rejected.append(RejectedRow(number, name, str(error)))
     if joined:
         warnings.warn(joined_line(joined, len(trees), builder.format.joiner), stacklevel=2)
-    return TrainingData(trees, refused)
+    return TrainingData(trees, rejected)

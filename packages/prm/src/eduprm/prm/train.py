@@ -20,13 +20,14 @@ import torch
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
+from eduprm.core.registry import make
 from eduprm.prm.adapters import prepare_model
 from eduprm.prm.arguments import training_arguments
 from eduprm.prm.attention import TreeAttention, check_backbone, check_mask_honoured
 from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
 from eduprm.prm.compiled import compile_layers, row_unit
 from eduprm.prm.config import StepCut, TrainConfig
-from eduprm.prm.data import TrainingData, fit_to_length, settle_refusals
+from eduprm.prm.data import TrainingData, fit_to_length, settle_rejected
 from eduprm.prm.fast import prepare_fast, settle_dtype
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.loading import quiet_transformers
@@ -56,16 +57,27 @@ class TrainResult(NamedTuple):
 
 
 def fingerprint(
-    backbone: str | Path, pieces: Sequence[TokenTree], config: TrainConfig, builder: InputBuilder
+    backbone: str | Path,
+    pieces: Sequence[TokenTree],
+    config: TrainConfig,
+    builder: InputBuilder,
+    *,
+    plan: Sequence[Sequence[int]],
 ) -> str:
-    """Return a hash of all that decides the trained weights."""
-    free = {"save_steps", "keep_checkpoints", "on_refused", "sharding", "kept_states_mb"}
+    """Return a hash of all that decides the trained weights.
+
+    What a curriculum read is in the plan; how many processes share the plan's batches decides nothing.
+    """
+    free = {"save_steps", "keep_checkpoints", "on_rejected", "sharding", "kept_states_mb"}
+    free |= {"curriculum", "curriculum_options"}
     settings = [
         _backbone_mark(backbone),
         config.model_dump(mode="json", exclude=free),
         builder.format.model_dump(),
     ]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    if config.curriculum != "none":  # whose plan follows from the rest
+        digest.update(json.dumps([batch for batch in plan if batch]).encode())
     for tree in pieces:
         arrays = (tree.token_ids, tree.parents, tree.starts, tree.targets, tree.weights, *tree.forks)
         for array in arrays:
@@ -117,7 +129,7 @@ def _make_trainer(
 
 
 def _lay_out(
-    data: TrainingData, model_config: Any, config: TrainConfig
+    data: TrainingData, model_config: Any, config: TrainConfig, backbone: str | Path, builder: InputBuilder
 ) -> tuple[TrainingData, list[TokenTree], list[list[int]]]:
     """Cut to length, split what is larger than a micro-batch, and plan the micro-batches of all epochs."""
     context = getattr(model_config.get_text_config(), "max_position_embeddings", None)
@@ -126,16 +138,18 @@ def _lay_out(
     with warnings.catch_warnings():
         if not is_first_process():
             warnings.simplefilter("ignore")
-        settle_refusals(data, config.on_refused)
+        settle_rejected(data, config.on_rejected)
     check_backbone(model_config, longest=max(int(tree.end_positions.max()) for tree in data.trees))
     pieces = [piece for tree in data.trees for piece in split_tree(tree, config.batch_tokens)]
     pieces = [piece for piece in pieces if (piece.weights > 0).any()]
+    order = make("eduprm.prm.curricula", config.curriculum, "Curriculum", config.curriculum_options)
     plan = plan_batches(
         [piece.num_tokens for piece in pieces],
         batch_tokens=config.batch_tokens,
         batch_trees=config.batch_trees,
-        epochs=config.epochs,
-        seed=config.seed,
+        orders=order.orders(
+            pieces, epochs=config.epochs, seed=config.seed, backbone=backbone, builder=builder
+        ),
     )
     return data, pieces, fill_up(plan, processes=num_processes())
 
@@ -176,11 +190,11 @@ def train_prm(
     _check_processes(config)
     set_seed(config.seed)
     model = prepare_model(backbone, config, trust_remote_code=trust_remote_code)
-    data, pieces, plan = _lay_out(data, model.config, config)
-    mark = fingerprint(backbone, pieces, config, builder)
+    data, pieces, plan = _lay_out(data, model.config, config, backbone, builder)
+    mark = fingerprint(backbone, pieces, config, builder, plan=plan)
     work = output.with_name(f".{output.name}.train-{mark}")
     pad_id = builder.tokenizer.pad_token_id or 0
-    tokens = sum(piece.num_tokens for piece in pieces) * config.epochs
+    tokens = sum(pieces[item].num_tokens for batch in plan for item in batch)
     layers = prepare_fast(model, config, tokens=tokens)
     with quiet_transformers(), warnings.catch_warnings():
         # FSDP warns of in-place work on the logits; there is none (packed_hidden, the losses).

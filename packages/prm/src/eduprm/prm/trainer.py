@@ -19,11 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
-from eduprm.core.registry import load
 from eduprm.prm.attention import TreeAttention
 from eduprm.prm.checkpoints import load_optimizer, load_weights, save_state
-from eduprm.prm.model import head_output, language_model_output, packed_hidden, to_tensors
+from eduprm.prm.model import packed_hidden, to_tensors
 from eduprm.prm.reference import reference_logprobs
+from eduprm.prm.step_loss import load_losses, loss_weights, step_loss
 from eduprm.prm.tree import TokenTree
 
 __all__ = [
@@ -74,7 +74,7 @@ class PrmTrainer(Trainer):
     """
 
     def __init__(self, *args: Any, shares: Mapping[str, float], **options: Any) -> None:
-        self.losses = [(load("eduprm.prm.losses", name, "Loss")(), share) for name, share in shares.items()]
+        self.losses = load_losses(shares)
         self._step_loss: torch.Tensor | float = 0.0
         super().__init__(*args, **options)
 
@@ -97,7 +97,7 @@ class PrmTrainer(Trainer):
         return samples, total
 
     def _weights(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return torch.stack([loss.weight(batch) for loss, _ in self.losses])
+        return loss_weights(self.losses, batch)
 
     def compute_loss(
         self,
@@ -113,14 +113,9 @@ class PrmTrainer(Trainer):
         totals = self._weights(inputs) if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, the sum was divided by the weight of all of them.
         processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
-        loss = hidden.new_zeros((), dtype=torch.float32)
         # accelerate's autocast ends with the model's forward; the losses' matrix products are as large as a layer's.
         with torch.autocast(hidden.device.type, torch.bfloat16, enabled=self.args.bf16):
-            for (function, share), total in zip(self.losses, torch.as_tensor(totals), strict=True):
-                output = head_output(model) if function.needs == "head" else language_model_output(model)
-                part = function.total(hidden, output, inputs)
-                # A step without any place of this loss (no fork, say) has nothing to divide by.
-                loss = loss + share * processes * part / total.clamp_min(torch.finfo(torch.float32).tiny)
+            loss = processes * step_loss(self.losses, model, hidden, inputs, torch.as_tensor(totals))
         return (loss, {"hidden_states": hidden}) if return_outputs else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """Problems from files as people have them: JSON, JSON Lines or Parquet, with the field's usual column names.
 
-It knows columns and where a worked answer keeps its final one; it does not grade, split or clean anything.
 A bad row is not mended and does not stop the rest: it is handed back with its number, the reason and a remedy.
 """
 

@@ -1,7 +1,7 @@
 """Prompts as chat turns: a task's worked examples, one step a line, last line "#### N"; or zero-shot.
 
-It knows no tokenizer, no chat template, no generator. Worked examples stand in the tasks' files, so that a prompt is
-the same in training and in reranking; `making.make_problems` leaves their questions out by text.
+Worked examples stand in the tasks' files, so that a prompt is the same in training and in reranking;
+`making.make_problems` leaves their questions out by text.
 """
 
 from functools import cache

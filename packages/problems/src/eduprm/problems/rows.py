@@ -1,7 +1,4 @@
-"""One row of a problem file as one row of the problems table, or the reason why not.
-
-It knows the field's usual column names and where a row's parts stand; it reads no files.
-"""
+"""One row of a problem file as one row of the problems table, or the reason why not."""
 
 from __future__ import annotations
 

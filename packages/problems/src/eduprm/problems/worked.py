@@ -1,9 +1,8 @@
 """Worked solutions of generated problems: one true equation a line, the last line "#### answer".
 
 What it is for: text that teaches a small policy to reason in steps that `eduprm.label.check_steps` can judge. Every
-line does one thing with numbers at hand, small enough to be learnt: products beyond one digit are cut by place value,
-fractions are divided by one prime after the other. It knows reasoning-gym's metadata (0.1.25) and no wording, no model.
-The ways of working are ours.
+line does one thing with numbers at hand, small enough to be learnt: products beyond one digit are cut by place
+value, fractions are divided by one prime after the other. The ways of working are ours.
 """
 
 from __future__ import annotations

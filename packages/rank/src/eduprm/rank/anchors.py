@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from eduprm.core.errors import UsageError, first_line
 from eduprm.problems import messages_for
-from eduprm.rank.settings import PolicySettings
+from eduprm.rank.settings_parts import PolicySettings
 from eduprm.search import PolicyTokenizer, TextCutter
 
 

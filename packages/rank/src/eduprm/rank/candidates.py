@@ -1,6 +1,5 @@
 """The candidates frame: one row per finished solution that a selection rule may choose from.
 
-It knows the schema, refuses broken input in one line, orders candidates and truncates them to the first n.
 It does not know how answers were graded, how steps were scored, or which rule will choose.
 """
 

@@ -48,7 +48,11 @@ def trained_for(folder: Path) -> str:
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("eduprm")
         if not saved:
             return "its config does not say what it was trained for"
-        return f"{_scores(Scoring.model_validate(saved.get('scoring', {})))}, {_steps(saved.get('steps'))}"
+        calibrated = (saved.get("calibration") or {}).get("kind", "none")
+        by = "" if calibrated == "none" else f", calibrated by {calibrated}"
+        return (
+            f"{_scores(Scoring.model_validate(saved.get('scoring', {})))}{by}, {_steps(saved.get('steps'))}"
+        )
     except (OSError, ValueError, AttributeError, ValidationError):
         return "its config cannot be read"
 

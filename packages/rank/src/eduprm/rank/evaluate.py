@@ -1,7 +1,4 @@
-"""Accuracy of selection rules with intervals: best-of-N, pass@N, and tables over methods and budgets.
-
-It knows candidates and rules. It does not know tokens (see `cost`) or how to draw (see `figures`, `table`).
-"""
+"""Accuracy of selection rules with intervals: best-of-N, pass@N, and tables over methods and budgets."""
 
 from collections.abc import Mapping, Sequence
 

@@ -15,7 +15,7 @@ import polars as pl
 from rich.console import Console
 
 from eduprm.core.errors import UsageError, first_line
-from eduprm.core.progress import bar, busy
+from eduprm.core.progress import bar, status
 from eduprm.prm.prm_folder import file_digest, folder_digest
 from eduprm.prm.source import PrmPlace
 from eduprm.rank.errors import Rejection
@@ -91,7 +91,7 @@ class Job:
         """Do everything."""
         start_s = time.perf_counter()
         try:
-            with busy(f"reading {self.file}"):
+            with status(f"reading {self.file}"):
                 key = self._key()
                 counts = self._index()
             print_reading(self._errors, counts, self.settings)
@@ -211,7 +211,7 @@ class Job:
 
     def _load(self) -> Scorer:
         if self._scorer is None:
-            with busy(f"loading {self.prm.name}"):
+            with status(f"loading {self.prm.name}"):
                 from eduprm.rank.scoring import Scorer
 
                 self._scorer = Scorer(self.prm.open(), self.settings)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from eduprm.core.column_path import PathError, column_of, flattened, value_at
 from eduprm.core.errors import quoted
-from eduprm.rank.settings import Columns
+from eduprm.rank.settings_parts import Columns
 
 Layout = Literal["problem", "solution"]
 """What a row of the input is: a problem with all its solutions, or one solution."""

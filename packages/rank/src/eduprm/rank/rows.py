@@ -17,7 +17,7 @@ from eduprm.label import strip_stop_tokens
 from eduprm.rank.errors import Rejection
 from eduprm.rank.fields import read_answer, read_id, read_problem, text_fault, value_of
 from eduprm.rank.layouts import Layout, missing_column, solutions_path
-from eduprm.rank.settings import Columns
+from eduprm.rank.settings_parts import Columns
 
 ADDED_NAMES: dict[Layout, tuple[str, ...]] = {
     "problem": ("ranked", "chosen"),

@@ -69,7 +69,7 @@ class Scorer:
         )
         for (number, solution, steps), one in zip(items, answers, strict=True):
             if one.scores is None:
-                rejected.append(_reject(problems[number], solution, str(one.refused)))
+                rejected.append(_reject(problems[number], solution, str(one.rejected)))
             else:
                 results[number].append(Scored(solution=solution, steps=steps, step_scores=one.scores))
         return results, rejected

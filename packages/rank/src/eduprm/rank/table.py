@@ -1,6 +1,6 @@
 """The console table of results: rules down, methods across, accuracy with its interval, tokens, ties.
 
-It knows the frames of `evaluate` and `cost` and rich; it computes nothing. Fits in 100 columns up to three methods.
+Fits in 100 columns up to three methods.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,9 @@
 """Whether two engines grew the same EDU trees, and where not, whether a tie explains it.
 
 Two engines round differently. A tree may therefore differ where two choices are as good as equal: the two most
-probable tokens (a greedy tie), second and third (a runner-up tie), two waiting forks of one entropy (an order tie), an
-entropy at the threshold (a threshold tie). The first leaf that differs, in the order found, tells which; what follows
-from it is not judged. Any other difference is an error of one of the engines. Knows trees; the model is asked through a
-function.
+probable tokens (a greedy tie), second and third (a runner-up tie), two waiting forks of one entropy (an order tie),
+an entropy at the threshold (a threshold tie). The first leaf that differs, in the order found, tells which; what
+follows from it is not judged. Any other difference is an error of one of the engines.
 """
 
 from __future__ import annotations

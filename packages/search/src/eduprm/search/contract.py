@@ -1,7 +1,6 @@
 """The engine contract: token ids in, token ids out.
 
-An engine continues prefixes. It knows nothing of problems, trees or texts; a strategy knows nothing of models,
-caches or servers. What holds for every engine:
+An engine continues prefixes. What holds for every engine:
 
 * **One request, one path.** `generate` runs a path to its end (a stop token, or `max_new_tokens`) and returns
   every token with its entropy, its log-prob and the runner-up token there. A fork is a new request whose
@@ -34,13 +33,13 @@ Finish = Literal["stop", "length"]
 
 
 class RequestError(ValueError):
-    """This request cannot be served (too long a prompt, say); others can. The problem is set aside for good."""
+    """This request cannot be served (too long a prompt, say); others can. The problem is rejected for good."""
 
 
 class TransientError(RuntimeError):
     """The engine could not serve this request now (a lost worker, a timeout), its own retries included.
 
-    The tree is set aside; asked for again later, it may be grown.
+    The tree is rejected; asked for again later, it may be grown.
     """
 
 

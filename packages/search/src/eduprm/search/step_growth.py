@@ -1,10 +1,9 @@
 """A tree that grows from anchor to anchor: its branches, its budget, and what is asked of the engine.
 
 For: strategies that look at each step before they go on (`beam`, `greedy_step`, `particle`), or that leave finished
-paths at chosen ones (`mcts_edu`, `omega_prm`). An engine runs a request to its end, so a branch is asked for in pieces
-until it holds an anchor; what a piece decoded behind it stays with the branch, and counts as cost. Branches are decoded
-one after another, so `max_total_tokens` holds to the token. Knows an engine by its contract and tokens by their
-tokenizer; no order of search.
+paths at chosen ones (`mcts_edu`, `omega_prm`). An engine runs a request to its end, so a branch is asked for in
+pieces until it holds an anchor; what a piece decoded behind it stays with the branch, and counts as cost. Branches
+are decoded one after another, so `max_total_tokens` holds to the token.
 """
 
 from __future__ import annotations

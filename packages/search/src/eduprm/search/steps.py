@@ -8,8 +8,6 @@ tree gives the scores for every rule. The rules:
   the trees with a cut at that threshold or below.
 * `line`: at the first token with text behind a line break (`eduprm.segment.line_starts`).
 * `unsure`: at a token less probable than a bound (AdaptiveStep, arXiv 2502.13943).
-
-Knows tokens by their tokenizer, and no model.
 """
 
 from __future__ import annotations

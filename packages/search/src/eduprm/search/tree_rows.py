@@ -1,7 +1,7 @@
 """Forest rows by column: flat arrays of one tree, and one frame of many trees.
 
 A tree's tokens lie in one array a column, nodes one after another, with offsets; the frame of a shard is built once
-from the arrays of all its trees. Knows nothing of how a tree was grown.
+from the arrays of all its trees.
 """
 
 from __future__ import annotations

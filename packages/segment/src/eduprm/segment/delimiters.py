@@ -2,7 +2,6 @@ r"""Cut a text at delimiters (blank lines, newlines, any string), losing nothing
 
 A newline in a delimiter also stands for CRLF, and two newlines in a row for a blank line, which may hold blanks.
 Blank lines that follow a delimiter of newlines stay with it.
-It knows characters, not tokens: ``spans.token_spans`` carries the cuts over.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Where a line begins among tokens: at the first token with text behind a line break.
 
-A line therefore ends with the token that holds its break, and blank tokens that follow stay with it. It knows token
-texts only; a text that is no list of tokens is cut by `delimiters`.
+A line therefore ends with the token that holds its break, and blank tokens that follow stay with it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Spans that cover a sequence from end to end, and the cuts they come from.
-
-It knows positions only: of tokens or of characters, as the caller means them.
-"""
+"""Spans that cover a sequence from end to end, and the cuts they come from."""
 
 from __future__ import annotations
 

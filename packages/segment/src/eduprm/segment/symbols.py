@@ -1,8 +1,8 @@
 """Which tokens are bare symbols, at which no step may begin.
 
-The paper (EDU-PRM, arXiv 2503.22233) skips a symbol list that is not public. Our reading: white space, and
-Unicode punctuation (categories P*). Note what that takes in: ``*``, ``/``, ``-`` and ``%`` are punctuation to
-Unicode, while ``+``, ``=``, ``<`` and ``$`` are not. It knows token texts, not token ids.
+The paper (EDU-PRM, arXiv 2503.22233) skips a symbol list that is not public. Our reading: white space, and Unicode
+punctuation (categories P*). Note what that takes in: ``*``, ``/``, ``-`` and ``%`` are punctuation to Unicode,
+while ``+``, ``=``, ``<`` and ``$`` are not.
 """
 
 from __future__ import annotations

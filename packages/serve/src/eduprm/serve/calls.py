@@ -1,7 +1,7 @@
 """Calls of an HTTP service that may fail and are made again: with back-off, within a patience.
 
 For the clients of this package. What may pass (no connection, 429, 5xx, a call that took too long) is tried again;
-what will not is a `RefusedError`. It knows neither routes nor what is sent.
+what will not is a `RefusedError`.
 """
 
 from __future__ import annotations

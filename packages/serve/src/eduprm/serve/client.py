@@ -104,8 +104,8 @@ class PrmClient:
             ServedPrmError: the service went away for longer than the patience, refuses a request as a whole, or became
                 another PRM.
         """
-        refused = [request_fault(solution, self.info.limits) for solution in solutions]
-        sent = [index for index, fault in enumerate(refused) if fault is None]
+        rejected = [request_fault(solution, self.info.limits) for solution in solutions]
+        sent = [index for index, fault in enumerate(rejected) if fault is None]
         most = min(self._request_solutions, self.info.limits.max_solutions)
         groups = list(request_groups(solutions, sent, most=most, max_bytes=self.info.limits.max_body_bytes))
         self._calls.note_scores()  # the patience does not count the time between calls
@@ -114,7 +114,7 @@ class PrmClient:
                 running = [tasks.create_task(self._score([solutions[i] for i in group])) for group in groups]
         except* ServedPrmError as errors:
             raise first_error(errors) from None
-        results = [SolutionResult(refused=fault) for fault in refused]
+        results = [SolutionResult(rejected=fault) for fault in rejected]
         for group, task in zip(groups, running, strict=True):
             for index, result in zip(group, task.result(), strict=True):
                 results[index] = result

@@ -2,8 +2,8 @@
 
 For scores of a PRM that was saved with `scoring.kind = "likelihood"`, from any server that gives the log-probs of its
 input as SGLang's /generate does: token ids go there, log-probs come back and are folded into step scores by the rule of
-a model in this process (`eduprm.prm.folding`). The PRM's folder gives tokenizer, input format and fold; its weights are
-not read. Needs the extra `language-model`; no part of the service.
+a model in this process (`eduprm.prm.folding`). The PRM's folder gives tokenizer, input format, fold and calibration;
+its weights are not read. Needs the extra `language-model`; no part of the service.
 Source: SGLang 0.5.23, io_struct.py and schedule_batch.py. Input log-probs are of temperature 1 whatever is sampled at.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eduprm.core.retry import RetrySettings
+from eduprm.prm.calibration import read_calibration
 from eduprm.prm.folding import fold_logprobs
 from eduprm.prm.solutions import Ids, StepScores, score_steps
 from eduprm.prm.source import saved_entry
@@ -76,6 +77,7 @@ class LanguageModelPrm:
         url: of the server, `http://host:port`.
         builder: what makes the PRM's input (`eduprm.prm.InputBuilder`).
         fold: min, mean or sum (`likelihood_fold`).
+        calibration: of the folded scores (`eduprm.prm.calibration`); None: as they are.
         max_tokens: of a problem with a solution; None: no limit known here.
         model: what the server has to run (`served_model`); None: whatever it runs.
         adapter: what the server calls the PRM's LoRA adapter, where it holds the policy with the adapter beside it
@@ -90,6 +92,7 @@ class LanguageModelPrm:
         builder: Any,
         *,
         fold: str,
+        calibration: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
         max_tokens: int | None = None,
         model: str | None = None,
         adapter: str | None = None,
@@ -99,12 +102,13 @@ class LanguageModelPrm:
         self.builder = builder
         self.max_tokens = max_tokens
         self._url, self._fold, self._model = url, fold, model
+        self._calibration = calibration
         self._adapter = {} if adapter is None else {"lora_path": adapter}
         self._max_requests, self._retry = max_requests, retry
 
     @classmethod
     def from_pretrained(cls, url: str, folder: Path, **options: Any) -> LanguageModelPrm:
-        """Read tokenizer, input format, fold and context from a PRM's folder; `options` as above.
+        """Read tokenizer, input format, fold, calibration and context from a PRM's folder; `options` as above.
 
         Raises:
             ServedPrmError: no PRM that scores by likelihood.
@@ -113,10 +117,12 @@ class LanguageModelPrm:
         from eduprm.prm.attention import context_tokens
         from eduprm.prm.loading import read_input_format, read_model_config
 
-        fold = likelihood_fold(folder)
+        fold, calibration = likelihood_fold(folder), read_calibration(saved_entry(folder))
         config = read_model_config(str(folder), trust_remote_code=False)
         builder = InputBuilder.from_pretrained(folder, read_input_format(config))
-        return cls(url, builder, fold=fold, max_tokens=context_tokens(config), **options)
+        return cls(
+            url, builder, fold=fold, calibration=calibration, max_tokens=context_tokens(config), **options
+        )
 
     def score_steps(
         self, solutions: Sequence[tuple[str, Sequence[str]]], *, complete: bool = True, as_cut: bool = False
@@ -188,7 +194,8 @@ class LanguageModelPrm:
         calls.note_scores()
         logprobs = _input_logprobs(answer, ids[start:], calls.url)
         nodes = np.repeat(np.arange(len(steps)), [len(step) for step in steps])
-        return fold_logprobs(logprobs, nodes, count=len(steps), fold=self._fold).tolist()
+        scores = fold_logprobs(logprobs, nodes, count=len(steps), fold=self._fold)
+        return (scores if self._calibration is None else self._calibration(scores)).tolist()
 
 
 def _calls(url: str, connections: int, retry: RetrySettings | None) -> Calls:

@@ -1,6 +1,6 @@
 """How solutions become requests that the service takes: which are refused beforehand, and which travel together.
 
-For the client. It knows the limits and no transport.
+For the client.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class ServedSource:
             _, results = score_served(self.name, sent, identity=self._identity, retry=self._retry)
         except ServedPrmError as error:
             raise _lost(error) from None
-        return [StepScores(one.scores, one.tokens, _unscored(one.refused), one.joiner) for one in results]
+        return [StepScores(one.scores, one.tokens, _unscored(one.rejected), one.joiner) for one in results]
 
 
 class LanguageModelSource:
@@ -151,5 +151,5 @@ def _lost(error: ServedPrmError) -> UsageError:
     return UsageError(f"--prm-url: {error}; what was ranked is kept: the same command goes on from here")
 
 
-def _unscored(refused: str | None) -> str | None:
-    return None if refused is None else f"the PRM service does not score it: {refused}"
+def _unscored(rejected: str | None) -> str | None:
+    return None if rejected is None else f"the PRM service does not score it: {rejected}"

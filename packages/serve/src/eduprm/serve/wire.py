@@ -50,13 +50,13 @@ class _Answer(BaseModel):
 
 
 class SolutionResult(_Answer):
-    """Either `scores`, one in [0, 1] per step, or `refused`, why there are none.
+    """Either `scores`, one in [0, 1] per step, or `rejected`, why there are none.
 
     `tokens`: how many were read. `joiner`: what was put between the steps, "" for nothing.
     """
 
     scores: list[Annotated[float, Field(ge=0, le=1)]] | None = None
-    refused: str | None = None
+    rejected: str | None = None
     tokens: int = 0
     joiner: str = ""
 

@@ -1,7 +1,4 @@
-"""Adapters on disk: peft's own folder, in half precision and without a path of the machine that made it.
-
-It knows peft's files; neither data nor training.
-"""
+"""Adapters on disk: peft's own folder, in half precision and without a path of the machine that made it."""
 
 from __future__ import annotations
 

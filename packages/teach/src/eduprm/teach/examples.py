@@ -1,6 +1,6 @@
 """Worked examples as token ids, in the order in which they are learnt, cut into batches of like lengths.
 
-It knows the mix of tasks and the tokenizer; no model. The same settings give the same batches, byte by byte.
+The same settings give the same batches, byte by byte.
 """
 
 from __future__ import annotations

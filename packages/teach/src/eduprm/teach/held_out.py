@@ -1,7 +1,6 @@
 """How far the policy came: held-out problems solved greedily, graded, and every line checked.
 
-It knows tasks, graders and the step checker; nothing of training. "Steps" of a problem are the equations of its worked
-solution, whatever the policy writes.
+"Steps" of a problem are the equations of its worked solution, whatever the policy writes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Records of a benchmark of steps, from files or from the hub.
-
-It knows where records are, not what one should hold (`rows`).
-"""
+"""Records of a benchmark of steps, from files or from the hub."""
 
 from __future__ import annotations
 

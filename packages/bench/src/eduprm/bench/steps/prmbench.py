@@ -1,7 +1,5 @@
 """PRMBench: tell the steps that were spoilt on purpose from the others, per class of error.
 
-It knows the benchmark's rows and its figures on step scores; it does not score (`scoring`).
-
 Source: PRMBench (arXiv 2501.03124) and its code, ssmisya/PRMBench: `mr_eval/tasks/prmtest_classified/task.py` (rows,
 counts, F1) and `mr_visualize/eval_res_view/draw_tabs/form_latex_strs.ipynb` (PRMScore and categories). A step is judged
 right where its score is above the threshold, 0.5; steps are pooled within a class, and over all classes for the total;
@@ -59,7 +57,7 @@ ONLY_RIGHT = "multi_solutions"
 def read_prmbench(sources: Sequence[str | Path] = (HUB_NAME,), *, parts: Sequence[str] = ()) -> Items:
     """Read PRMBench rows: idx, modified_question, modified_process, error_steps, classification.
 
-    A row with an error step beyond its last step (the data have a few) is set aside: its gold is wrong, though the
+    A row with an error step beyond its last step (the data have a few) is rejected: its gold is wrong, though the
     official code lets such a step pass unmet. Step numbers are whole, and may be written as 2.0 or "2".
 
     Args:
@@ -203,7 +201,7 @@ def _row(
     return (part, *sizes, *figures)
 
 
-def floor_scores(items: pl.DataFrame, *, seed: int) -> dict[str, list[list[float]]]:
+def trivial_scores(items: pl.DataFrame, *, seed: int) -> dict[str, list[list[float]]]:
     """Scores of judges that read nothing, by name: what a PRM must beat. Draws are hashes of seed, class and id."""
     lengths = items["steps"].list.len().to_list()
     draws = [

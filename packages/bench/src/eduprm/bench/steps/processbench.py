@@ -1,7 +1,5 @@
 """ProcessBench: find the first wrong step of a solution, or say that there is none.
 
-It knows the benchmark's rows and its figures, on predictions or on step scores; it does not score (`scoring`).
-
 Source: ProcessBench (arXiv 2412.06559) and its code, QwenLM/ProcessBench at 04d347e: a prediction is right if it is the
 label; per subset, F1 is the harmonic mean of the share right among solutions with an error and among those without; the
 headline is the mean over the subsets. Its TRL script calls a step wrong where P(right) is not above P(wrong), hence
@@ -171,7 +169,7 @@ def _row(
     return (part, num_error, num_correct, *figures)
 
 
-def floor_predictions(items: pl.DataFrame, *, choose_on: str | None, seed: int) -> dict[str, list[int]]:
+def trivial_predictions(items: pl.DataFrame, *, choose_on: str | None, seed: int) -> dict[str, list[int]]:
     """Predictions of judges that read nothing, by name: what a PRM must beat.
 
     "random scores" draws a score per step and goes through the same choice of a threshold as a PRM does: on the subset
@@ -179,10 +177,10 @@ def floor_predictions(items: pl.DataFrame, *, choose_on: str | None, seed: int) 
 
     Examples:
         >>> rows = [("a", "a-0", "1?", ["x", "y"], 1)]
-        >>> floor = floor_predictions(
+        >>> judges = trivial_predictions(
         ...     pl.DataFrame(rows, schema=PROCESSBENCH_SCHEMA, orient="row"), choose_on=None, seed=0
         ... )
-        >>> floor["always right"], floor["always wrong"], floor["last step"]
+        >>> judges["always right"], judges["always wrong"], judges["last step"]
         ([-1], [0], [1])
     """
     lengths = items["steps"].list.len().to_list()

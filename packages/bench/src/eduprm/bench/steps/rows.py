@@ -1,6 +1,5 @@
-"""From records to rows that can be scored: an id, a problem, steps; the others set aside with a reason.
+"""From records to rows that can be scored: an id, a problem, steps; the others rejected with a reason.
 
-It knows what every benchmark of steps has in common; what the gold looks like is said by `processbench` and `prmbench`.
 A bad row does not stop the rest.
 """
 
@@ -32,13 +31,13 @@ REJECTED_SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
     "reason": pl.String(),
 }
-"""Rows set aside: row counts from 1 in its source (in JSON Lines: the line); part and id null where unreadable."""
+"""Rows rejected: row counts from 1 in its source (in JSON Lines: the line); part and id null where unreadable."""
 
 _WHOLE = re.compile(r"([+-]?[0-9]{1,9})(\.0*)?")
 
 
 class Items(NamedTuple):
-    """Good rows (`ITEM_SCHEMA` and the gold columns of the benchmark) and those set aside (`REJECTED_SCHEMA`)."""
+    """Good rows (`ITEM_SCHEMA` and the gold columns of the benchmark) and those rejected (`REJECTED_SCHEMA`)."""
 
     items: pl.DataFrame
     rejected: pl.DataFrame

@@ -1,8 +1,8 @@
 """Score the steps of benchmark rows with a PRM, each solution in one forward pass, in chunks that survive a kill.
 
-It knows a PRM by the one method of `StepScorer` and the chunks on disk, not the benchmarks' gold. A chunk is kept
-under a hash of all that decides its scores: the PRM's content, the settings and versions that the caller names, and the
-rows' problems and steps. So a run takes up exactly the chunks that it would have computed, whatever was judged before.
+A chunk is kept under a hash of all that decides its scores: the PRM's content, the settings and versions that the
+caller names, and the rows' problems and steps. So a run takes up exactly the chunks that it would have computed,
+whatever was judged before.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StepResult(Protocol):
         """Of the problem with the solution."""
 
     @property
-    def refused(self) -> str | None:
+    def rejected(self) -> str | None:
         """Why there are no scores."""
 
     @property
@@ -140,6 +140,6 @@ def _chunks(items: pl.DataFrame, size: int) -> Iterator[list[int]]:
 def _score_chunk(prm: StepScorer, rows: Sequence[tuple[str, Sequence[str]]]) -> list[RowScore]:
     results = prm.score_steps(rows)
     return [
-        RowScore(one.scores, 0 if one.scores is None else one.tokens, one.refused, one.joiner)
+        RowScore(one.scores, 0 if one.scores is None else one.tokens, one.rejected, one.joiner)
         for one in results
     ]

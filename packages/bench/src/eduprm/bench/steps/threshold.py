@@ -1,7 +1,7 @@
 """The threshold under which a step counts as wrong, chosen exactly on one subset.
 
-A step is judged wrong where its score is at most the threshold. Predictions change only at scores that occur, so all
-thresholds there are can be tried: one between each pair of neighbouring scores. It knows scores and labels, no files.
+A step is judged wrong where its score is at most the threshold. Predictions change only at scores that occur, so
+all thresholds there are can be tried: one between each pair of neighbouring scores.
 
 Source: the authors' word on ProcessBench (QwenLM/ProcessBench#3): the threshold of a scalar PRM is the one with the
 best F1 on the GSM8K subset, and serves all subsets. They do not say which of several equally good ones; here it is the

@@ -1,7 +1,4 @@
-"""From grown, graded and scored trees to what `eduprm.bench.grid` compares: candidates and tokens, setting by setting.
-
-Knows the experiment's settings; frames in, frames out.
-"""
+"""Candidates and tokens of grown, graded and scored trees, setting by setting: what `eduprm.bench.grid` compares."""
 
 from __future__ import annotations
 
@@ -25,8 +22,8 @@ TOKEN_SCHEMA: dict[str, pl.DataType] = {
     "problem_id": pl.String(),
     "leaves": pl.Int32(),
     "decoded": pl.Int64(),
-    "trie": pl.Int64(),
-    "unshared": pl.Int64(),
+    "distinct": pl.Int64(),
+    "path": pl.Int64(),
     "seconds": pl.Float64(),
 }
 """Per problem what the first n solutions took: tokens decoded (stopped branches too), distinct ones, wall-clock of the
@@ -83,13 +80,13 @@ def setting_candidates(
 
 
 def distinct_tokens(setting: Setting, trees: Trees, *, seed: int | None) -> pl.DataFrame:
-    """setting, seed, problem_id, order, num_tokens: what each solution adds to a trie of those before it."""
+    """setting, seed, problem_id, order, num_tokens: distinct tokens that each solution adds to those before it."""
     most = found_leaves(setting, trees)["place"].max()
     ns = range(1, (most if isinstance(most, int) else 0) + 2)
     sizes = setting_tokens(setting, trees, seed=seed, ns=ns).filter(pl.col("leaves") == pl.col("n"))
-    before = pl.col("trie").shift(1, fill_value=0).over("problem_id", order_by="n")
+    before = pl.col("distinct").shift(1, fill_value=0).over("problem_id", order_by="n")
     return sizes.select(
-        "setting", "seed", "problem_id", order=pl.col("n") - 1, num_tokens=pl.col("trie") - before
+        "setting", "seed", "problem_id", order=pl.col("n") - 1, num_tokens=pl.col("distinct") - before
     )
 
 
@@ -112,7 +109,7 @@ def setting_tokens(setting: Setting, trees: Trees, *, seed: int | None, ns: Sequ
             cost.drop("leaves", "tree"), left_on=["problem_id", "at"], right_on=["problem_id", "n"]
         )
         frames.append(rows.with_columns(n=pl.lit(n)))
-    whole = setting.family in ("HT", "P-EDU") or setting.grown.endswith(f"-{setting.threshold:.6g}")
+    whole = setting.family in ("samples", "P-EDU") or setting.grown.endswith(f"-{setting.threshold:.6g}")
     at_most = pl.col("seconds") if whole else pl.lit(None)
     table = pl.concat(frames).join(seconds, on="problem_id", how="left", maintain_order="left")
     table = table.with_columns(

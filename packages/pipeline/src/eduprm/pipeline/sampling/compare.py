@@ -26,8 +26,8 @@ class Comparison(NamedTuple):
     Attributes:
         outcomes: raw points: prm ("" for rules without one), setting, seed, n, rule, problem_id, correct, tied.
         tokens: TOKEN_SCHEMA, the raw costs.
-        points: per prm, setting, n and rule: mean with interval over problems and seeds; mean decoded, trie and
-            unshared tokens; seconds.
+        points: per prm, setting, n and rule: mean with interval over problems and seeds; mean decoded, distinct
+            and path tokens; seconds.
         differences: per comparison (equal n; samples =tokens; samples =distinct tokens; greedy + samples =tokens), prm,
             setting, against, n and rule: the mean of EDU minus the other, paired.
         spent: what equal tokens came to: per comparison, edu, edu_n, setting: budget, spent, samples, exhausted.
@@ -61,7 +61,7 @@ def compare(
         distinct: setting, seed, problem_id, order and num_tokens of samples: the tokens of each that no earlier sample
             of the problem begins with.
         headline: the PRM of comparisons at equal tokens.
-        families: of each setting: EDU, P-EDU, HT or greedy.
+        families: of each setting: EDU, P-EDU, samples or greedy.
         ns: numbers of solutions.
         seed: of the bootstrap.
         bootstrap: resamples.
@@ -73,7 +73,7 @@ def compare(
     outcomes = pl.concat(parts).filter((pl.col("setting") != "greedy") | (pl.col("n") == min(ns)))
     points = summarise_repeats(outcomes, by=_POINT, seed=seed, bootstrap=bootstrap).drop("wins", "losses")
     means = tokens.group_by("setting", "n").agg(
-        pl.col("leaves", "decoded", "trie", "unshared", "seconds").mean()
+        pl.col("leaves", "decoded", "distinct", "path", "seconds").mean()
     )
     ties = outcomes.group_by(_POINT).agg(tied=pl.col("tied").mean())
     points = points.join(means, on=["setting", "n"], how="left", maintain_order="left")
@@ -118,7 +118,9 @@ def _of(families: Mapping[str, str], *wanted: str) -> list[str]:
 def _gaps_at_equal_n(outcomes: pl.DataFrame, families: Mapping[str, str]) -> pl.DataFrame:
     """EDU minus samples, problem by problem and draw by draw."""
     edu = outcomes.filter(pl.col("setting").is_in(_of(families, *_EDU)))
-    samples = outcomes.filter(pl.col("setting").is_in(_of(families, "HT"))).rename({"setting": "against"})
+    samples = outcomes.filter(pl.col("setting").is_in(_of(families, "samples"))).rename(
+        {"setting": "against"}
+    )
     keys = ["prm", "n", "rule", "problem_id"]
     both = _with_seeds(edu, samples, keys)
     return both.with_columns(comparison=pl.lit("equal n"))
@@ -148,7 +150,7 @@ def _gaps_at_equal_tokens(
     budgets = tokens.filter(pl.col("setting").is_in(edu)).select("setting", "n", "problem_id", "decoded")
     gaps = []
     for prm, frame in candidates.items():
-        samples = frame.filter(pl.col("setting").is_in(_of(families, "HT")))
+        samples = frame.filter(pl.col("setting").is_in(_of(families, "samples")))
         greedy = _one_each(frame.filter(pl.col("setting") == "greedy")) if with_greedy else None
         kept, spent = equal_token_candidates(samples, budgets, greedy=greedy)
         packed = pl.concat_str("edu", pl.col("edu_n").cast(pl.String), "setting", separator="\x1f")

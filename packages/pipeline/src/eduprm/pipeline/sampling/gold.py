@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from eduprm.bench.steps import choose_threshold, evaluate_processbench, predict_first_wrong
-from eduprm.bench.steps.processbench import floor_predictions
+from eduprm.bench.steps.processbench import trivial_predictions
 from eduprm.forest import leaf_paths
 from eduprm.label import check_steps
 from eduprm.search.steps import steps_of_leaves
@@ -91,9 +91,9 @@ def judge_lines(items: Mapping[str, pl.DataFrame], *, seed: int, bootstrap: int)
         threshold = choose_threshold(chosen["scores"].to_list(), chosen["label"].to_list()).value
         predictions = predict_first_wrong(judged["scores"].to_list(), threshold)
         tables.append(_judged(name, threshold, judged, predictions, seed, bootstrap))
-    floors = floor_predictions(first, choose_on="choose", seed=seed)
+    trivial = trivial_predictions(first, choose_on="choose", seed=seed)
     for name in _FLOORS:
-        rows = first.with_columns(prediction=pl.Series(floors[name], dtype=pl.Int32)).filter(part="judge")
+        rows = first.with_columns(prediction=pl.Series(trivial[name], dtype=pl.Int32)).filter(part="judge")
         tables.append(_judged(name, None, rows, rows["prediction"].to_list(), seed, bootstrap))
     return pl.concat(tables)
 

@@ -19,8 +19,8 @@ from eduprm.core.store import content_hash
 from eduprm.forest.tables import Tables, stored_tables
 from eduprm.pipeline.growing import grow_shard
 from eduprm.pipeline.label_trees import grade_trees
+from eduprm.pipeline.sampling.experiment import Experiment
 from eduprm.pipeline.sampling.settings import GridSettings, SamplingSettings
-from eduprm.pipeline.sampling.world import World
 from eduprm.search import Budget, CutRule, EduSampling, HighTemperature, PrunedEdu, Strategy
 from eduprm.search.grow import Job
 from eduprm.search.steps import CutAt, mark_steps
@@ -31,7 +31,7 @@ class Setting(NamedTuple):
 
     Attributes:
         name: as tables show it.
-        family: EDU, P-EDU, HT or greedy.
+        family: EDU, P-EDU, samples or greedy.
         order: which fork is taken next; None without forks.
         threshold: nats; None without forks.
         temperature: of samples; None without draws.
@@ -77,7 +77,7 @@ def pruned_settings(grid: GridSettings) -> list[Setting]:
 
 def sample_settings(grid: GridSettings) -> list[Setting]:
     """Independent samples at every temperature."""
-    return [Setting(f"HT {t:g}", "HT", None, None, t, f"ht-{t:.6g}") for t in grid.temperatures]
+    return [Setting(f"samples T={t:g}", "samples", None, None, t, f"ht-{t:.6g}") for t in grid.temperatures]
 
 
 def strategy_of(setting: Setting, settings: SamplingSettings, *, draw: int = 0) -> Strategy:
@@ -114,29 +114,31 @@ def _edu(setting: Setting, grid: GridSettings, threshold: float) -> EduSampling:
 
 
 def grown(
-    world: World, name: str, problems: pl.DataFrame, strategy: Strategy, key: Mapping[str, Any]
+    experiment: Experiment, name: str, problems: pl.DataFrame, strategy: Strategy, key: Mapping[str, Any]
 ) -> Trees:
     """Trees of some problems: tables `forest`, `costs` (with seconds), `rejected`.
 
     Args:
-        world: the run.
+        experiment: the run.
         name: of what is grown.
         problems: a shard.
         strategy: what is grown.
         key: everything that decides the strategy.
     """
-    whole = {**world.policy_key, "problems": world.problems_key(problems), "strategy": dict(key)}
-    made = stored_tables(world.store, "trees", name, whole, lambda: _grow(world, name, problems, strategy))
+    whole = {**experiment.policy_key, "problems": experiment.problems_key(problems), "strategy": dict(key)}
+    made = stored_tables(
+        experiment.store, "trees", name, whole, lambda: _grow(experiment, name, problems, strategy)
+    )
     return Trees(name, content_hash(whole), made)
 
 
-def _grow(world: World, name: str, problems: pl.DataFrame, strategy: Strategy) -> Tables:
+def _grow(experiment: Experiment, name: str, problems: pl.DataFrame, strategy: Strategy) -> Tables:
     rows = problems.select("problem_id", "prompt_token_ids").iter_rows()
     jobs = [Job(problem_id, prompt, strategy) for problem_id, prompt in rows]
-    engine = world.engine
+    engine = experiment.engine
     began = time.monotonic()
     growth = grow_shard(
-        jobs, engine=engine, tokenizer=world.tokenizer, max_rows=world.settings.policy.max_rows
+        jobs, engine=engine, tokenizer=experiment.tokenizer, max_rows=experiment.settings.policy.max_rows
     )
     seconds = time.monotonic() - began
     tokens = int(growth.costs["unique_tokens"].sum())
@@ -147,15 +149,17 @@ def _grow(world: World, name: str, problems: pl.DataFrame, strategy: Strategy) -
     return {"forest": growth.forest, "costs": costs, "rejected": growth.rejected}
 
 
-def marked(world: World, trees: Trees, low_logprob: float) -> Trees:
+def marked(experiment: Experiment, trees: Trees, low_logprob: float) -> Trees:
     """With tables `steps` (nodes cut for every kind of step) and `grades` beside what was grown."""
-    threshold = world.settings.training.threshold
+    threshold = experiment.settings.training.threshold
     forest = trees.tables["forest"]
 
     def make() -> Tables:
-        steps = mark_steps(forest, tokenizer=world.tokenizer, threshold=threshold, low_logprob=low_logprob)
-        return {"steps": steps, "grades": grade_trees(steps, world.problems, world.grader)}
+        steps = mark_steps(
+            forest, tokenizer=experiment.tokenizer, threshold=threshold, low_logprob=low_logprob
+        )
+        return {"steps": steps, "grades": grade_trees(steps, experiment.problems, experiment.grader)}
 
     key = {"trees": trees.key, "threshold": threshold, "low_logprob": low_logprob}
-    made = stored_tables(world.store, "steps", trees.name, key, make)
+    made = stored_tables(experiment.store, "steps", trees.name, key, make)
     return Trees(trees.name, content_hash(key), trees.tables | made)

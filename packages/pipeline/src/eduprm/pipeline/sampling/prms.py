@@ -15,9 +15,9 @@ from eduprm.core.progress import say
 from eduprm.core.store import content_hash
 from eduprm.forest.tables import Tables, frame_hash, stored_tables
 from eduprm.pipeline.prefix_prm import PrefixPrm
+from eduprm.pipeline.sampling.experiment import Experiment, model_content
 from eduprm.pipeline.sampling.grow import Trees
 from eduprm.pipeline.sampling.settings import Kind
-from eduprm.pipeline.sampling.world import World, model_content
 from eduprm.pipeline.train_prm import seeded, token_source, train_on
 from eduprm.prm import InputFormat
 from eduprm.search import PolicySettings, resolve_model
@@ -30,46 +30,46 @@ class Prm:
     `folder`, `key` (hash of all that decides its weights), `facts` (what training took).
     """
 
-    def __init__(self, name: str, kind: Kind, folder: Path, world: World) -> None:
+    def __init__(self, name: str, kind: Kind, folder: Path, experiment: Experiment) -> None:
         self.name, self.kind, self.folder = name, kind, folder
         self.key = folder.name
         self.facts: dict[str, Any] = json.loads((folder / "training.json").read_text())
-        self._world = world
-        questions = dict(world.problems.select("problem_id", "question").iter_rows())
-        self.prefixes = PrefixPrm(folder, questions, world.settings.policy)
+        self._experiment = experiment
+        questions = dict(experiment.problems.select("problem_id", "question").iter_rows())
+        self.prefixes = PrefixPrm(folder, questions, experiment.settings.policy)
 
     def score(self, trees: Trees) -> pl.DataFrame:
         """The `steps` of some trees with a column `score`; null for an empty root."""
         key = {"prm": self.key, "trees": trees.key}
         made = stored_tables(
-            self._world.store, "scores", f"{trees.name}-{self.name}", key, lambda: self._score(trees)
+            self._experiment.store, "scores", f"{trees.name}-{self.name}", key, lambda: self._score(trees)
         )
         return trees.tables["steps"].with_columns(made["scores"]["score"])
 
     def _score(self, trees: Trees) -> Tables:
-        scored = self.prefixes.model.score_forest(trees.tables["steps"], self._world.problems)
+        scored = self.prefixes.model.score_forest(trees.tables["steps"], self._experiment.problems)
         say(f"scored {trees.name} by {self.name}: {scored.height} fragments")
         return {"scores": scored.select("score")}
 
 
-def train_prms(world: World, sets: dict[Kind, pl.DataFrame]) -> list[Prm]:
+def train_prms(experiment: Experiment, sets: dict[Kind, pl.DataFrame]) -> list[Prm]:
     """Train each kind as often as the settings say; those that are there are taken up."""
     found = []
     for kind, labelled in sets.items():
-        for number in range(world.settings.prm.seeds):
-            name = kind if world.settings.prm.seeds == 1 else f"{kind}-{number}"
-            found.append(Prm(name, kind, _trained(world, name, number, labelled), world))
+        for number in range(experiment.settings.prm.seeds):
+            name = kind if experiment.settings.prm.seeds == 1 else f"{kind}-{number}"
+            found.append(Prm(name, kind, _trained(experiment, name, number, labelled), experiment))
     return found
 
 
-def _trained(world: World, name: str, number: int, labelled: pl.DataFrame) -> Path:
-    settings = world.settings
+def _trained(experiment: Experiment, name: str, number: int, labelled: pl.DataFrame) -> Path:
+    settings = experiment.settings
     wanted = settings.prm
     config = seeded(wanted.train, settings.seed, "prm", number)
     backbone = wanted.backbone or settings.policy.model
-    questions = world.problems.filter(split="train").select("problem_id", "question")
+    questions = experiment.problems.filter(split="train").select("problem_id", "question")
     key = {
-        **world.policy_key,
+        **experiment.policy_key,
         "prm": version("eduprm-prm"),
         "input": wanted.input.model_dump(mode="json"),
         "config": config.model_dump(mode="json"),
@@ -83,7 +83,7 @@ def _trained(world: World, name: str, number: int, labelled: pl.DataFrame) -> Pa
     def train(folder: Path) -> None:
         result = train_on(
             labelled,
-            world.problems,
+            experiment.problems,
             folder,
             backbone=backbone,
             policy=settings.policy,
@@ -100,7 +100,7 @@ def _trained(world: World, name: str, number: int, labelled: pl.DataFrame) -> Pa
         atomic_write_bytes(folder / "training.json", (json.dumps(facts, indent=2) + "\n").encode())
         say(f"trained {name}: {facts['labels']} labels, {facts['seconds']} s, last loss {facts['last_loss']}")
 
-    return world.store.get("prm", name, key, train)
+    return experiment.store.get("prm", name, key, train)
 
 
 def _check_vocabulary(backbone: str, policy: PolicySettings, format: InputFormat) -> None:

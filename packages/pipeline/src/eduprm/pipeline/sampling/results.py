@@ -90,7 +90,7 @@ def _by_n(points: pl.DataFrame) -> str:
     for (setting,), own in points.group_by(["setting"], maintain_order=True):
         by_n = {row["n"]: row for row in own.iter_rows(named=True)}
         cells = [
-            f"{_cell(by_n[n])}; {by_n[n]['decoded']:.0f} ({by_n[n]['trie']:.0f})" if n in by_n else ""
+            f"{_cell(by_n[n])}; {by_n[n]['decoded']:.0f} ({by_n[n]['distinct']:.0f})" if n in by_n else ""
             for n in ns
         ]
         rows.append([str(setting), *cells])
@@ -125,7 +125,7 @@ def _points(row: dict[str, Any]) -> str:
 
 def _differences(differences: pl.DataFrame, points: pl.DataFrame, rule: str, prm: str, largest: int) -> str:
     """Against the samples that do best by this rule at the largest N, at every comparison."""
-    samples = points.filter(pl.col("family") == "HT", rule=rule, prm=prm, n=largest)
+    samples = points.filter(pl.col("family") == "samples", rule=rule, prm=prm, n=largest)
     best = samples.sort("mean", descending=True)["setting"][0]
     own = differences.filter(rule=rule, prm=prm, against=best)
     kinds = own["comparison"].unique(maintain_order=True).to_list()
@@ -194,9 +194,9 @@ def _tokens(points: pl.DataFrame, largest: int) -> str:
         named=True
     ):
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
-        numbers = (f"{row[name]:.0f}" for name in ("decoded", "trie", "unshared"))
+        numbers = (f"{row[name]:.0f}" for name in ("decoded", "distinct", "path"))
         rows.append([row["setting"], f"{row['leaves']:.1f}", *numbers, seconds])
-    head = ["per problem", "solutions", "tokens decoded", "in a trie", "if nothing were shared", "seconds"]
+    head = ["per problem", "solutions", "tokens decoded", "distinct", "path by path", "seconds"]
     note = (
         "Seconds are wall-clock of the policy in batches over a shard of problems (P-EDU: with its PRM), measured "
         "beside whatever else the machine did; empty where the setting is the beginning of a larger tree."

@@ -13,8 +13,8 @@ from eduprm.core.seeds import derive_seed
 from eduprm.core.store import content_hash
 from eduprm.forest import leaf_paths
 from eduprm.label import grade_frame
+from eduprm.pipeline.sampling.experiment import Experiment
 from eduprm.pipeline.sampling.grow import grown
-from eduprm.pipeline.sampling.world import World
 from eduprm.search import HighTemperature
 from eduprm.search.steps import step_ends
 
@@ -31,11 +31,13 @@ _PREFIX = pl.Schema(
 )
 
 
-def rollout_shares(world: World, chains: pl.DataFrame, rule: str) -> tuple[dict[StepKey, float], int]:
+def rollout_shares(
+    experiment: Experiment, chains: pl.DataFrame, rule: str
+) -> tuple[dict[StepKey, float], int]:
     """Share of right completions at the end of each step that is not the last.
 
     Args:
-        world: the run.
+        experiment: the run.
         chains: marked nodes of chains, one tree a problem, node ids its own.
         rule: whose steps.
 
@@ -43,7 +45,7 @@ def rollout_shares(world: World, chains: pl.DataFrame, rule: str) -> tuple[dict[
         The shares, and the tokens decoded for them.
     """
     prefixes = _prefixes(chains, rule)
-    wanted, grid = world.settings.training, world.settings.grid
+    wanted, grid = experiment.settings.training, experiment.settings.grid
     unique: dict[tuple[str, tuple[int, ...]], str] = {
         key: f"{key[0]}/{content_hash(list(key[1]))}" for key in dict.fromkeys(prefixes.values())
     }
@@ -57,21 +59,21 @@ def rollout_shares(world: World, chains: pl.DataFrame, rule: str) -> tuple[dict[
         temperature=wanted.temperature,
         num_samples=wanted.rollouts,
         max_tokens_per_path=grid.max_tokens_per_path,
-        seed=derive_seed(world.settings.seed, "rollouts"),
+        seed=derive_seed(experiment.settings.seed, "rollouts"),
     )
-    for number, shard in enumerate(world.shards("train")):
+    for number, shard in enumerate(experiment.shards("train")):
         rows, starts = _shard_rows(shard, by_problem)
         if not rows.height:
             continue
         name = f"train-rollouts-{rule}-{number:04}"
-        trees = grown(world, name, rows, strategy, strategy.model_dump(mode="json"))
+        trees = grown(experiment, name, rows, strategy, strategy.model_dump(mode="json"))
         tokens += int(trees.tables["forest"]["token_ids"].list.len().sum())
         whole = [
-            world.tokenizer.decode([*starts[key], *ids])
+            experiment.tokenizer.decode([*starts[key], *ids])
             for key, ids in leaf_paths(trees.tables["forest"]).select("problem_id", "token_ids").iter_rows()
         ]
         texts = leaf_paths(trees.tables["forest"]).select("problem_id").with_columns(text=pl.Series(whole))
-        graded = grade_frame(texts, rows, world.grader)
+        graded = grade_frame(texts, rows, experiment.grader)
         shares |= dict(graded.group_by("problem_id").agg(pl.col("correct").mean()).iter_rows())
     return {key: shares[unique[prefix]] for key, prefix in prefixes.items()}, tokens
 

@@ -20,6 +20,7 @@ from eduprm.pipeline.sampling.candidates import (
     setting_tokens,
 )
 from eduprm.pipeline.sampling.compare import Comparison, compare
+from eduprm.pipeline.sampling.experiment import Experiment
 from eduprm.pipeline.sampling.gold import judge_lines, line_items
 from eduprm.pipeline.sampling.grow import (
     Setting,
@@ -35,7 +36,6 @@ from eduprm.pipeline.sampling.grow import (
 from eduprm.pipeline.sampling.prms import Prm, train_prms
 from eduprm.pipeline.sampling.settings import STAGES, SamplingSettings
 from eduprm.pipeline.sampling.training import RULE_OF, TrainingSets, make_training_sets
-from eduprm.pipeline.sampling.world import World
 
 _GOLD_SOLUTIONS = (
     8  # distinct solutions per problem, of trees and of samples each, that PRMs are judged on line by line
@@ -54,48 +54,48 @@ def run(settings: SamplingSettings) -> int:
     """Run the command; returns the exit status."""
     quiet_libraries()
     with locked(settings.output, "--output"):
-        world = World(settings)
+        experiment = Experiment(settings)
         try:
-            _run(world)
+            _run(experiment)
         finally:
-            world.close()
+            experiment.close()
     return 0
 
 
-def _run(world: World) -> None:
-    settings = world.settings
+def _run(experiment: Experiment) -> None:
+    settings = experiment.settings
     last = STAGES.index(settings.until)
-    write_table(world.problems, world.folder / "problems.parquet")
+    write_table(experiment.problems, experiment.folder / "problems.parquet")
     if last < STAGES.index("train"):
         return
-    sets = make_training_sets(world)
+    sets = make_training_sets(experiment)
     if last < STAGES.index("prms"):
         return
-    prms = train_prms(world, sets.sets)
+    prms = train_prms(experiment, sets.sets)
     if last < STAGES.index("grow"):
         return
-    everything = list(_grown(world, sets, prms[0]))
+    everything = list(_grown(experiment, sets, prms[0]))
     if last < STAGES.index("score"):
         return
-    scored = _scored(world, everything, prms)
+    scored = _scored(experiment, everything, prms)
     if last < STAGES.index("report"):
         return
     from eduprm.pipeline.sampling.report import write_report
 
-    comparison, gold = _compare(world, everything, scored, prms)
-    write_report(world, comparison, gold, sets, prms, everything)
-    say(f"all stages done in {time.monotonic() - world.began:.0f} s")
+    comparison, gold = _compare(experiment, everything, scored, prms)
+    write_report(experiment, comparison, gold, sets, prms, everything)
+    say(f"all stages done in {time.monotonic() - experiment.began:.0f} s")
 
 
-def _grown(world: World, sets: TrainingSets, headline: Prm) -> Iterator[Grown]:
-    settings = world.settings
-    shards = world.shards("test")
+def _grown(experiment: Experiment, sets: TrainingSets, headline: Prm) -> Iterator[Grown]:
+    settings = experiment.settings
+    shards = experiment.shards("test")
 
     def grow(setting: Setting, seed: int | None) -> Grown:
         found = []
         for number, part in enumerate(shards):
             key = {"grown": setting.grown, "draw": seed, "cut": settings.training.threshold}
-            key |= {"run_seed": settings.seed} if setting.family == "HT" else {}
+            key |= {"run_seed": settings.seed} if setting.family == "samples" else {}
             key |= {name: getattr(settings.grid, name) for name in ("max_leaves", "max_tokens_per_path")}
             if setting.family == "P-EDU":
                 key |= {"prm": headline.key} | {
@@ -105,7 +105,7 @@ def _grown(world: World, sets: TrainingSets, headline: Prm) -> Iterator[Grown]:
             else:
                 strategy = strategy_of(setting, settings, draw=seed or 0)
             name = f"{setting.grown}-{'' if seed is None else f'draw{seed}-'}{number:04}"
-            found.append(marked(world, grown(world, name, part, strategy, key), sets.low_logprob))
+            found.append(marked(experiment, grown(experiment, name, part, strategy, key), sets.low_logprob))
         return Grown(setting, seed, found)
 
     edu = edu_settings(settings.grid, sets.calibrated)
@@ -118,44 +118,44 @@ def _grown(world: World, sets: TrainingSets, headline: Prm) -> Iterator[Grown]:
             yield grow(setting, seed)
 
 
-def _judges(world: World, one: Grown, prms: list[Prm]) -> list[tuple[int | None, Prm]]:
+def _judges(experiment: Experiment, one: Grown, prms: list[Prm]) -> list[tuple[int | None, Prm]]:
     """Which PRMs score a setting, and as which draw: several trainings of a PRM are draws of their own."""
-    wanted = world.settings.prm
+    wanted = experiment.settings.prm
     found: list[tuple[int | None, Prm]] = []
     for kind in dict.fromkeys(prm.kind for prm in prms):
         if (
             kind != "edu"
-            and one.setting.family == "HT"
+            and one.setting.family == "samples"
             and one.setting.temperature not in wanted.temperatures
         ):
             continue
         own = [prm for prm in prms if prm.kind == kind]
         draws: list[int | None] = [one.seed]
         if one.seed is None and len(own) > 1:
-            draws = list(range(world.settings.grid.seeds))
+            draws = list(range(experiment.settings.grid.seeds))
         found += [(draw, own[(draw or 0) % len(own)]) for draw in draws]
     return found
 
 
 def _scored(
-    world: World, everything: list[Grown], prms: list[Prm]
+    experiment: Experiment, everything: list[Grown], prms: list[Prm]
 ) -> dict[str, list[tuple[Grown, int | None, Prm, list[pl.DataFrame]]]]:
     """Per kind of PRM: what it scored, as which draw, and the nodes with scores."""
     found: dict[str, list[tuple[Grown, int | None, Prm, list[pl.DataFrame]]]] = {}
     for one in everything:
-        for draw, prm in _judges(world, one, prms):
+        for draw, prm in _judges(experiment, one, prms):
             steps = [prm.score(trees) for trees in one.shards]
             found.setdefault(prm.kind, []).append((one, draw, prm, steps))
     return found
 
 
 def _compare(
-    world: World,
+    experiment: Experiment,
     everything: list[Grown],
     scored: dict[str, list[tuple[Grown, int | None, Prm, list[pl.DataFrame]]]],
     prms: list[Prm],
 ) -> tuple[Comparison, pl.DataFrame]:
-    settings = world.settings
+    settings = experiment.settings
     ns = settings.grid.ns
     plain = _common(
         [setting_candidates(one.setting, trees, seed=one.seed) for one in everything for trees in one.shards]
@@ -182,7 +182,7 @@ def _compare(
         distinct_tokens(one.setting, trees, seed=one.seed)
         for one in everything
         for trees in one.shards
-        if one.setting.family == "HT"
+        if one.setting.family == "samples"
     ]
     comparison = compare(
         plain,
@@ -195,11 +195,11 @@ def _compare(
         seed=settings.seed,
         bootstrap=settings.bootstrap,
     )
-    return comparison, _gold(world, scored, kept)
+    return comparison, _gold(experiment, scored, kept)
 
 
 def _common(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Candidates of the problems that every setting has some for; the others are set aside, and that is said."""
+    """Candidates of the problems that every setting has some for; the others are rejected, and that is said."""
     whole = pl.concat(frames) if frames else pl.DataFrame(schema=GRID_SCHEMA)
     units = whole.select("setting", "seed").unique().height
     counts = whole.select("setting", "seed", "problem_id").unique().group_by("problem_id").len()
@@ -212,7 +212,9 @@ def _common(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _gold(
-    world: World, scored: dict[str, list[tuple[Grown, int | None, Prm, list[pl.DataFrame]]]], kept: list[str]
+    experiment: Experiment,
+    scored: dict[str, list[tuple[Grown, int | None, Prm, list[pl.DataFrame]]]],
+    kept: list[str],
 ) -> pl.DataFrame:
     """PRMs (the first training of each kind) line by line, on a best-first tree's solutions and one draw's samples."""
     items: dict[str, pl.DataFrame] = {}
@@ -220,9 +222,9 @@ def _gold(
         first = rows[0][2]
         found: dict[str, pl.DataFrame] = {}
         for one, _, prm, steps in rows:
-            wanted = one.setting.family == "EDU" or (one.setting.family == "HT" and one.seed == 0)
-            in_all = one.setting.temperature in (None, *world.settings.prm.temperatures[:1])
+            wanted = one.setting.family == "EDU" or (one.setting.family == "samples" and one.seed == 0)
+            in_all = one.setting.temperature in (None, *experiment.settings.prm.temperatures[:1])
             if prm is first and wanted and in_all and one.setting.family not in found:
                 found[one.setting.family] = line_items(pl.concat(steps), most=_GOLD_SOLUTIONS)
         items[kind] = pl.concat(found.values()).filter(pl.col("problem").is_in(kept))
-    return judge_lines(items, seed=world.settings.seed, bootstrap=world.settings.bootstrap)
+    return judge_lines(items, seed=experiment.settings.seed, bootstrap=experiment.settings.bootstrap)

@@ -23,10 +23,10 @@ from eduprm.entropy.calibrate import calibrate_threshold
 from eduprm.forest import leaf_paths
 from eduprm.label import label_forest
 from eduprm.pipeline.label_trees import label_steps
+from eduprm.pipeline.sampling.experiment import Experiment
 from eduprm.pipeline.sampling.grow import Trees, grown, marked
 from eduprm.pipeline.sampling.rollouts import StepKey, rollout_shares
 from eduprm.pipeline.sampling.settings import Kind
-from eduprm.pipeline.sampling.world import World
 from eduprm.search import Budget, EduSampling, HighTemperature
 from eduprm.search.greedy import greedy_entropies
 from eduprm.search.steps import step_ends
@@ -52,21 +52,21 @@ class TrainingSets(NamedTuple):
     facts: dict[str, dict[str, Any]]
 
 
-def make_training_sets(world: World) -> TrainingSets:
+def make_training_sets(experiment: Experiment) -> TrainingSets:
     """Grow trees and chains of the training problems, roll out, and label.
 
     Raises:
         UsageError: no threshold gives the wanted anchors, or the trees are empty.
     """
-    wanted = world.settings.training
-    trees = [_edu_trees(world, number, part) for number, part in enumerate(world.shards("train"))]
-    calibrated = _calibrated(world, trees)
-    chains = [_chains(world, number, part) for number, part in enumerate(world.shards("train"))]
+    wanted = experiment.settings.training
+    trees = [_edu_trees(experiment, number, part) for number, part in enumerate(experiment.shards("train"))]
+    calibrated = _calibrated(experiment, trees)
+    chains = [_chains(experiment, number, part) for number, part in enumerate(experiment.shards("train"))]
     drawn = [leaf_paths(one.tables["forest"])["logprobs"].to_list() for one in chains]
     low = low_confidence_threshold([own for part in drawn for own in part], quantile=wanted.low_confidence)
-    marked_edu = [marked(world, one, low) for one in trees]
+    marked_edu = [marked(experiment, one, low) for one in trees]
     budget = sum(_num_tokens(one.tables["forest"]) for one in trees)
-    chosen = _choose_chains([marked(world, one, low) for one in chains], budget)
+    chosen = _choose_chains([marked(experiment, one, low) for one in chains], budget)
     sets: dict[Kind, pl.DataFrame] = {}
     facts: dict[str, dict[str, Any]] = {}
     for kind in wanted.kinds:
@@ -74,7 +74,7 @@ def make_training_sets(world: World) -> TrainingSets:
             sets[kind] = pl.concat([_label_tree(one, RULE_OF[kind]) for one in marked_edu])
             facts[kind] = {"decoded": budget, "chains": None}
             continue
-        shares, rolled = rollout_shares(world, chosen, RULE_OF[kind])
+        shares, rolled = rollout_shares(experiment, chosen, RULE_OF[kind])
         sets[kind] = _label_chains(chosen, shares, RULE_OF[kind], wanted.target)
         decoded = _num_tokens(sets[kind])
         facts[kind] = {"decoded": decoded + rolled, "chains": leaf_paths(sets[kind]).height}
@@ -89,31 +89,35 @@ def make_training_sets(world: World) -> TrainingSets:
     return TrainingSets(sets, low, calibrated, facts)
 
 
-def _edu_trees(world: World, number: int, problems: pl.DataFrame) -> Trees:
-    wanted, grid = world.settings.training, world.settings.grid
+def _edu_trees(experiment: Experiment, number: int, problems: pl.DataFrame) -> Trees:
+    wanted, grid = experiment.settings.training, experiment.settings.grid
     budget = Budget(max_leaves=wanted.leaves, max_tokens_per_path=grid.max_tokens_per_path)
     strategy = EduSampling(threshold=wanted.threshold, budget=budget)
-    return grown(world, f"train-edu-{number:04}", problems, strategy, strategy.model_dump(mode="json"))
+    return grown(experiment, f"train-edu-{number:04}", problems, strategy, strategy.model_dump(mode="json"))
 
 
-def _chains(world: World, number: int, problems: pl.DataFrame) -> Trees:
-    wanted, grid = world.settings.training, world.settings.grid
+def _chains(experiment: Experiment, number: int, problems: pl.DataFrame) -> Trees:
+    wanted, grid = experiment.settings.training, experiment.settings.grid
     strategy = HighTemperature(
         threshold=wanted.threshold,
         temperature=wanted.temperature,
         num_samples=wanted.chains,
         max_tokens_per_path=grid.max_tokens_per_path,
-        seed=derive_seed(world.settings.seed, "chains"),
+        seed=derive_seed(experiment.settings.seed, "chains"),
     )
-    return grown(world, f"train-chains-{number:04}", problems, strategy, strategy.model_dump(mode="json"))
+    return grown(
+        experiment, f"train-chains-{number:04}", problems, strategy, strategy.model_dump(mode="json")
+    )
 
 
-def _calibrated(world: World, trees: list[Trees]) -> dict[float, float]:
+def _calibrated(experiment: Experiment, trees: list[Trees]) -> dict[float, float]:
     """Thresholds read off the greedy paths of the training problems: the first leaf of each EDU tree."""
-    wanted = world.settings.grid.calibrated_anchors
+    wanted = experiment.settings.grid.calibrated_anchors
     if not wanted:
         return {}
-    greedy = greedy_entropies(pl.concat([one.tables["forest"] for one in trees]), tokenizer=world.tokenizer)
+    greedy = greedy_entropies(
+        pl.concat([one.tables["forest"] for one in trees]), tokenizer=experiment.tokenizer
+    )
     try:
         return {
             anchors: calibrate_threshold(

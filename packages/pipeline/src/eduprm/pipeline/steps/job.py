@@ -29,7 +29,7 @@ from eduprm.bench.steps import (
 )
 from eduprm.core.command_line import UsageError
 from eduprm.core.files import atomic_write_bytes
-from eduprm.core.progress import bar, busy
+from eduprm.core.progress import bar, status
 from eduprm.core.store import Store
 from eduprm.pipeline.steps.settings import StepSettings
 from eduprm.pipeline.steps.training import training_problems
@@ -42,7 +42,7 @@ _COMPUTING = ("eduprm-prm", "torch", "transformers", "tokenizers")
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Rows with scores, rows set aside with the reason, overlap with the training problems (None: not looked for)."""
+    """Rows with scores, rows rejected with the reason, overlap with the training problems (None: not looked for)."""
 
     rows: pl.DataFrame
     all_rows: pl.DataFrame
@@ -95,7 +95,7 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     prm = PrmSource.find(settings.prm, settings, resolve=resolve_model)
     training = training_problems(settings.train_problems, prm.folder)
     place = wrapped(prm, settings)
-    with busy(f"reading {prm.folder}", spinner=False):
+    with status(f"reading {prm.folder}", spinner=False):
         key = {
             "prm": place.key(),
             "settings": settings.model_dump(
@@ -139,7 +139,7 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
 
 
 def _load(prm: PrmPlace) -> StepScorer:
-    with busy(f"loading {prm.name}", spinner=False):
+    with status(f"loading {prm.name}", spinner=False):
         return prm.open()
 
 

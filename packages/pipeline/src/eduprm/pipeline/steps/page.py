@@ -87,7 +87,7 @@ def write_bench_page(
     how = threshold.get("how")
     explorer = _explorer(rows, threshold=threshold["value"], first_only=first_only)
     num = scored.rejected.height
-    left_out = [f"{num:,} rows were set aside and are not shown; see rejected.jsonl."] if num else []
+    rejected = [f"{num:,} rows were rejected and are not shown; see rejected.jsonl."] if num else []
     made_from = [pair for group in ("settings", "versions") for pair in scored.made_from[group].items()]
     page = Page(
         title=f"{benchmark}: {Path(prm).name}",
@@ -97,7 +97,7 @@ def write_bench_page(
         figures=[*_dots(results, columns, whole), *_score_figures(rows, first_only=first_only), _found(rows)],
         explorer=explorer,
         settings=[(name, str(value)) for name, value in made_from],
-        notes=left_out,
+        notes=rejected,
     )  # fmt: skip
     write_page(folder / "report.html", page)
 
@@ -121,12 +121,12 @@ def _facts(
         value = _shown(row, column.name, interval=False)
         found.append(Fact(label=f"{judge}, {column.label}", value=value, hint=hint))
     head = columns[0]
-    floors = [
+    trivial = [
         (other.filter(part=whole)[head.name][0], name)
         for name, other in results.items()
         if not name.startswith("PRM")
     ]
-    if defined := [floor for floor in floors if math.isfinite(floor[0])]:
+    if defined := [judged for judged in trivial if math.isfinite(judged[0])]:
         best, name = max(defined)
         label = f"Best judge that reads nothing, {head.label}"
         found.append(Fact(label=label, value=f"{100 * best:.1f}", hint=name))
@@ -154,7 +154,7 @@ def _table(results: Mapping[str, pl.DataFrame], columns: Sequence[Column], whole
         columns=["judge, part", *(column.label for column in columns)],
         rows=body,
         strong=strong,
-        note="Judges that read nothing are the floor: what a PRM has to beat.",
+        note="Judges that read nothing are what a PRM has to beat.",
     )
 
 

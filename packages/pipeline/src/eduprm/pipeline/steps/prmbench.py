@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from eduprm.bench.steps import evaluate_prmbench, predict_first_wrong, read_prmbench
-from eduprm.bench.steps.prmbench import TOTAL, floor_scores
+from eduprm.bench.steps.prmbench import TOTAL, trivial_scores
 from eduprm.bench.steps.table import prmbench_table
 from eduprm.core.files import locked
 from eduprm.pipeline.steps.job import output_folder, readable, score, take, write_results
@@ -34,13 +34,13 @@ def run(settings: PrmBenchSettings) -> int:
             judges["PRM, without overlap"] = scored.clean
         if rows.height < scored.all_rows.height:
             judges["PRM, rejected as wrong"] = _with_rejected(scored.all_rows)
-        for name, scores in floor_scores(rows, seed=settings.seed).items():
+        for name, scores in trivial_scores(rows, seed=settings.seed).items():
             judges[name] = rows.with_columns(scores=pl.Series(scores, dtype=pl.List(pl.Float64)))
         results = {
             name: evaluate_prmbench(
                 frame,
                 seed=settings.seed,
-                # The floors' scores are made for this one.
+                # The trivial judges' scores are made for this one.
                 threshold=settings.threshold if name.startswith("PRM") else 0.5,
                 bootstrap=settings.bootstrap,
             )

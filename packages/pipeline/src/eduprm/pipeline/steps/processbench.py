@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from eduprm.bench.steps import choose_threshold, evaluate_processbench, predict_first_wrong, read_processbench
-from eduprm.bench.steps.processbench import MEAN, floor_predictions
+from eduprm.bench.steps.processbench import MEAN, trivial_predictions
 from eduprm.bench.steps.table import processbench_table
 from eduprm.core.command_line import UsageError
 from eduprm.core.files import locked
@@ -42,8 +42,8 @@ def run(settings: ProcessBenchSettings) -> int:
         if scored.rows.height < scored.all_rows.height:
             late = scored.all_rows.filter(pl.col("scores").is_null()).with_columns(prediction=pl.lit(_NEVER))
             judges["PRM, rejected as wrong"] = pl.concat([rows, late], how="vertical_relaxed")
-        floors = floor_predictions(rows, choose_on=threshold["chosen_on"], seed=settings.seed)
-        for name, predictions in floors.items():
+        trivial = trivial_predictions(rows, choose_on=threshold["chosen_on"], seed=settings.seed)
+        for name, predictions in trivial.items():
             judges[name] = rows.with_columns(prediction=pl.Series(predictions, dtype=pl.Int32))
         results = {
             name: evaluate_processbench(frame, seed=settings.seed, bootstrap=settings.bootstrap)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from eduprm.core.command_line import UsageError, quiet_libraries
 from eduprm.core.errors import first_line
-from eduprm.core.progress import busy
+from eduprm.core.progress import status
 from eduprm.pipeline.steps.settings import VerifySettings
 from eduprm.prm.published.known_scores import Compared, KnownScores, compare, known_scores
 from eduprm.prm.source import PrmReading, PrmSource
@@ -24,7 +24,7 @@ def run(settings: VerifySettings) -> int:
     reading = {key: getattr(settings, key) for key in PrmReading.model_fields}
     how = PrmReading(**{**reading, "format": settings.name, "dtype": settings.dtype or known.dtype})
     prm = PrmSource.find(settings.prm or known.checkpoint, how)
-    with busy(f"loading {prm.name}"):
+    with status(f"loading {prm.name}"):
         scorer = prm.open()
     try:
         rows = compare(scorer, known.examples)

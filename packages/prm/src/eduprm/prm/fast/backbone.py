@@ -63,7 +63,7 @@ class FastBackbone:
         """
         with torch.autocast(batch["input_ids"].device.type, enabled=False):
             x = self._lower(batch)
-            inside = self._surroundings(x, batch["position_ids"], batch["stops"])
+            inside = self._layer_inputs(x, batch["position_ids"], batch["stops"])
             compiled = self._compiled and torch.is_grad_enabled()
             call = self._layer if compiled else self._plain
             for index in range(self.first, len(self.decoder.layers)):
@@ -78,7 +78,7 @@ class FastBackbone:
             return functional.embedding(ids, self._embedding)
         return functional.embedding(ids, self.decoder.embed_tokens.weight).to(self.dtype)
 
-    def _surroundings(
+    def _layer_inputs(
         self, x: torch.Tensor, positions: torch.Tensor, stops: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return cos and sin [B, L, 1, D / 2], and the mask as float32 [B, 1, 1, L, L] to add to scores."""
@@ -112,7 +112,7 @@ class FastBackbone:
     ) -> torch.Tensor:
         """Return the frozen layers' output [T, C] of one tree on its own: the same bits whatever it is packed with."""
         x = self._embed(ids)
-        inside = self._surroundings(x, positions, (stops - start).clamp(max=ids.shape[1]))
+        inside = self._layer_inputs(x, positions, (stops - start).clamp(max=ids.shape[1]))
         for weights in self._frozen:
             x = self._plain(x, *inside, weights)
         return x[0]

@@ -84,7 +84,7 @@ def compare(prm: StepScorer, examples: Sequence[KnownExample]) -> list[Compared]
     results = list(prm.score_steps([(one.problem, one.steps) for one in examples]))
     for number, (example, result) in enumerate(zip(examples, results, strict=True)):
         if result.scores is None:
-            raise ValueError(f"example {number + 1} cannot be scored: {result.refused}")
+            raise ValueError(f"example {number + 1} cannot be scored: {result.rejected}")
         pairs = zip(example.scores, result.scores, strict=True)
         rows += [Compared(number, step, known, ours) for step, (known, ours) in enumerate(pairs)]
     return rows

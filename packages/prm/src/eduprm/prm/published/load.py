@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -23,6 +24,7 @@ def load_step_scorer(
     dtype: str | torch.dtype | None = None,
     attn_implementation: str = "sdpa",
     batch_tokens: int = 8192,
+    weights: Literal["full", "int8"] = "full",
 ) -> ProcessRewardModel:
     """Load a PRM folder or hub name (safetensors only, never remote code) in the form that it was published in.
 
@@ -34,6 +36,7 @@ def load_step_scorer(
         dtype: None: bfloat16 on CUDA, float32 elsewhere.
         attn_implementation: as in transformers; sdpa, eager or flex_attention.
         batch_tokens: most padded tokens per forward pass.
+        weights: int8: those of the decoder layers rounded (`eduprm.prm.int8`).
 
     Returns:
         A model whose `score`, `score_many` and `score_ids` give one number in [0, 1] per step.
@@ -59,10 +62,16 @@ def load_step_scorer(
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     precision: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     if published is None:
-        return ProcessRewardModel.from_pretrained(
+        prm = ProcessRewardModel.from_pretrained(
             path, device, precision, attn_implementation=attn_implementation, batch_tokens=batch_tokens
         )
-    model, builder = published.load(
-        path, dtype=precision, attn_implementation=attn_implementation, marks=marks
-    )
-    return ProcessRewardModel(model.to(device), builder, batch_tokens=batch_tokens)
+    else:
+        model, builder = published.load(
+            path, dtype=precision, attn_implementation=attn_implementation, marks=marks
+        )
+        prm = ProcessRewardModel(model.to(device), builder, batch_tokens=batch_tokens)
+    if weights == "int8":
+        from eduprm.prm.int8 import to_int8
+
+        to_int8(prm.model)
+    return prm

@@ -1,6 +1,7 @@
 """SGLang as the engine: in this process, behind a server's generate route, or behind a router in front of many.
 
-`SglangServer` is the client of the latter two and loads neither sglang nor torch; `SglangEngine` runs SGLang here.
+`SglangServer` is the client of the latter two and loads neither sglang nor torch (but torch for bounds from top-k
+log-probs); `SglangEngine` runs SGLang here.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,7 @@
 """Which model a server runs, and whether it is the one that was asked for.
 
 A client without torch reads the wanted model's own JSON files (folder or hub cache); the server tells its path, its
-architecture and its limits. Knows no transport: dictionaries in.
+architecture and its limits.
 """
 
 from __future__ import annotations

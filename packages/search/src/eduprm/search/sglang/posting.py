@@ -2,7 +2,7 @@
 
 A POST is answered when the longest of its paths has ended, so its prefixes are chosen alike in how far they may go,
 and more of them have to be on their way than the server's batch has rows. One that the server refuses does not take
-its neighbours along: each is sent again alone. Knows no transport: it is given a function that posts.
+its neighbours along: each is sent again alone.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import json
 import time
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
@@ -78,6 +79,11 @@ class SglangServer:
         if top_logprobs < 2:
             raise ValueError(
                 f"top_logprobs: expected at least 2 (the token and its runner-up), got {top_logprobs}"
+            )
+        if entropy == "bounds" and find_spec("eduprm.entropy") is None:
+            raise ValueError(
+                'entropy="bounds" is computed by eduprm-entropy, which is not installed: add the extra, '
+                'eduprm-search[sglang-client,bounds], or use entropy="exact" with the plugin on the server'
             )
         if post_prefixes < 1 or not gather_s >= 0.0:
             raise ValueError(

@@ -1,7 +1,7 @@
 """A server for tests of clients: SGLang's routes with scripted numbers, and faults when they are wanted.
 
-What the next token is follows from the prefix by a fixed function, so every client gets the same paths however often it
-asks; no model, no cache. It knows how SGLang answers (0.5.23, with eduprm-sglang), not how it computes.
+What the next token is follows from the prefix by a fixed function, so every client gets the same paths however
+often it asks; no model, no cache.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The same for an engine in this process and for a server: both take these fields and return this record. The plugin
 eduprm-sglang answers `return_entropy` (and `custom_params = {"eduprm_entropy": ...}`) with one value a token of
 `entropy`, `logprob`, `runner_up_id` and `runner_up_logprob` (nats, raw logits, temperature 1; `blocks`), and
-`entropy_plugin`, its version. Without it, top-k log-probs give bounds, on request only. Knows no transport.
-Source: SGLang 0.5.23, io_struct.py and tokenizer_manager.py.
+`entropy_plugin`, its version. Without it, top-k log-probs give bounds, on request only. Source: SGLang 0.5.23,
+io_struct.py and tokenizer_manager.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from eduprm.core.retry import RetryableError
 from eduprm.search.contract import Completion, EngineMismatchError, Finish, Request, RequestError
 from eduprm.search.sglang.answers import check_finite, read_answer
 from eduprm.search.sglang.blocks import ASK_BLOCKS, decode_fields
-from eduprm.search.sglang.bounds import top_k_bounds
 
 EntropyKind = Literal["exact", "bounds"]
 
@@ -140,7 +139,10 @@ def _bounded(meta: dict[str, Any], token_ids: NDArray[np.int32], vocab_size: int
         )
     ids = np.array([[entry[1] for entry in top] for top in tops], np.int32)
     logprobs = np.array([[entry[0] for entry in top] for top in tops], np.float64)
-    lower, upper = top_k_bounds(logprobs, vocab_size)
+    # Here, not above: of all that a client does only this wants torch.
+    from eduprm.entropy import entropy_bounds
+
+    lower, upper = (bound.numpy() for bound in entropy_bounds(logprobs.tolist(), vocab_size))
     # The most probable token other than the one taken.
     others = np.where(ids == token_ids[:, None], -np.inf, logprobs)
     at = others.argmax(axis=1)

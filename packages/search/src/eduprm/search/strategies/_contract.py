@@ -8,7 +8,7 @@ engine for completions and returns branches; it does not see texts' meaning, gol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,6 +47,15 @@ class PrefixScorer(Protocol):
 
     async def __call__(self, problem_id: str, prefixes: Sequence[tuple[int, ...]]) -> Sequence[float]:
         """One score in [0, 1] per prefix: generated token ids from the solution's first, the prompt left out."""
+        ...
+
+
+@runtime_checkable
+class ScoreQuantiles(Protocol):
+    """A `PrefixScorer` that also knows how its scores are distributed, on trees that are there already."""
+
+    async def quantile(self, share: float) -> float:
+        """The score that at most this share of them lie below; one number, whenever it is asked."""
         ...
 
 

@@ -18,11 +18,11 @@ from pydantic import Field
 
 from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, Tokenizer
-from eduprm.search.step_growth import Scorer, StepGrowth, step_scores
-from eduprm.search.strategies._options import StepOptions
+from eduprm.search.step_growth import StepGrowth, step_scores
+from eduprm.search.strategies._options import GuidedOptions
 
 
-class BeamSearch(StepOptions):
+class BeamSearch(GuidedOptions):
     """Keeps the best beginnings by a PRM's score.
 
     Examples:
@@ -32,19 +32,11 @@ class BeamSearch(StepOptions):
         'beam'
     """
 
-    scorer: Scorer = Field(exclude=True, repr=False, description="the PRM: a `PrefixScorer`")
     width: int = Field(default=4, ge=1, description="branches that go on from a step to the next")
     samples: int | None = Field(
         default=None,
         ge=1,
         description="draws from each that goes on; none for the greedy token and the runner-up",
-    )
-    temperature: float = Field(
-        default=0.7, gt=0.0, description="of the softmax the tokens are drawn from, with `samples`"
-    )
-    seed: int = Field(default=0, description="of the draws")
-    piece_tokens: int = Field(
-        default=16, ge=1, description="tokens asked for at a time; smaller wastes fewer, and asks more often"
     )
 
     @property

@@ -23,11 +23,11 @@ from pydantic import Field
 
 from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, Tokenizer
-from eduprm.search.step_growth import Scorer, StepGrowth, step_scores
-from eduprm.search.strategies._options import StepOptions
+from eduprm.search.step_growth import StepGrowth, step_scores
+from eduprm.search.strategies._options import GuidedOptions
 
 
-class GreedySteps(StepOptions):
+class GreedySteps(GuidedOptions):
     """Takes the first good child of each step, and turns back where there is none.
 
     Examples:
@@ -37,7 +37,6 @@ class GreedySteps(StepOptions):
         'greedy-step'
     """
 
-    scorer: Scorer = Field(exclude=True, repr=False, description="the PRM: a `PrefixScorer`")
     accept: float = Field(default=0.5, ge=0.0, le=1.0, description="a child is good from this score on")
     max_backtracks: int = Field(
         default=16, ge=0, description="steps without a good child from which the search turns back"
@@ -45,13 +44,7 @@ class GreedySteps(StepOptions):
     samples: int | None = Field(
         default=None, ge=1, description="draws from each step; none for the greedy token and the runner-up"
     )
-    temperature: float = Field(
-        default=0.1, gt=0.0, description="of the softmax the tokens are drawn from, with `samples`"
-    )
-    seed: int = Field(default=0, description="of the draws")
-    piece_tokens: int = Field(
-        default=16, ge=1, description="tokens asked for at a time; smaller wastes fewer, and asks more often"
-    )
+    temperature: float = Field(default=0.1, gt=0.0, description="of the softmax the tokens are drawn from")
 
     @property
     def title(self) -> str:

@@ -7,6 +7,7 @@ rest is our reading of it:
   there is not decoded further and has no answer (finish "pruned"); no fork leaves it at that anchor or behind it.
 * The greedy path is decoded to its end whatever its scores, so that every tree has a solution; forks leave it only
   before the first step that was rejected. At the first token there is no step before, so nothing to reject.
+* `stop_quantile` takes the bound from the PRM's own scores: 0.2 says nothing where all scores are small.
 * `max_leaves` counts finished solutions; stopped branches cost tokens, and `max_stopped` bounds them.
 
 An engine runs a request to its end, so a path is asked for in pieces of `piece_tokens`; what a piece decoded behind the
@@ -20,11 +21,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, Tokenizer
 from eduprm.search.growth import Fork, TreeGrowth, extended
+from eduprm.search.strategies._contract import ScoreQuantiles
 from eduprm.search.strategies.edu import EduSampling
 
 
@@ -46,6 +48,13 @@ class PrunedEdu(EduSampling):
     stop_below: float = Field(
         default=0.2, ge=0.0, le=1.0, description="a step is rejected where its score is below this"
     )
+    stop_quantile: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="the bound is what this share of the PRM's scores lie below, in place of stop_below; of a scorer "
+        "that knows its quantiles (`ScoreQuantiles`)",
+    )
     piece_tokens: int = Field(
         default=16,
         ge=1,
@@ -54,6 +63,24 @@ class PrunedEdu(EduSampling):
     max_stopped: int = Field(
         default=64, ge=0, description="stopped branches after which no more forks are taken"
     )
+
+    @model_validator(mode="after")
+    def _has_quantiles(self) -> PrunedEdu:
+        if self.stop_quantile is not None and not isinstance(self.scorer, ScoreQuantiles):
+            raise ValueError("stop_quantile: expected a scorer with quantile(share), got one without")
+        return self
+
+    @property
+    def after_training_trees(self) -> bool:
+        """Whether the bound is known only once there are trees to read it off."""
+        return self.stop_quantile is not None
+
+    async def bound(self) -> float:
+        """The score below which a step is rejected."""
+        if self.stop_quantile is None:
+            return self.stop_below
+        found: float = await self.scorer.quantile(self.stop_quantile)  # type: ignore[attr-defined]  # as validated
+        return found
 
     @property
     def title(self) -> str:
@@ -115,7 +142,8 @@ class _PrunedGrowth(TreeGrowth[PrunedEdu]):
         if len(scores) != len(steps):
             raise ValueError(f"expected a score for each of {len(steps)} prefixes, got {len(scores)}")
         # Not "below": a score that is no number rejects too.
-        bad = [p for p, score in zip(steps, scores, strict=True) if not score >= self._strategy.stop_below]
+        bound = await self._strategy.bound()
+        bad = [p for p, score in zip(steps, scores, strict=True) if not score >= bound]
         if bad:
             self._rejected_at[self._key(branch)] = bad[0]
         return bool(bad)

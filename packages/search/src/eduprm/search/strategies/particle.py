@@ -26,11 +26,11 @@ from pydantic import Field
 from eduprm.core.seeds import derive_seed
 from eduprm.search.branches import Branch
 from eduprm.search.contract import Engine, Tokenizer
-from eduprm.search.step_growth import Scorer, StepGrowth, step_scores
-from eduprm.search.strategies._options import StepOptions
+from eduprm.search.step_growth import StepGrowth, step_scores
+from eduprm.search.strategies._options import GuidedOptions
 
 
-class ParticleFilter(StepOptions):
+class ParticleFilter(GuidedOptions):
     """Samples that a PRM multiplies or ends at each step.
 
     Examples:
@@ -42,16 +42,11 @@ class ParticleFilter(StepOptions):
 
     never_greedy: ClassVar[bool] = True
 
-    scorer: Scorer = Field(exclude=True, repr=False, description="the PRM: a `PrefixScorer`")
     particles: int = Field(default=8, ge=1, description="paths on their way at once")
     resample_temperature: float = Field(
         default=1.0, gt=0.0, description="of the softmax over the scores' logits that particles are drawn by"
     )
     temperature: float = Field(default=0.8, gt=0.0, description="of the softmax the tokens are drawn from")
-    seed: int = Field(default=0, description="of the draws")
-    piece_tokens: int = Field(
-        default=16, ge=1, description="tokens asked for at a time; smaller wastes fewer, and asks more often"
-    )
 
     @property
     def title(self) -> str:

@@ -34,7 +34,7 @@ class HighTemperature(Paths):
     @property
     def title(self) -> str:
         """As tables show it."""
-        return f"HT {self.temperature}"
+        return f"samples T={self.temperature:g}"
 
     @property
     def tree(self) -> str:

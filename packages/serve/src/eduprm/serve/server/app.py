@@ -1,6 +1,6 @@
 """The routes: bodies are bounded while they are read, checked, queued, and answered as JSON whatever happens.
 
-It knows HTTP and the queue, not the model. Every error is one JSON object with one clear line, {"error", "status"}.
+Every error is one JSON object with one clear line, {"error", "status"}.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A bounded queue of solutions, and the one thread that owns the model and empties it in packs of tokens.
 
-No request waits for others to come: while a pack is in the model, what comes meanwhile is what the next one is made of.
-So an idle service answers at once, and a busy one fills its forward passes. It knows a PRM by `IdScorer`'s three
-names and asyncio by the futures that it completes; it knows no HTTP.
+No request waits for others to come: while a pack is in the model, what comes meanwhile is what the next one is made
+of. So an idle service answers at once, and a busy one fills its forward passes.
 """
 
 from __future__ import annotations

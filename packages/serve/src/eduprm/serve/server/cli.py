@@ -1,6 +1,6 @@
 """From the command line to a running service: check, load, listen, say where, stop when told.
 
-It knows the order of things. What loads torch is imported after the settings and the PRM's place have been found good.
+What loads torch is imported after the settings and the PRM's place have been found good.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which PRM is served. It knows neither queue nor HTTP."""
+"""Which PRM is served."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Settings of the service: one frozen model from which the command line, its help and TOML recipes come.
-
-It knows neither models nor HTTP, and loads neither torch nor FastAPI.
-"""
+"""Settings of the service: one frozen model from which the command line, its help and TOML recipes come."""
 
 from __future__ import annotations
 

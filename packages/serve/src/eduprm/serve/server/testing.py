@@ -1,7 +1,7 @@
 """A service on a free port of loopback, in a thread of the test's own process.
 
-For tests and benchmarks of everything that talks to a service: the routes, queue and worker are the real ones, only the
-process is not. It knows no model: the scorer is given.
+For tests and benchmarks of everything that talks to a service: the routes, queue and worker are the real ones, only
+the process is not.
 """
 
 from __future__ import annotations

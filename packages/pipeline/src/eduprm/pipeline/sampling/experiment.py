@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _COMPUTING = ("eduprm-search", "torch", "transformers", "tokenizers")
 
 
-class World:
-    """A run's surroundings."""
+class Experiment:
+    """What the experiment runs in."""
 
     def __init__(self, settings: SamplingSettings) -> None:
         self.settings = settings

@@ -1,0 +1,1 @@
+"""In which order trees are trained on, one a file: the name of the file is its name. See `_contract`."""
