@@ -133,7 +133,7 @@ def test_texts_are_cut_where_their_trees_were(policy, segmenters, skip_symbols):
             wanted = set()
             wanted |= borders if "entropy" in segmenters else set()
             wanted |= lines[text] if "lines" in segmenters else set()
-            steps = cutter.steps(problem, text)
+            (steps,) = cutter.steps(problem, [text])
             assert "".join(steps) == text
             assert {sum(map(len, steps[:k])) for k in range(1, len(steps))} == wanted, (
                 problem_id,

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,18 @@ class PeakOfWorkers(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        children = Path("/proc/self/task")
         while not self.done.wait(0.02):
-            for task in children.iterdir():
-                try:
-                    for pid in (task / "children").read_text().split():
-                        status = Path(f"/proc/{pid}/status").read_text()
-                        line = next(row for row in status.splitlines() if row.startswith("VmHWM"))
-                        self.peak_kib = max(self.peak_kib, int(line.split()[1]))
-                except (OSError, StopIteration):  # it ended meanwhile
-                    continue
+            self._sample("self")
+
+    def _sample(self, of: str) -> None:
+        """Children and theirs: what checks is a fork of the worker."""
+        with suppress(OSError, StopIteration):  # it ended meanwhile
+            for task in Path(f"/proc/{of}/task").iterdir():
+                for pid in (task / "children").read_text().split():
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    line = next(row for row in status.splitlines() if row.startswith("VmHWM"))
+                    self.peak_kib = max(self.peak_kib, int(line.split()[1]))
+                    self._sample(pid)
 
 
 def problems(name: str) -> list[dict[str, Any]]:

@@ -32,3 +32,14 @@ def test_the_cost_of_an_endless_answer_is_bounded() -> None:
         extract_answer(endless + "\n#### 7")
         assert time.process_time() - start < 5.0, unit  # reading all of it would take a minute
     assert extract_answer("1" * 5_000_000 + "\n#### 7") == "7"
+
+
+@pytest.mark.parametrize("text", [r"\frac{1}{\frac{1}{\frac{1}{2}}", r"\frac{ 1 } { \dfrac{1}{2}"])
+def test_the_innermost_of_nested_fractions_is_no_answer(text: str) -> None:
+    assert extract_answer(text) is None
+    assert extract_answer(rf"so it is ${text}$") != r"\frac{1}{2}"
+
+
+def test_a_fraction_by_itself_is_an_answer() -> None:
+    assert extract_answer(r"so it is \frac{1}{2}") == r"\frac{1}{2}"
+    assert extract_answer(r"1 and {\frac{1}{2}}") is not None

@@ -1,5 +1,7 @@
 """The bounded worker: it survives hangs, memory and death, and leaves no process behind."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -46,9 +48,35 @@ def test_closing_leaves_no_process() -> None:
     worker.check({"score": 1.0})
     process = worker._process
     assert process is not None
-    assert process.poll() is None
+    assert process.is_running()
+    pids = (process.pid, process.fork_pid)
     del worker
-    assert process.poll() is not None
+    assert not process.is_running()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_killed_fork_is_replaced_without_importing_again() -> None:
+    with BoundedWorker("drill", timeout_s=0.2) as worker:
+        worker.check({"score": 1.0})
+        process = worker._process
+        forks = {process.fork_pid}
+        for _ in range(5):
+            assert worker.check({"tower": 9}) == 0.0
+            forks.add(process.fork_pid)
+        # One that dies with nothing to do is replaced unasked, and costs no answer.
+        os.kill(process.fork_pid, signal.SIGKILL)
+        time.sleep(0.5)
+        assert worker.check({"score": 0.25}) == 0.25
+        assert worker._process is process
+        assert len(forks) == 6
+        # Without the interpreter there is nothing to fork from: the next check starts another.
+        os.kill(process.pid, signal.SIGKILL)
+        process._process.wait()
+        assert worker.check({"score": 0.5}) == 0.5
+        assert worker._process is not process
+    assert (worker.counts.done, worker.counts.timeouts, worker.counts.crashes) == (3, 5, 0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -58,17 +86,17 @@ import os, signal
 from eduprm.label import BoundedWorker
 worker = BoundedWorker("drill", timeout_s=1.0)
 process = worker._running()
-print(process.pid, flush=True)
-process.stdin.write(b'{"tower": 9}\\n')
-process.stdin.flush()
+print(process.pid, process.fork_pid, flush=True)
+process._send({"tower": 9, "number": 1})
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
-    stat = Path("/proc") / done.stdout.strip() / "stat"
     deadline = time.monotonic() + 30
-    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
-        assert time.monotonic() < deadline, "the worker is still running"
-        time.sleep(0.1)
+    for pid in done.stdout.split():
+        stat = Path("/proc") / pid / "stat"
+        while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline, "the worker is still running"
+            time.sleep(0.1)
 
 
 def test_a_worker_that_cannot_start_says_why() -> None:

@@ -89,7 +89,8 @@ class RerankJob:
 
 def files(place: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Every file under its own name, with what tells whether it was written again."""
-    for path in place.rglob("*"):
+    # os.walk passes over a folder that was renamed meanwhile; rglob raises.
+    for path in (Path(folder) / one for folder, _, names in os.walk(place) for one in names):
         name = str(path.relative_to(place))
         try:
             stat = path.stat()

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from eduprm.search import Request, TokenScorer, TransformersEngine, score_tokens
+from eduprm.search.embedded.scoring import takes_tree_masks
 
 MODELS = {
     "llama": {},
@@ -102,7 +103,7 @@ def test_a_scorer_measures_texts_behind_a_shared_prefix_as_each_by_itself(kind):
     pairs += [(shots[:7], texts[2]), ([5], texts[0]), (random.integers(4, 61, size=8).tolist(), texts[1])]
     shared = TokenScorer(model)
     for prefix, text in pairs:
-        together = shared.score(prefix_ids=prefix, token_ids=text)
+        together = shared.score(prefix_ids=prefix, texts=[text])[0]
         alone = score_tokens(model, prefix_ids=prefix, token_ids=text)
         np.testing.assert_allclose(together.entropies, alone.entropies, atol=1e-5)
         np.testing.assert_allclose(together.logprobs, alone.logprobs, atol=1e-5)
@@ -117,19 +118,78 @@ def test_a_scorer_computes_a_shared_prefix_once(tiny_model):
     scorer = TokenScorer(model)
     prefix = list(range(4, 44))
     for text in ([5] * 6, [7] * 9, [5] * 3):
-        scorer.score(prefix_ids=prefix, token_ids=text)
+        scorer.score(prefix_ids=prefix, texts=[text])
     # 39 of the prefix once; then the prefix's last token with the text, but for the text's last token.
     assert read == [39, 6, 9, 3]
     scorer.reset()
-    scorer.score(prefix_ids=prefix, token_ids=[5])
+    scorer.score(prefix_ids=prefix, texts=[[5]])
     assert read[4:] == [39, 1]
 
 
 def test_a_scorer_goes_on_after_a_text_that_it_refused(tiny_model):
     scorer = TokenScorer(tiny_model)
-    scorer.score(prefix_ids=[4, 5, 6], token_ids=[7])
+    scorer.score(prefix_ids=[4, 5, 6], texts=[[7]])
     with pytest.raises(ValueError, match="exceed the model's context"):
-        scorer.score(prefix_ids=[4, 5], token_ids=[7] * 100_000)
-    after = scorer.score(prefix_ids=[4, 5, 8], token_ids=[9, 9])
+        scorer.score(prefix_ids=[4, 5], texts=[[7], [7] * 100_000])
+    after = scorer.score(prefix_ids=[4, 5, 8], texts=[[9, 9]])[0]
     alone = score_tokens(tiny_model, prefix_ids=[4, 5, 8], token_ids=[9, 9])
     np.testing.assert_allclose(after.entropies, alone.entropies, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_texts_measured_together_have_the_values_of_each_alone(kind, attention):
+    model = tiny(kind)
+    model.set_attn_implementation(attention)
+    random = np.random.default_rng(8)
+    prefix, stem = (random.integers(4, 61, size=n).tolist() for n in (9, 300))
+    ends = [random.integers(4, 61, size=n).tolist() for n in (1, 40, 7)]
+    # Beyond a chunk before they part, in the first token, one that begins another, equal ones, an empty one.
+    texts = [*(stem + end for end in ends), stem, ends[1], [], stem[:1], ends[1], stem[:250] + ends[1]]
+    together = TokenScorer(model).score(prefix_ids=prefix, texts=texts)
+    for text, scores in zip(texts, together, strict=True):
+        alone = score_tokens(model, prefix_ids=prefix, token_ids=text)
+        assert len(scores.entropies) == len(text)
+        np.testing.assert_allclose(scores.entropies, alone.entropies, atol=2e-5)
+        np.testing.assert_allclose(scores.logprobs, alone.logprobs, atol=2e-5)
+        np.testing.assert_array_equal(scores.top_ids, alone.top_ids)
+    merges = kind not in ("gemma2", "mistral")  # their layers slide
+    assert takes_tree_masks(model) == merges
+    for scores in together[:3]:
+        shared = np.array_equal(scores.entropies[:300], together[3].entropies)
+        assert shared or not merges
+
+
+def test_texts_measured_together_are_read_once(tiny_model):
+    model = copy.deepcopy(tiny_model)
+    read: list[int] = []
+    scorer = TokenScorer(model)
+    scorer.score(prefix_ids=[4], texts=[[5, 5], [6, 7]])  # tries whether the model keeps a mask
+    model.base_model.layers[0].register_forward_pre_hook(
+        lambda module, inputs: read.append(inputs[0].shape[1])
+    )
+    stem = list(range(4, 34))
+    scorer.score(prefix_ids=[*range(9)], texts=[[*stem, 5, 6], [*stem, 7], [*stem, 5, 8, 9], stem])
+    # 8 of the prefix; its last token, the stem, and 5 and 8 behind it.
+    assert read == [8, 33]
+    # Behind the same prefix, more tokens than are held at once.
+    texts = [[number, *[5] * 120] for number in range(10, 50)]
+    scorer.score(prefix_ids=[*range(9)], texts=texts)
+    assert sum(read[2:]) == 40 * 120 + 3
+    assert max(read) <= 256
+
+
+def test_a_model_that_drops_masks_is_fed_texts_one_by_one(tiny_model, monkeypatch):
+    model = copy.deepcopy(tiny_model)
+    assert takes_tree_masks(model)
+    forward = type(model.model).forward
+
+    def deaf(self, *args, attention_mask=None, **kwargs):
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model.model), "forward", deaf)
+    assert not takes_tree_masks(model)
+    texts = [[5, 6, 7], [5, 8, 9, 9]]
+    for text, scores in zip(texts, TokenScorer(model).score(prefix_ids=[4, 4], texts=texts), strict=True):
+        alone = score_tokens(model, prefix_ids=[4, 4], token_ids=text)
+        np.testing.assert_allclose(scores.entropies, alone.entropies, atol=1e-5)

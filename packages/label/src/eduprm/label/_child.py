@@ -1,15 +1,17 @@
-"""The child side of `worker`: reads JSON lines, checks, writes JSON lines. Run as a module, never imported.
+"""The child side of `check_process`: imports, then forks what reads JSON lines, checks, and writes JSON lines.
 
-It bounds its own memory before it imports anything heavy, and sets an alarm that ends the process outright should the
-parent have died and left it in a hang. It imports no polars and no numpy of its own. Replies leave through a private
-copy of stdout, so that a library that prints cannot corrupt them.
+Run as a module, never imported. It bounds its own memory before it imports anything heavy. A fork sets an alarm that
+ends it outright should the parent have died and left it in a hang. It imports no polars and no numpy of its own.
+Replies leave through a private copy of stdout, so that a library that prints cannot corrupt them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -80,29 +82,50 @@ def _answer(check: Check, item: dict[str, Any]) -> dict[str, Any]:
         return {"error": type(error).__name__}
 
 
+def _serve(check: Check, timeout_s: float, reply: Callable[[dict[str, Any]], None]) -> None:
+    """Check one item after the other until the parent closes the pipe."""
+    for line in sys.stdin:
+        _set_alarm(2 * timeout_s + 1)
+        item = json.loads(line)
+        message = _answer(check, item)
+        _set_alarm(0)
+        reply({**message, "number": item["number"]})
+
+
+def _discard_input() -> None:
+    """Read away what a killed fork left of its last item."""
+    while select.select([0], [], [], 0.0)[0] and os.read(0, 1 << 16):
+        pass
+
+
 def main() -> None:
-    """Serve until the parent closes the pipe."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    """Import, then fork what checks, again whenever it was killed, until the parent closes the pipe."""
+    descriptor = os.dup(1)
     os.dup2(2, 1)
     sys.set_int_max_str_digits(4300)
 
     def reply(message: dict[str, Any]) -> None:
-        replies.write(json.dumps(message) + "\n")
-        replies.flush()
+        os.write(
+            descriptor, json.dumps(message).encode()[:4000] + b"\n"
+        )  # a whole message at a time: PIPE_BUF
 
     hello = json.loads(sys.stdin.readline())
     _bound_memory(hello["memory_mib"])
     try:
         check = _load(hello["task"])
     except Exception as error:
-        reply({"error": f"{type(error).__name__}: {error}"})
+        reply({"error": f"{type(error).__name__}: {error}"[:1000]})
         return
-    reply({"ready": True})
-    for line in sys.stdin:
-        _set_alarm(2 * hello["timeout_s"] + 1)
-        message = _answer(check, json.loads(line))
-        _set_alarm(0)
-        reply(message)
+    gc.freeze()  # the forks share these pages as long as nothing writes to them
+    while True:
+        fork = os.fork()
+        if not fork:
+            _serve(check, hello["timeout_s"], reply)
+            os._exit(0)
+        reply({"ready": fork})
+        if os.waitpid(fork, 0)[1] == 0:
+            return
+        _discard_input()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ _TIMES_POWER = r"(?: ?(?:\\times|\\cdot|[xX*]) ?10 ?\^ ?(?:\{ ?-?[0-9]{1,9} ?\}|
 _NUMBER = re.compile(
     rf"(?:(?<![0-9A-Za-z)}}])-)?(?:{_FRAC}|{_REPEATING}|{MIXED}|(?:{SCIENTIFIC})(?:{_TIMES_POWER})(?:/[0-9]+)?)"
 )
+# Before a fraction that is the numerator or denominator of another: the innermost is not the value of the whole.
+_WITHIN = re.compile(r"(?:frac *|\} *)\{ *\Z")
 
 
 def last_number(text: str, *, without: Sequence[tuple[int, int]] = ()) -> str | None:
@@ -34,6 +36,8 @@ def last_number(text: str, *, without: Sequence[tuple[int, int]] = ()) -> str | 
         ('8', '14')
         >>> last_number(r"so 1.5 \times 10^3 in all"), last_number("½ a cup")
         ('1.5 \\times 10^3', '\\frac{1}{2}')
+        >>> last_number(r"so \frac{1}{\frac{1}{\frac{1}{2}}") is None  # nested, with a brace too few
+        True
     """
     rest = text
     for start, end in without:
@@ -43,5 +47,10 @@ def last_number(text: str, *, without: Sequence[tuple[int, int]] = ()) -> str | 
 
 
 def _last(text: str) -> str | None:
-    found = deque(_NUMBER.finditer(fold(_THIN.sub(",", text))), maxlen=1)
-    return found[0][0] if found else None
+    text = fold(_THIN.sub(",", text))
+    found = deque(_NUMBER.finditer(text), maxlen=1)
+    if not found or (
+        "frac" in found[0][0] and _WITHIN.search(text[max(0, found[0].start() - 20) : found[0].start()])
+    ):
+        return None
+    return found[0][0]

@@ -5,7 +5,7 @@ For the policy that the settings name, and the prompt it reads a problem with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from eduprm.core.errors import UsageError, first_line
 from eduprm.problems import messages_for
@@ -44,11 +44,10 @@ class EntropyCutter:
         """Hold no prefix: at the start of a chunk, so that its steps do not depend on whether a run was resumed."""
         self._cutter.reset()
 
-    def steps(self, problem: str, solution: str) -> list[str]:
-        """Steps of a solution; joined they are the solution again.
+    def steps(self, problem: str, solutions: Sequence[str]) -> list[list[str] | str]:
+        """Steps of a problem's solutions, which joined are the solution again, or why one cannot be cut.
 
-        Raises:
-            ValueError: problem and solution are longer than the policy's context.
+        A solution that is with its problem longer than the policy's context cannot.
         """
         prompt = self._tokenizer.encode_chat(messages_for(problem, self._settings.style))
-        return self._cutter.steps(prompt, solution)
+        return self._cutter.steps(prompt, solutions)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eduprm.core.errors import first_line
 from eduprm.prm.solutions import StepScorer
 from eduprm.rank.errors import Rejection
 from eduprm.rank.rows import Problem, Solution
@@ -58,13 +57,12 @@ class Scorer:
         if self._cutter is not None:
             self._cutter.reset()
         for number, problem in enumerate(problems):
-            for solution in problem.solutions:
-                try:
-                    items.append((number, solution, self._cut(problem.text, solution)))
-                except ValueError as error:
-                    why = first_line(error)
-                    reason = f"cannot be cut by the policy ({why}); take it out or cut with --segment lines"
+            for solution, steps in zip(problem.solutions, self._cut(problem), strict=True):
+                if isinstance(steps, str):
+                    reason = f"cannot be cut by the policy ({steps}); take it out or cut with --segment lines"
                     rejected.append(_reject(problem, solution, reason))
+                else:
+                    items.append((number, solution, steps))
         results: list[list[Scored]] = [[] for _ in problems]
         answers = self._prm.score_steps(
             [(problems[number].text, steps) for number, _, steps in items], as_cut=True
@@ -76,13 +74,20 @@ class Scorer:
                 results[number].append(Scored(solution=solution, steps=steps, step_scores=one.scores))
         return results, rejected
 
-    def _cut(self, problem: str, solution: Solution) -> list[str]:
-        if solution.steps is not None:
-            return list(solution.steps)
-        if self._cutter is not None:
-            return self._cutter.steps(problem, solution.text)
+    def _cut(self, problem: Problem) -> list[list[str] | str]:
+        """Steps of each of a problem's solutions, or why one cannot be cut."""
         settings = self._settings
-        return cut_steps(solution.text, segment=settings.segment, options=settings.segment_options)
+        texts = [solution.text for solution in problem.solutions if solution.steps is None]
+        if self._cutter is not None:
+            found = iter(self._cutter.steps(problem.text, texts) if texts else [])
+        else:
+            cut = (
+                cut_steps(text, segment=settings.segment, options=settings.segment_options) for text in texts
+            )
+            found = iter(list(cut))
+        return [
+            next(found) if solution.steps is None else list(solution.steps) for solution in problem.solutions
+        ]
 
 
 def _reject(problem: Problem, solution: Solution, reason: str) -> Rejection:

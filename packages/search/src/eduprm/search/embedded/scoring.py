@@ -1,16 +1,16 @@
-"""Entropies and log-probs of a text that already exists, in a teacher-forced pass, and its steps where they cut it.
+"""Entropies and log-probs of texts that already exist, in teacher-forced passes.
 
-For solutions of others, to be judged by a PRM that was trained on trees: cut by `eduprm.segment`'s rules, as trees of
-the same policy are. The text goes through the model's own forward in chunks of positions, behind the keys and values of
-what came before: the logits are the model's own, scaled or capped where it does that, and memory does not grow with
-length times vocabulary.
+Texts go through the model's own forward in chunks of positions, behind the keys and values of what came before: the
+logits are the model's own, scaled or capped where it does that, and memory does not grow with length times
+vocabulary. Texts of one problem go through it together, and what they share is computed once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import pairwise, takewhile
-from typing import NamedTuple
+import inspect
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from transformers import Cache, PreTrainedModel
 
 from eduprm.entropy import entropy_top2
-from eduprm.search.embedded.model import load_policy, stop_ids_of
-from eduprm.search.tokenizer import PolicyTokenizer
-from eduprm.segment import Solution, get_segmenter, joint_segmenter, judged_texts, needs_of
+from eduprm.search.embedded.model import GROUPED, check_layers
+from eduprm.search.embedded.tries import Trie, build_trie, groups_of
 
 _CHUNK_POSITIONS = 256
+# Tokens of texts that are merged: keys and values of all their branches are held at once, and a token is compared with
+# those of other branches before the mask takes them out.
+_MOST_MERGED = 2048
 
 
 class TokenScores(NamedTuple):
@@ -40,11 +42,11 @@ class TokenScores(NamedTuple):
 
 
 class TokenScorer:
-    """Measures texts behind prefixes, and keeps the keys and values of the last one.
+    """Measures texts behind prefixes, and keeps the keys and values of the last prefix.
 
-    Several solutions of one problem, or problems behind the same worked examples, share a prefix: give them one after
-    the other, and what they share is computed once. Layers that slide forget their beginnings, so there nothing is
-    shared.
+    Texts of one problem, and problems behind the same worked examples, share a beginning: give the texts of a problem
+    together, and such problems one after the other, and what they share is computed once. Layers that slide forget
+    their beginnings, so there nothing is shared.
 
     Args:
         model: a causal language model; its layers may slide.
@@ -52,6 +54,7 @@ class TokenScorer:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
+        self._merges: bool | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -59,38 +62,88 @@ class TokenScorer:
         self._ids: list[int] = []
         self._cache: Cache | None = None
 
+    def check_length(self, prefix_ids: Sequence[int], token_ids: Sequence[int]) -> None:
+        """Refuse what the model cannot read.
+
+        Raises:
+            ValueError: no prefix, or longer than the model's context.
+        """
+        context = self._model.config.max_position_embeddings
+        if not prefix_ids:
+            raise ValueError("prefix_ids: expected at least one token, got none")
+        if len(prefix_ids) + len(token_ids) > context:
+            raise ValueError(
+                f"{len(prefix_ids)} prefix and {len(token_ids)} text tokens exceed the model's context of {context}"
+            )
+
     @torch.inference_mode()
-    def score(self, *, prefix_ids: list[int], token_ids: list[int]) -> TokenScores:
-        """Measure every token of `token_ids` after `prefix_ids`.
+    def score(self, *, prefix_ids: list[int], texts: Sequence[Sequence[int]]) -> list[TokenScores]:
+        """Measure every token of each text behind `prefix_ids`; equal beginnings get equal values, to the last bit.
 
         Args:
             prefix_ids: what stands before, at least one token.
-            token_ids: the text, as tokens.
+            texts: token ids of each.
 
         Raises:
-            ValueError: no prefix, longer than the model's context, or logits that are no numbers.
+            ValueError: no prefix, a text longer than the model's context, or logits that are no numbers.
         """
-        _check(self._model, prefix_ids, token_ids)
-        if not token_ids:
-            return TokenScores(np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
-        # The last token of the prefix is fed with the text: its logits are the first that are wanted.
+        for text in texts:
+            self.check_length(prefix_ids, text)
+        nothing = TokenScores(np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+        results = [nothing] * len(texts)
+        there = [index for index, text in enumerate(texts) if len(text)]
+        some = [texts[index] for index in there]
+        groups = list(groups_of(some, most=_MOST_MERGED))
+        tries = [build_trie(prefix_ids[-1], [some[index] for index in group]) for group in groups]
+        if not all(trie.is_chain for trie in tries) and not self._can_merge():
+            groups = [[index] for index in range(len(some))]
+            tries = [build_trie(prefix_ids[-1], [text]) for text in some]
+        for group, trie in zip(groups, tries, strict=True):
+            measured = self._measured(prefix_ids, trie)
+            for index, places in zip(group, trie.places, strict=True):
+                results[there[index]] = TokenScores(
+                    measured.logprobs[places], measured.entropies[places], measured.top_ids[places]
+                )
+        return results
+
+    def _can_merge(self) -> bool:
+        if self._merges is None:
+            self._merges = takes_tree_masks(self._model)
+        return self._merges
+
+    def _measured(self, prefix_ids: list[int], trie: Trie) -> TokenScores:
+        """Measure the tokens of a tree, in its order."""
+        # The last token of the prefix is fed with the tree: its logits are the first that are wanted.
         known = len(prefix_ids) - 1
+        device = self._model.device
         cache, held = self._held(prefix_ids[:known])
-        all_ids = [*prefix_ids, *token_ids]
-        ids = torch.tensor([all_ids], device=self._model.device)
         if held < known:
             # Nobody asks what follows inside the prefix: no head, no logits.
-            body = self._model.base_model
-            cache = body(input_ids=ids[:, held:known], past_key_values=cache, use_cache=True).past_key_values
+            ids = torch.tensor([prefix_ids[held:known]], device=device)
+            cache = self._model.base_model(
+                input_ids=ids, past_key_values=cache, use_cache=True
+            ).past_key_values
+        fed, rows, tokens = (torch.from_numpy(part).to(device) for part in (trie.fed, trie.rows, trie.tokens))
         measured = []
-        for start in range(known, len(all_ids) - 1, _CHUNK_POSITIONS):
-            stop = min(start + _CHUNK_POSITIONS, len(all_ids) - 1)
+        for start in range(0, len(fed), _CHUNK_POSITIONS):
+            stop = min(start + _CHUNK_POSITIONS, len(fed))
+            inputs = {} if trie.is_chain else _tree_inputs(trie, start, stop, before=known, model=self._model)
             # The model's own forward: some scale or cap what comes out of the head.
-            out = self._model(input_ids=ids[:, start:stop], past_key_values=cache, use_cache=True)
+            out = self._model(
+                input_ids=fed[None, start:stop], past_key_values=cache, use_cache=True, **inputs
+            )
             cache = out.past_key_values
-            measured.append(_measure(out.logits[0], ids[0, start + 1 : stop + 1]))
-        self._ids, self._cache = all_ids[:-1], cache
+            own = slice(*np.searchsorted(trie.rows, [start, stop]).tolist())
+            measured.append(_measure(out.logits[0], rows[own] - start, tokens[own]))
+        self._keep(prefix_ids[:known], cache, extra=len(fed))
         return TokenScores(*(torch.cat(parts).cpu().numpy() for parts in zip(*measured, strict=True)))
+
+    def _keep(self, ids: list[int], cache: Cache | None, *, extra: int) -> None:
+        """Hold the cache of a prefix without the `extra` tokens behind it, if it can be cut."""
+        if cache is None or not ids or any(cache.is_sliding) or not getattr(cache, "is_croppable", True):
+            return
+        cache.crop(-extra)
+        self._ids, self._cache = ids, cache
 
     def _held(self, wanted: list[int]) -> tuple[Cache | None, int]:
         """What is held of a prefix, cut down to it: its cache and its length. The scorer no longer holds it."""
@@ -98,7 +151,7 @@ class TokenScorer:
         self.reset()
         same = (a == b for a, b in zip(ids, wanted, strict=False))
         held = sum(takewhile(bool, same))
-        if cache is None or held == 0 or any(cache.is_sliding) or not getattr(cache, "is_croppable", True):
+        if cache is None or held == 0:
             return None, 0
         if held < len(ids):
             cache.crop(held - len(ids))
@@ -107,83 +160,58 @@ class TokenScorer:
 
 def score_tokens(model: PreTrainedModel, *, prefix_ids: list[int], token_ids: list[int]) -> TokenScores:
     """Measure one text; see `TokenScorer`, which is faster for many that share a prefix."""
-    return TokenScorer(model).score(prefix_ids=prefix_ids, token_ids=token_ids)
+    return TokenScorer(model).score(prefix_ids=prefix_ids, texts=[token_ids])[0]
 
 
-def _check(model: PreTrainedModel, prefix_ids: list[int], token_ids: list[int]) -> None:
-    total = len(prefix_ids) + len(token_ids)
-    if not prefix_ids:
-        raise ValueError("prefix_ids: expected at least one token, got none")
-    if total > model.config.max_position_embeddings:
-        raise ValueError(
-            f"{len(prefix_ids)} prefix and {len(token_ids)} text tokens exceed the model's context of "
-            f"{model.config.max_position_embeddings}"
-        )
+@torch.inference_mode()
+def takes_tree_masks(model: PreTrainedModel) -> bool:
+    """Whether several texts can go through the model as one tree.
+
+    Its layers must attend to all that came before, by an attention that keeps a mask for each pair, at positions that
+    are given. Whether the mask is kept is tried: a token that the last one must not see is changed, then one that it
+    must see.
+    """
+    try:
+        check_layers(model)
+    except ValueError:
+        return False
+    if model.config._attn_implementation not in ("sdpa", "eager", GROUPED) or getattr(
+        model.config, "alibi", False
+    ):
+        return False
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return False
+    trie = build_trie(1, [[2, 4], [3, 4]])
+    inputs = _tree_inputs(trie, 0, 3, before=0, model=model)
+    rows = (
+        torch.tensor([[first, middle, 3]], device=model.device) for first, middle in ((1, 2), (1, 4), (4, 2))
+    )
+    here, sibling, root = (model(input_ids=ids, use_cache=False, **inputs).logits[0, 2] for ids in rows)
+    # What is masked weighs nothing at all, so not a bit may change.
+    return torch.equal(here, sibling) and not torch.equal(here, root)
 
 
-def _measure(logits: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log-prob of the token taken, entropy and most probable token at each position, from logits [n, vocab]."""
+def _tree_inputs(trie: Trie, start: int, stop: int, *, before: int, model: PreTrainedModel) -> dict[str, Any]:
+    """Positions and additive mask [1, 1, stop - start, before + stop] of a tree's places, behind `before` tokens."""
+    query, key = np.arange(start, stop)[:, None], np.arange(stop)[None]
+    seen = (key <= query) & (query < trie.stops[None, :stop])
+    hidden = torch.from_numpy(np.pad(~seen, ((0, 0), (before, 0)))).to(model.device)
+    mask = torch.zeros(hidden.shape, dtype=model.dtype, device=model.device)
+    mask.masked_fill_(hidden, torch.finfo(model.dtype).min)
+    positions = torch.from_numpy(trie.depths[None, start:stop] + before).to(model.device)
+    return {"attention_mask": mask[None, None], "position_ids": positions}
+
+
+def _measure(
+    logits: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-prob of each token, entropy and most probable token where it stands: `rows` [E] of logits [n, vocab]."""
     top = entropy_top2(logits)
     if top.entropy_nats.isnan().any():
         raise ValueError(
             f"the model gave NaN logits ({logits.dtype}): expected numbers; load it with dtype float32, or "
             "check its weights"
         )
-    normaliser = logits.gather(1, top.top_ids[:, :1]).float() - top.top_logprobs[:, :1]
-    logprobs = (logits.gather(1, taken[:, None]).float() - normaliser).squeeze(1)
-    return logprobs.clamp_max(0), top.entropy_nats.clamp_min(0), top.top_ids[:, 0]
-
-
-class TextCutter:
-    r"""A policy with the segmenters that read its tokens.
-
-    A tree may also end a step before a stop token. A text has none, so there it ends with its last step.
-
-    Args:
-        policy: bundled model, local folder or hub name. Its weights are loaded only if a segmenter asks for them.
-        segmenters: names of `eduprm.segment` with the options of each; steps end where any of them ends one.
-        device: of the weights; None for the GPU if there is one, else the CPU.
-
-    Raises:
-        ValueError: no such policy, segmenter or option.
-
-    Examples:
-        >>> cutter = TextCutter("smollm2-135m-instruct", {"lines": {}})
-        >>> cutter.steps([], "2 * 3 = 6\n\n#### 6")
-        ['2 * 3 = 6\n\n', '#### 6']
-    """
-
-    def __init__(
-        self, policy: str, segmenters: Mapping[str, Mapping[str, object]], *, device: str | None = None
-    ) -> None:
-        self._cut = joint_segmenter(segmenters)
-        self._tokenizer = PolicyTokenizer(policy)
-        self._scorer: TokenScorer | None = None
-        self._stop_ids: frozenset[int] = frozenset()
-        if any(needs_of(get_segmenter(name, **options)) for name, options in segmenters.items()):
-            model = load_policy(policy, device=device)
-            self._scorer = TokenScorer(model)
-            self._stop_ids = stop_ids_of(model)
-
-    def reset(self) -> None:
-        """Hold no prefix, so that what follows does not depend on what came before, to the last bit."""
-        if self._scorer is not None:
-            self._scorer.reset()
-
-    def steps(self, prompt_ids: list[int], text: str) -> list[str]:
-        """Steps of a text that stands behind a prompt; joined they are the text again.
-
-        Raises:
-            ValueError: prompt and text are longer than the policy's context.
-        """
-        ids, starts = self._tokenizer.encode_with_starts(text)
-        texts = [text[start:stop] for start, stop in zip(starts, [*starts[1:], len(text)], strict=True)]
-        solution = Solution(texts)
-        if self._scorer is not None:
-            measured = self._scorer.score(prefix_ids=prompt_ids, token_ids=ids)
-            top_texts = judged_texts(measured.top_ids, self._tokenizer.decode, stop_ids=self._stop_ids)
-            solution = Solution(texts, measured.entropies, measured.logprobs, top_texts)
-        # Several tokens may make one character: they share its start, and a cut stands before the whole of it.
-        begun = {starts[span.start] for span in self._cut(solution)}
-        cuts = [0, *sorted(begun - {0, len(text)}), len(text)]
-        return [text[start:stop] for start, stop in pairwise(cuts)]
+    normalisers = logits.gather(1, top.top_ids[:, :1]).float() - top.top_logprobs[:, :1]
+    logprobs = logits[rows, tokens].float() - normalisers[rows, 0]
+    return logprobs.clamp_max(0), top.entropy_nats.clamp_min(0)[rows], top.top_ids[rows, 0]

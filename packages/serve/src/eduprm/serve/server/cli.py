@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from eduprm.core.command_line import UsageError, load_settings
 from eduprm.serve.server.settings import ServeSettings
@@ -81,11 +82,18 @@ def _serve(settings: ServeSettings, scorer: object, info: ModelInfo, listener: s
     # uvicorn stops on SIGTERM by itself, and raises it again afterwards: that second one must not end us with a status.
     signal.signal(signal.SIGTERM, lambda *_: None)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(
+    line = (
         f"serving {settings.prm} (identity {info.identity[:12]}) on http://{host}:{listener.getsockname()[1]}; "
-        "Ctrl-C stops it",
-        flush=True,
+        "Ctrl-C stops it"
     )
+
+    class Announcing(uvicorn.Server):
+        """Says where it is once it listens, not before: who reads the line may connect."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            print(line, flush=True)
+
     with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn once it has finished
-        uvicorn.Server(config).run(sockets=[listener])
+        Announcing(config).run(sockets=[listener])
     return EXIT_FINE
