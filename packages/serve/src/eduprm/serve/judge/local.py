@@ -64,15 +64,13 @@ class LocalJudge:
     async def verdict(self, asked: Parts) -> tuple[float, float]:
         """Sums over spellings of each word, of however many tokens."""
         ids = self._tokenizer.encode_parts(asked)
+        words = [sorted(spellings) for spellings in self._words]
+        texts = [list(spelling) for spellings in words for spelling in spellings]
         try:
-            yes, no = (
-                sum(self._probability(ids, spelling) for spelling in sorted(spellings))
-                for spellings in self._words
-            )
+            measured = iter(self._weigher.score(prefix_ids=ids, texts=texts))
         except ValueError as error:
             raise JudgeRefusalError(str(error)) from None
+        yes, no = (
+            sum(math.exp(float(next(measured).logprobs.sum())) for _ in spellings) for spellings in words
+        )
         return yes, no
-
-    def _probability(self, ids: list[int], spelling: tuple[int, ...]) -> float:
-        measured = self._weigher.score(prefix_ids=ids, token_ids=list(spelling))
-        return math.exp(float(measured.logprobs.sum()))
