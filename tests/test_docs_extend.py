@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from eduprm.forest import leaf_paths
 from eduprm.prm.published.testing import tiny_published
 from eduprm.prm.testing import tiny_backbone
 from eduprm_rerank.cli import main as rerank
@@ -19,6 +20,7 @@ BLOCKS = dict(re.findall(r"^```python (\w+)\n(.*?)^```", (ROOT / "docs/extend.md
 NAMES = {
     "--problem.task": "my_task:Task", "--problem.grader": "my_grader:varied", "--label.rule": "my_rule:Rule",
     "--label.steps": "my_segmenter:Segmenter", "--strategies": "my_strategy:Strategy",
+    "--label.filter": "my_filter:Filter",
     "--prm.calibrate": "my_calibration:Calibration", "--prm.train.curriculum": "my_curriculum:Curriculum",
 }  # fmt: skip
 SMALL = [
@@ -53,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_block_is_short() -> None:
     assert set(BLOCKS) == {
         "my_segmenter", "my_rule", "my_loss", "my_task", "my_grader", "my_strategy", "my_choice", "my_format",
-        "my_wrapper", "my_calibration", "my_curriculum",
+        "my_wrapper", "my_calibration", "my_curriculum", "my_filter",
     }  # fmt: skip
     assert all(len(block.splitlines()) < 25 for block in BLOCKS.values())
 
@@ -64,6 +66,16 @@ def test_the_task_and_the_grader(run: Path) -> None:
     grades = pl.concat([pl.read_parquet(path) for path in (run / "grades").glob("*.parquet")])
     assert grades["correct"].any()
     assert not grades["correct"].all()
+
+
+def test_the_filter(run: Path) -> None:
+    labels = pl.concat([pl.read_parquet(path) for path in (run / "labels").glob("*.parquet")])
+    judged = leaf_paths(labels).join(
+        labels.filter(pl.col("kept").is_not_null()).select("problem_id", "tree", "kept", leaf="node_id"),
+        on=["problem_id", "tree", "leaf"],
+    )
+    assert judged.height
+    assert (judged["kept"] == (judged["text"].str.len_chars() <= 40)).all()
 
 
 def test_the_segmenter_and_the_label_rule(run: Path) -> None:

@@ -10,27 +10,17 @@ import polars as pl
 import pytest
 
 from eduprm.prm import ProcessRewardModel
-from eduprm.prm.testing import tiny_backbone
 from eduprm_train.cli import main as train
 
-GRADER = "def even(text, problem):\n    return sum(map(ord, text)) % 2 == 0\n"
 SMALL = [
-    "--problem.num-train", "6", "--problem.num-test", "2", "--problem.grader", "a_grader:even",
-    "--search.budget.max-leaves", "3", "--search.budget.max-tokens-per-path", "24", "--strategies", "edu", "greedy",
-    "--bootstrap", "20", "--prm.train.last-layers", "none", "--policy.device", "cpu", "--label.rule", "epic",
+    "--problem.num-test", "2", "--search.budget.max-leaves", "3", "--label.rule", "epic",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory):
+def labelled(labelled_run):
     """A run with labels and no PRM, and the flags that made it."""
-    folder = tmp_path_factory.mktemp("losses")
-    (folder / "a_grader.py").write_text(GRADER)
-    flags = [*SMALL, "--policy.model", str(tiny_backbone(folder / "tiny", max_position_embeddings=512))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        assert train(["--run", str(folder / "run"), "--only", "problems", "search", "label", *flags]) == 0
-        yield folder / "run", flags
+    return labelled_run(*SMALL)
 
 
 def test_epic_labels_are_hard(labelled) -> None:

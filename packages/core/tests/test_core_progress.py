@@ -16,7 +16,7 @@ def test_a_log_gets_a_line_at_intervals_and_one_at_the_end(monkeypatch, capsys):
             bar.advance(work=30)
     *lines, end = capsys.readouterr().err.splitlines()
     assert [line.partition(" in ")[0] for line in lines] == [f"search: {n} of 4" for n in (1, 2, 3, 4)]
-    assert re.search(r"in 0 s, about 0 s left, \d+ tokens/s$", lines[-1])
+    assert re.search(r"in \d+ s, about 0 s left, [\d.]+ tokens/s$", lines[-1])
     assert "4/4" in end
 
 

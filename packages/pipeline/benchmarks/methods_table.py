@@ -38,7 +38,7 @@ LOSSES: dict[str, tuple[dict[str, float], str]] = {
     "bidirectional": ({"bidirectional": 1.0}, "bidirectional"),
     "nce_plus": ({"nce_plus": 1.0}, "nce_plus"),
 }
-WRAPPERS = ("none", "checked", "trajectory")
+WRAPPERS = ("none", "checked", "trajectory", "adapted")
 STRATEGIES = (
     "edu", "greedy", "temperature", "distinct_leaves", "p_edu", "beam", "particle", "greedy_step", "mcts_edu",
 )  # fmt: skip
@@ -115,8 +115,7 @@ def rows_of_strategies(folder: Path) -> list[dict[str, Any]]:
     metrics = json.loads((folder / "metrics.json").read_text())
     lines = {one["row"]: one for one in metrics["headline"] if one["group"] == "all"}
     names = [metrics["strategies"]["first"], *metrics["strategies"]["compared"]]
-    trees = {one["tree"]: one for one in sorted(metrics["tokens"], key=lambda one: one["n"])}
-    own = dict(zip(names, [tree for tree in trees if tree != "greedy"], strict=False))
+    decoded = {one["method"]: one["decoded"] for one in sorted(metrics["rules"], key=lambda one: one["n"])}
     found = [{"kind": "strategy", "name": "greedy", **lines["greedy, by the policy"]}]
     for name in names:
         equal = next((value for key, value in metrics["equal_tokens"].items() if name in key), None)
@@ -124,7 +123,7 @@ def rows_of_strategies(folder: Path) -> list[dict[str, Any]]:
             {
                 "kind": "strategy", "name": name, **lines[f"{name}, by the PRM"],
                 "any_right": lines[f"{name}, any right"]["accuracy"],
-                "decoded": trees.get(own.get(name, ""), {}).get("decoded"),
+                "decoded": decoded[name],
                 "equal": None if equal is None else equal["difference"],
             }
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """The child side of `check_process`: imports, then forks what reads JSON lines, checks, and writes JSON lines.
 
 Run as a module, never imported. It bounds its own memory before it imports anything heavy. A fork sets an alarm that
-ends it outright should the parent have died and left it in a hang. It imports no polars and no numpy of its own.
+ends it outright should the parent have died and left it in a hang. POSIX only, as forks are.
 Replies leave through a private copy of stdout, so that a library that prints cannot corrupt them.
 """
 
@@ -11,7 +11,9 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import select
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +23,6 @@ Check = Callable[[dict[str, Any]], float]
 
 def _bound_memory(mib: int | None) -> None:
     if mib is None:
-        return
-    try:
-        import resource
-    except ImportError:  # not POSIX: the time bound alone holds
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = mib << 20
@@ -38,13 +36,8 @@ def _bound_memory(mib: int | None) -> None:
 
 def _set_alarm(seconds: float) -> None:
     """Arm (or with 0 disarm) a timer whose signal ends this process, also within one long C call."""
-    try:
-        import signal
-
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-    except (ImportError, AttributeError):  # not POSIX
-        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _load(task: str) -> Check:

@@ -79,9 +79,8 @@ class PrefixPrm:
         return [self._known[one] for one in asked]
 
     async def _score(self) -> None:
-        await asyncio.sleep(
-            0
-        )  # trees that an engine's step woke with this one ask in the same turn of the loop
+        # Trees that an engine's step woke with this one ask in the same turn of the loop.
+        await asyncio.sleep(0)
         waiting, self._waiting, self._pass = list(self._waiting), {}, None
         builder: InputBuilder = self.model.builder  # type: ignore[assignment]  # as open_prm has seen
         solutions = [

@@ -84,10 +84,8 @@ class RunFolder:
         if record is None:
             return
         defaults = stage_settings(TrainSettings())[stage]
-        old_settings = {name: value for name, value in defaults.items() if name in settings} | record[
-            "settings"
-        ]
-        if changed := _changes(old_settings, settings, show=quoted):
+        before = {name: defaults[name] for name in settings if name in defaults} | record["settings"]
+        if changed := _changes(before, settings, show=quoted):
             raise UsageError(
                 f"--run: {self.root} holds stage {stage!r} made with other settings: {changed}. "
                 f"Give --rerun {stage} to do it again, or another --run"

@@ -9,14 +9,43 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 
 __all__ = ["LanguageModelServing"]
 
 
-class LanguageModelServing:
+class LoopbackServing:
+    """Serves routes on a free port of loopback, in a thread, inside `with`; `url` is where, once it is entered."""
+
+    def __init__(self, *routes: web.RouteDef) -> None:
+        self.url = ""
+        self._routes = routes
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+    async def _start(self) -> None:
+        app = web.Application()
+        app.add_routes(self._routes)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+
+class LanguageModelServing(LoopbackServing):
     """Serves inside `with`; `url` is where.
 
     Args:
@@ -42,29 +71,7 @@ class LanguageModelServing:
         self._logprobs, self.model, self._context, self._fault = logprobs, model, context, fault
         self.bodies: list[dict[str, Any]] = []
         self.most_in_flight = self._in_flight = 0
-        self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self) -> LanguageModelServing:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
-        self._loop.close()
-
-    async def _start(self) -> None:
-        app = web.Application()
-        app.router.add_get("/model_info", self._model_info)
-        app.router.add_post("/generate", self._generate)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        super().__init__(web.get("/model_info", self._model_info), web.post("/generate", self._generate))
 
     async def _model_info(self, _: web.Request) -> web.Response:
         answer = {"model_path": self.model, "is_generation": True, "weight_version": "default"}

@@ -13,13 +13,14 @@ falls over training so that the task grows harder; its constants are not public.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+
+from eduprm.core.seeds import derive_seed
 
 if TYPE_CHECKING:
     from eduprm.prm.inputs import InputBuilder
@@ -114,8 +115,7 @@ def draws(ranks: np.ndarray, *, count: int, seed: int, start: float, end: float)
         >>> draws(np.array([0.0, 1.0]), count=4, seed=0, start=1e-3, end=1e-3).tolist()  # the hardest alone
         [1, 1, 1, 1]
     """
-    digest = hashlib.sha256(f"eduprm.prm:curriculum:{seed}".encode()).digest()
-    points = np.random.default_rng(int.from_bytes(digest[:8], "little")).random(count)
+    points = np.random.default_rng(derive_seed(seed, "curriculum")).random(count)
     temperatures = np.geomspace(start, end, count)
     found = np.empty(count, dtype=np.int64)
     for k, (point, temperature) in enumerate(zip(points, temperatures, strict=True)):

@@ -12,7 +12,7 @@ worked examples, find what they share. What a tree under way needs is pinned unt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -214,7 +214,7 @@ class PrefixCache:
             run = node.children.get(tokens[start])
             if run is None:
                 return
-            shared = _common_length(run.tokens, tokens[start : start + len(run.tokens)])
+            shared = common_length(run.tokens, tokens[start : start + len(run.tokens)])
             # Asked before the yield: whoever takes a partly shared run may split it.
             ends = shared < len(run.tokens)
             yield run, shared
@@ -257,7 +257,8 @@ class PrefixCache:
             yield run
 
 
-def _common_length(left: tuple[int, ...], right: tuple[int, ...]) -> int:
+def common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """Tokens that both begin with."""
     for index, (a, b) in enumerate(zip(left, right, strict=False)):
         if a != b:
             return index

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eduprm.search.embedded.memory import common_length
+
 Ints = NDArray[np.int64]
 
 
@@ -56,7 +58,7 @@ def build_trie(last: int, texts: Sequence[Sequence[int]]) -> Trie:
     nodes: list[list[int]] = [[] for _ in texts]
     for index in sorted(range(len(texts)), key=lambda one: list(texts[one])):
         text = texts[index]
-        common = _common([ids[node] for node in path[1:]], text)
+        common = common_length([ids[node] for node in path[1:]], text)
         for node in path[common + 1 :]:
             stops[node] = len(ids)
         del path[common + 1 :]
@@ -97,7 +99,7 @@ def groups_of(texts: Sequence[Sequence[int]], *, most: int) -> Iterator[list[int
     group: list[int] = []
     count = 0
     for index in sorted(range(len(texts)), key=lambda one: list(texts[one])):
-        new = len(texts[index]) - (_common(texts[group[-1]], texts[index]) if group else 0)
+        new = len(texts[index]) - (common_length(texts[group[-1]], texts[index]) if group else 0)
         if group and count + new > most:
             yield group
             group, count, new = [], 0, len(texts[index])
@@ -105,9 +107,3 @@ def groups_of(texts: Sequence[Sequence[int]], *, most: int) -> Iterator[list[int
         count += new
     if group:
         yield group
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    shorter = min(len(one), len(other))
-    return next((k for k in range(shorter) if one[k] != other[k]), shorter)

@@ -12,12 +12,14 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 from eduprm.core.seeds import derive_seed
+from eduprm.prm.joining import missing_joiner, with_joiner
 from eduprm.prm.solutions import StepScores
 from eduprm.serve.calls import first_error
 from eduprm.serve.judge.prompts import Parts, Prompts
 
 __all__ = ["Critique", "JudgeModel", "JudgeRefusalError", "JudgeScorer"]
 
+_JOINER = "\n"
 _MOST_SEED = 2**31  # servers take 32 bits
 
 
@@ -69,12 +71,20 @@ class JudgeScorer:
         self, solutions: Sequence[tuple[str, Sequence[str]]], *, complete: bool = True, as_cut: bool = False
     ) -> list[StepScores]:
         """Score (problem, steps) pairs; a step that solutions share with all before it is judged once."""
-        return asyncio.run(self._score_all(solutions, as_cut=as_cut)) if solutions else []
+        if not solutions:
+            return []
+        return asyncio.run(self._score_all(solutions, complete=complete, as_cut=as_cut))
 
     async def _score_all(
-        self, solutions: Sequence[tuple[str, Sequence[str]]], *, as_cut: bool
+        self, solutions: Sequence[tuple[str, Sequence[str]]], *, complete: bool, as_cut: bool
     ) -> list[StepScores]:
-        asked = [self._asked(problem, steps, as_cut=as_cut) for problem, steps in solutions]
+        joined = [
+            with_joiner(steps, _JOINER, complete=complete)
+            if not as_cut and missing_joiner(steps, _JOINER, complete=complete)
+            else list(steps)
+            for _, steps in solutions
+        ]
+        asked = [self._asked(problem, steps) for (problem, _), steps in zip(solutions, joined, strict=True)]
         unique = list(dict.fromkeys(prompt for prompts in asked for prompt in prompts))
         try:
             async with self._model.ready(), asyncio.TaskGroup() as tasks:
@@ -83,17 +93,16 @@ class JudgeScorer:
             raise first_error(errors) from None
         judged = {prompt: task.result() for prompt, task in running.items()}
         return [
-            _solution([judged[prompt] for prompt in prompts], steps, as_cut=as_cut)
-            for prompts, (_, steps) in zip(asked, solutions, strict=True)
+            _solution([judged[prompt] for prompt in prompts], "" if list(steps) == read else _JOINER)
+            for prompts, (_, steps), read in zip(asked, solutions, joined, strict=True)
         ]
 
-    def _asked(self, problem: str, steps: Sequence[str], *, as_cut: bool) -> list[Parts]:
+    def _asked(self, problem: str, steps: Sequence[str]) -> list[Parts]:
         """The prompt of each step; none where there is nothing to judge."""
         if not steps or not all(step.strip() for step in steps):
             return []
-        joined = [step + ("" if as_cut or step.endswith("\n") else "\n") for step in steps]
         return [
-            self._prompts.asking(problem, "".join(joined[:number]), step) for number, step in enumerate(steps)
+            self._prompts.asking(problem, "".join(steps[:number]), step) for number, step in enumerate(steps)
         ]
 
     async def _judged(self, asked: Parts) -> tuple[float, int] | str:
@@ -126,10 +135,9 @@ async def _all(calls):  # type: ignore[no-untyped-def]
     return [task.result() for task in running]
 
 
-def _solution(judged: Sequence[tuple[float, int] | str], steps: Sequence[str], *, as_cut: bool) -> StepScores:
+def _solution(judged: Sequence[tuple[float, int] | str], joiner: str) -> StepScores:
     if not judged:
         return StepScores(None, rejected="cannot be judged: expected steps with text; take it out")
-    joiner = "" if as_cut or all(step.endswith("\n") for step in steps[:-1]) else "\n"
     scores: list[float] = []
     for number, one in enumerate(judged, start=1):
         if isinstance(one, str):

@@ -6,19 +6,19 @@ plainly; prompts are parsed as servers parse them, special tokens included.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from aiohttp import web
 
+from eduprm.serve.testing import LoopbackServing
+
 __all__ = ["CompletionServing"]
 
 
-class CompletionServing:
-    """Serves inside `with`; `url` is where.
+class CompletionServing(LoopbackServing):
+    """The server.
 
     Args:
         model: a causal language model in evaluation mode.
@@ -26,7 +26,7 @@ class CompletionServing:
         name: what the server calls it.
         fault: takes a body and how many came before it; None: answer, else this response.
 
-    Attributes: `url`, once it is entered; `bodies` of all completions asked for.
+    Attributes: `url`; `bodies` of all completions asked for.
     """
 
     def __init__(
@@ -39,29 +39,7 @@ class CompletionServing:
     ) -> None:
         self._model, self._tokenizer, self._name, self._fault = model, tokenizer, name, fault
         self.bodies: list[dict[str, Any]] = []
-        self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self) -> CompletionServing:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
-        self._loop.close()
-
-    async def _start(self) -> None:
-        app = web.Application()
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/completions", self._completions)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        super().__init__(web.get("/v1/models", self._models), web.post("/v1/completions", self._completions))
 
     async def _models(self, _: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": self._name, "object": "model"}]})
