@@ -112,7 +112,7 @@ def test_the_metrics_agree_with_the_files(finished):
         if row["rule"] == "oracle" and row["n"] == 4
     }
     assert oracle["EDU"] == pytest.approx(pass_at["edu"])
-    assert oracle["samples T=0.7"] == pytest.approx(pass_at["ht-0.7"])
+    assert oracle["samples T=0.7"] == pytest.approx(pass_at["samples-0.7"])
     forest = pl.concat([pl.read_parquet(path) for path in sorted((run / "forest").glob("test-*"))])
     decoded = forest.filter(tree="edu")["token_ids"].list.len().sum() / 4
     shown = {row["method"]: row["decoded"] for row in metrics["rules"] if row["n"] == 4}
@@ -153,7 +153,7 @@ def test_the_page_shows_every_tree_and_the_choices(finished):
         assert ["".join(flat[::2]) for flat in tree["tokens"]] == rows["text"].to_list()
         assert [len(flat) // 2 for flat in tree["tokens"]] == rows["token_ids"].list.len().to_list()
         assert tree["score"] == pytest.approx(rows["score"].to_list(), abs=1e-3, nan_ok=True)
-        assert {tree["name"] for tree in record["trees"]} == {"edu", "ht-0.7", "greedy"}
+        assert {tree["name"] for tree in record["trees"]} == {"edu", "samples-0.7", "greedy"}
         right += tree["answers"][str(tree["chosen"]["prm_min"])][1]
         assert entry[4] == ("right" if tree["answers"][str(tree["chosen"]["prm_min"])][1] else "wrong")
     assert accuracy["prm_min"] == pytest.approx(right / 4)

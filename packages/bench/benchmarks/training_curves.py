@@ -108,7 +108,7 @@ class HeldOut:
 
 def with_order(forest: pl.DataFrame, settings: EduSampling) -> pl.DataFrame:
     """The columns order and greedy of a run that was grown before they were written."""
-    samples = pl.col("tree").str.starts_with("ht-")
+    samples = pl.col("tree").str.contains("^(samples|ht)-")
     return pl.concat([replayed(forest.filter(~samples), settings), replayed(forest.filter(samples), None)])
 
 

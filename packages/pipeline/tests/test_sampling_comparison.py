@@ -163,8 +163,8 @@ def test_tokens_of_n_solutions_are_those_of_a_tree_of_n_leaves(policy, order):
 
 
 def test_distinct_tokens_of_samples_are_what_no_earlier_one_begins_with(policy):
-    trees = grown(policy, samples(6), "ht-1-draw0-0000")
-    setting = Setting("samples T=1", "samples", None, None, 1.0, "ht-1")
+    trees = grown(policy, samples(6), "samples-1-draw0-0000")
+    setting = Setting("samples T=1", "samples", None, None, 1.0, "samples-1")
     found = distinct_tokens(setting, trees, seed=4)
     for number in range(len(PROMPTS)):
         paths = leaf_paths(trees.tables["forest"]).filter(problem_id=f"p{number}")["token_ids"].to_list()

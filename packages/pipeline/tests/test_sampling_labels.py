@@ -24,7 +24,7 @@ from eduprm.prm.testing import byte_tokenizer, tiny_prm
 from eduprm.search import HighTemperature, TransformersEngine, grow_forest
 from eduprm.search.steps import STEP_SCHEMA
 
-TREE = "ht-0.7"
+TREE = "samples-0.7"
 
 # A chain: its pieces (token ids, whether it begins a line) and whether its answer is right.
 Chain = tuple[list[tuple[list[int], bool]], bool]

@@ -169,4 +169,4 @@ def test_greedy_is_the_first_leaf_of_every_tree(engine, problems, letters):
         own = leaves.filter(problem_id=problem)
         greedy = own.filter(tree="greedy")["token_ids"].to_list()
         assert own.filter(tree="edu").sort("leaf")["token_ids"].to_list()[0] == greedy[0]
-        assert len(own.filter(tree="ht-0.7")) == 4
+        assert len(own.filter(tree="samples-0.7")) == 4

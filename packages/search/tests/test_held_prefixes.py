@@ -102,7 +102,7 @@ def test_trees_of_one_problem_are_held_together(tiny_model, problems, letters):
     forest = grow_forest(
         problems(PROMPTS[:2]), strategies=[STRATEGY, samples], engine=engine, tokenizer=letters
     ).forest
-    drawn = token_counts(forest.filter(tree="ht-0.7"))["path_tokens"]
+    drawn = token_counts(forest.filter(tree="samples-0.7"))["path_tokens"]
     fed = needed(forest.filter(tree="edu")) + int(drawn.sum())
     # A sample feeds the prompt's last token itself and never its own last one: they cancel out.
     assert engine.num_prefilled + engine.num_decoded == fed

@@ -60,6 +60,7 @@ class Bar:
         self._label, self._unit = label, unit
         self._began = self._last = self._printed = time.monotonic()
         self._work, self._working_s = 0.0, 0.0
+        self._new = 0  # items that this run finished
 
     @property
     def seconds(self) -> float:
@@ -81,6 +82,7 @@ class Bar:
             note: shown behind the bar; without it the rate is, where `work` is given.
         """
         now = time.monotonic()
+        self._new += count if work is None or work > 0 else 0
         if work:
             self._work += work
             self._working_s += now - self._last
@@ -98,8 +100,10 @@ class Bar:
 
     def _line(self) -> str:
         task = self._progress.tasks[0]
-        remaining = task.time_remaining
-        left = "" if remaining is None else f", about {remaining:.0f} s left"
+        # By all that this run did: items end in bursts, and an estimate by the last ones jumps.
+        left = ""
+        if self._new and task.total is not None:
+            left = f", about {self.seconds * (task.total - task.completed) / self._new:.0f} s left"
         note = f", {task.fields['note']}" if task.fields["note"] else ""
         return f"{self._label}: {task.completed:.0f} of {task.total:.0f} in {self.seconds:.0f} s{left}{note}"
 

@@ -4,12 +4,15 @@ Fits in 100 columns up to three methods.
 """
 
 from collections.abc import Mapping
+from textwrap import wrap
 
 import polars as pl
 from rich.table import Table
 from rich.text import Text
 
 from eduprm.rank.names import reads_gold, rule_label
+
+_HEADER_WIDTH = 22  # of a cell: 100 columns hold the rules and three methods
 
 
 def results_table(
@@ -61,7 +64,7 @@ def _header(results: pl.DataFrame, method: str, tokens: Mapping[str, float] | No
     n, mean = rows["n"][0], rows["candidates"][0]
     # Problems may hold fewer than n: trees that did not fork enough, budgets that ran out.
     candidates = f"n={n}" if mean == n else f"n≤{n}, mean {mean:.1f}"
-    lines = [method, candidates, f"{rows['problems'][0]:,} problems"]
+    lines = [*wrap(method, _HEADER_WIDTH), candidates, f"{rows['problems'][0]:,} problems"]
     if tokens is not None and method in tokens:
         lines.append(f"{tokens[method]:,.0f} tokens each")
     return Text("\n".join(lines))

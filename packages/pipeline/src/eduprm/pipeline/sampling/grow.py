@@ -77,7 +77,9 @@ def pruned_settings(grid: GridSettings) -> list[Setting]:
 
 def sample_settings(grid: GridSettings) -> list[Setting]:
     """Independent samples at every temperature."""
-    return [Setting(f"samples T={t:g}", "samples", None, None, t, f"ht-{t:.6g}") for t in grid.temperatures]
+    return [
+        Setting(f"samples T={t:g}", "samples", None, None, t, f"samples-{t:.6g}") for t in grid.temperatures
+    ]
 
 
 def strategy_of(setting: Setting, settings: SamplingSettings, *, draw: int = 0) -> Strategy:

@@ -22,7 +22,7 @@ class HighTemperature(Paths):
 
     Examples:
         >>> HighTemperature(temperature=1.0).tree
-        'ht-1.0'
+        'samples-1.0'
     """
 
     never_greedy: ClassVar[bool] = True
@@ -39,7 +39,7 @@ class HighTemperature(Paths):
     @property
     def tree(self) -> str:
         """Name of the trees."""
-        return f"ht-{self.temperature}"
+        return f"samples-{self.temperature}"
 
     async def grow(
         self, prompt_ids: tuple[int, ...], *, problem_id: str, engine: Engine, tokenizer: Tokenizer
