@@ -26,7 +26,7 @@ from eduprm.label import node_validity
 from eduprm.pipeline.run import run_stages
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.rank.run import rank_file
-from eduprm.rank.settings import RankSettings
+from eduprm.rank.settings import load_settings
 
 RULES = ("probability", "entropy_regularised", "relative_progress", "epic")
 FORK = {"fork": 1.0, "language_model": 0.5}
@@ -118,7 +118,8 @@ def rows_of_strategies(folder: Path) -> list[dict[str, Any]]:
     decoded = {one["method"]: one["decoded"] for one in sorted(metrics["rules"], key=lambda one: one["n"])}
     found = [{"kind": "strategy", "name": "greedy", **lines["greedy, by the policy"]}]
     for name in names:
-        equal = next((value for key, value in metrics["equal_tokens"].items() if name in key), None)
+        keys = (f"{name}, =tokens", f"greedy+{name}, =tokens")
+        equal = next((metrics["equal_tokens"][key] for key in keys if key in metrics["equal_tokens"]), None)
         found.append(
             {
                 "kind": "strategy", "name": name, **lines[f"{name}, by the PRM"],
@@ -133,12 +134,15 @@ def rows_of_strategies(folder: Path) -> list[dict[str, Any]]:
 def row_of_wrapper(name: str, base: Path, out: Path) -> dict[str, Any]:
     """What a row says of a wrapper: apps/rerank on the held-out EDU solutions of the first row."""
     started = time.monotonic()
-    ranked = rank_file(
-        RankSettings(
-            _cli_parse_args=[], file=base / "solutions.jsonl", prm=str(base / "prm"),
-            wrap=() if name == "none" else (name,), output=out / f"wrap-{name}.jsonl",
-        )  # type: ignore[call-arg]
-    )  # fmt: skip
+    wrap = [] if name == "none" else ["--wrap", name]
+    files = [
+        str(base / "solutions.jsonl"),
+        "--prm",
+        str(base / "prm"),
+        "--output",
+        str(out / f"wrap-{name}.jsonl"),
+    ]
+    ranked = rank_file(load_settings([*files, *wrap]))
     line = ranked.accuracies.filter(rule="prm_min").sort("n").row(-1, named=True)
     return {"kind": "wrapper", "name": name, **line, "seconds": round(time.monotonic() - started)}
 
