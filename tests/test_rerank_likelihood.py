@@ -143,3 +143,26 @@ def test_a_prm_with_a_head_is_refused(prm, likelihood, run, tmp_path):
         status, err = run(prm, "out.jsonl", "--prm-url", server.url, "--prm-server", "sglang")
     assert (status, err.count("\n")) == (2, 1)
     assert "scores by 'head', which a language-model server does not give" in err
+
+
+def test_rules_by_the_last_step_are_left_out_where_its_score_is_of_that_step_alone(
+    likelihood, prm, run, tmp_path
+):
+    write_jsonl(tmp_path / "in.jsonl", problems(4))
+
+    def table(folder, *arguments):
+        status, err = run(folder, "out.jsonl", *arguments)
+        assert status == 0
+        report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
+        return {row["rule"] for row in report["accuracies"]}, err
+
+    alone, err = table(likelihood[0])
+    assert "the last step's score says nothing of those before it: rules by it are left out" in err
+    named, err = table(likelihood[0], "--aggregate", "last")
+    assert "--aggregate min, mean or product fold over all" in err
+    by_head, err = table(prm)
+    assert "last step" not in err
+    lasts = {rule for rule in by_head if "_last" in rule}
+    assert {"prm_last", "hmr_prm_last"} <= lasts
+    assert alone == by_head - lasts
+    assert named == by_head

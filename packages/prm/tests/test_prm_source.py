@@ -1,11 +1,14 @@
 """One way to open a PRM and one call to score: scores, or why there are none, for each solution by itself."""
 
+import json
 import math
 
 import pytest
 
+from eduprm.core import registry
 from eduprm.core.errors import UsageError
 from eduprm.prm import PrmSource, ProcessRewardModel
+from eduprm.prm.config import Scoring
 from eduprm.prm.solutions import score_steps
 from eduprm.prm.source import PrmReading
 from eduprm.prm.testing import tiny_prm
@@ -82,3 +85,12 @@ def test_what_cannot_be_opened_is_one_line(folder, tmp_path):
         PrmSource.find("nowhere")
     assert PrmSource.find(str(folder)).key() == PrmSource.at(folder).key()
     assert PrmSource.at(folder).saved_cut() is None
+
+
+@pytest.mark.parametrize("kind", registry.names("eduprm.prm.scorers"))
+def test_a_place_knows_without_torch_what_its_scorer_says(kind, tmp_path):
+    scorer = registry.make("eduprm.prm.scorers", kind, "Scorer", {"settings": Scoring(kind=kind)})
+    (tmp_path / "config.json").write_text(json.dumps({"eduprm": {"scoring": {"kind": kind}}}))
+    assert PrmSource.at(tmp_path).running() == (scorer.solution == "last") == Scoring(kind=kind).running
+    own = f"eduprm.prm.scorers.{kind}:Scorer"
+    assert Scoring(kind=own).running == Scoring(kind=kind).running

@@ -37,6 +37,9 @@ class Place:
     def saved_cut(self):
         return {"segmenters": {}}
 
+    def running(self):
+        return False
+
     def open(self):
         return ByLength()
 
@@ -86,6 +89,7 @@ def test_wrappers_by_name_one_around_the_other():
     )
     place = wrapped(Place(), settings)
     assert (place.name, place.saved_cut()) == ("by length", {"segmenters": {}})
+    assert not place.running()
     (one,) = place.open().score_steps([("?", ["1 + 1 = 3\n", "#### 3"])], as_cut=True)
     # The whole, one step, holds a false equation too.
     assert one.scores == [0.0, 0.5 / 6]
@@ -135,6 +139,7 @@ def test_adapted_wants_a_model_that_it_can_train():
         adapted.score_steps(ByLength(), [("?", ["a"])], complete=True, as_cut=True)
 
 
+@settings(deadline=None)  # other developers share the cores
 @given(st.lists(st.sampled_from(["#### 1", "#### 2", "#### 3", "none"]), max_size=8), st.randoms())
 def test_votes_follow_their_solutions_and_need_a_majority(texts, rng):
     votes = Adapted().votes(texts)

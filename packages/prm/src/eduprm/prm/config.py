@@ -131,6 +131,17 @@ class Scoring(_Frozen):
         description="likelihood: exp of the least, the mean or the sum of the log-probs of a step's tokens",
     )
 
+    @property
+    def running(self) -> bool:
+        """Whether a step's score speaks of the solution up to its end, so that the last can stand for the whole.
+
+        The scorers that ship are known without torch; another's says it (`eduprm.prm.scorers._contract`).
+        """
+        if ":" not in self.kind:
+            return self.kind not in ("likelihood", "implicit")
+        scorer: Any = registry.make("eduprm.prm.scorers", self.kind, "Scorer", {"settings": self})
+        return bool(scorer.solution == "last")
+
 
 class LoraSettings(_Frozen):
     """Low-rank adapters; a head is always trained in full."""

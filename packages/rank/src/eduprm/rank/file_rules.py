@@ -15,16 +15,31 @@ READABLE = {"step_scores", "correct"}
 """What rules may read beside the answers: files of solutions hold no log-probs and no greedy solution."""
 
 
-def rule_names(settings: RankSettings) -> tuple[str, ...]:
-    """The rules of the table, by every aggregation: all that files have enough for, and `--rule` with its options."""
+def rule_names(settings: RankSettings, *, running: bool = True) -> tuple[str, ...]:
+    """The rules of the table, by every aggregation: all that files have enough for, and `--rule` with its options.
+
+    Where step scores do not run (`eduprm.prm.source.PrmPlace.running`), rules by the last one are left out unless
+    `--aggregate last` names them.
+    """
+    last = running or settings.aggregate == "last"
     bases = dict.fromkeys([*registry.names(FOLDER), settings.rule])
     rules = [
         rule
         for base in bases
         for rule in variants(base, settings.rule_options if base == settings.rule else None)
-        if READABLE.issuperset(rule.needs)
+        if READABLE.issuperset(rule.needs) and (last or getattr(rule.rule, "aggregate", None) != "last")
     ]
     return tuple(rule.name for rule in sorted(rules, key=lambda rule: rule.place))
+
+
+def last_line(settings: RankSettings, *, running: bool) -> str | None:
+    """A line that says what became of rules by the last step's score; None where there is nothing to say."""
+    if running:
+        return None
+    why = "this PRM scores each step by itself, so the last step's score says nothing of those before it"
+    if settings.aggregate == "last":
+        return f"{why}: --aggregate min, mean or product fold over all"
+    return f"{why}: rules by it are left out of the table; --aggregate last takes them in"
 
 
 def choosing_rule(settings: RankSettings) -> str:

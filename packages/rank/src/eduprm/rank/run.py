@@ -40,9 +40,12 @@ def rank_file(settings: RankSettings, *, page: Callable[[], Any] | None = None) 
         settings, line = as_trained(settings, prm.saved_cut())
         if line is not None:
             print(f"rerank: {line}", file=sys.stderr)
+    from eduprm.rank.file_rules import last_line
     from eduprm.rank.job import Job
     from eduprm.rank.writing import WorkFolder
 
+    if (line := last_line(settings, running=prm.running())) is not None:
+        print(f"rerank: {line}", file=sys.stderr)
     with WorkFolder(output) as work:
         drawn = None if page is None else page()
         return Job(settings=settings, source=source, work=work, prm=prm, page=drawn).run(output)

@@ -70,6 +70,10 @@ class _WrappedPlace:
         """The PRM's."""
         return self.inner.saved_cut()
 
+    def running(self) -> bool:
+        """The PRM's."""
+        return self.inner.running()
+
     def open(self) -> StepScorer:
         """Get the PRM ready."""
         return _WrappedScorer(self.inner.open(), self.wrapper)

@@ -55,6 +55,7 @@ class ServedSource:
             ) from None
         self._identity = info.identity
         self._steps = info.steps
+        self._running = info.running
 
     def key(self) -> dict[str, str]:
         """What the service says it is."""
@@ -63,6 +64,10 @@ class ServedSource:
     def saved_cut(self) -> Any:
         """What the service says of it."""
         return self._steps
+
+    def running(self) -> bool:
+        """What the service says of it."""
+        return self._running
 
     def open(self) -> ServedSource:
         """Nothing to load."""
@@ -123,6 +128,10 @@ class LanguageModelSource:
     def saved_cut(self) -> Any:
         """What stands in the folder's config.json."""
         return self._source.saved_cut()
+
+    def running(self) -> bool:
+        """What the folder's scorer says: by likelihood, no."""
+        return self._source.running()
 
     def open(self) -> _LanguageModelScorer:
         """Load the tokenizer."""

@@ -94,6 +94,7 @@ class ModelInfo(_Answer):
         versions: of what computes.
         limits: of one request.
         steps: how the PRM's training cut solutions (`eduprm.prm.StepCut` as JSON); None: it does not say.
+        running: whether a step's score speaks of the solution up to its end, or of the step alone.
     """
 
     api: int
@@ -106,3 +107,4 @@ class ModelInfo(_Answer):
     versions: dict[str, str]
     limits: Limits
     steps: dict[str, Any] | None = None
+    running: bool = True

@@ -85,6 +85,10 @@ class JudgeSource:
         """A judge was not trained on steps."""
         return None
 
+    def running(self) -> bool:
+        """It is asked about each step by itself."""
+        return False
+
     def open(self) -> StepScorer:
         """Load the model, unless a server has it.
 
