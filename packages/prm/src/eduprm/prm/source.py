@@ -112,7 +112,7 @@ class PrmSource(PrmReading):
         return (saved_entry(self.folder) or {}).get("steps")
 
     def running(self) -> bool:
-        """What its scorer says; published PRMs score by a head. A config that cannot be read is said when it is opened."""
+        """What its scorer says; published PRMs score by a head. A broken config is said when it is opened."""
         try:
             return Scoring.model_validate((saved_entry(self.folder) or {}).get("scoring", {})).running
         except ValueError:
