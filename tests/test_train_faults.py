@@ -73,7 +73,7 @@ def train(tmp_path, monkeypatch, capfd, server):
         status = main([*command, *arguments])
         said = capfd.readouterr()
         assert status == expect, said.err
-        return said.err + said.out
+        return " ".join((said.err + said.out).split())  # the closing lines wrap
 
     return run
 

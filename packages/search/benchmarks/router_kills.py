@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import multiprocessing
 import os
 import random
-import shlex
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,34 +43,68 @@ from eduprm.search.sglang import SglangServer
 EDU = EduSampling(threshold=1.0, budget=Budget(max_leaves=4, max_tokens_per_path=16))
 
 
+# What a forked worker then has.
+PRELOAD = [
+    "sglang.launch_server",
+    "sglang.srt.entrypoints.http_server",
+    "sglang.srt.managers.scheduler",
+    "sglang.srt.managers.detokenizer_manager",
+    "transformers",
+    "__main__",
+]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
+def serve(argv: list[str], log: str) -> None:
+    """A worker, in a process forked from one that has imported SGLang: a start costs no minute of imports."""
+    os.setsid()
+    with open(log, "a") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    multiprocessing.set_start_method("fork", force=True)
+    # SGLang asks for "spawn", for the sake of CUDA; its scheduler would import everything again.
+    multiprocessing.set_start_method = lambda *_, **__: None  # type: ignore[assignment]
+    from eduprm.sglang import cpu_server
+
+    sys.argv = ["worker", *argv]
+    cpu_server.main()
+
+
+def route(argv: list[str], log: str) -> None:
+    """A router, in a process of its own."""
+    os.setsid()
+    with open(log, "a") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    os.execv(sys.executable, [sys.executable, "-m", "sglang_router.launch_router", *argv])
+
+
 class Server:
     """A server that can be killed and started again on the same port."""
 
-    def __init__(self, command: list[str], log: Path, port: int) -> None:
-        self.url, self._command, self._log, self.starts = f"http://127.0.0.1:{port}", command, log, 0
+    def __init__(
+        self, target: Callable[[list[str], str], None], argv: list[str], log: Path, port: int
+    ) -> None:
+        self.url, self._log = f"http://127.0.0.1:{port}", log
+        self._target, self._argv = target, ["--host", "127.0.0.1", "--port", str(port), *argv]
         self.start()
 
     def start(self) -> None:
-        self.starts += 1
-        env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        with self._log.open("a") as out:
-            self._process = subprocess.Popen(
-                self._command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, env=env
-            )
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOAD)
+        self._process = context.Process(target=self._target, args=(self._argv, str(self._log)))
+        self._process.start()
 
     def kill(self) -> None:
         """SIGKILL to the server, its scheduler and its detokenizer."""
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid or 0, signal.SIGKILL)
+        self._process.join()
 
     def get(self, route: str) -> str | None:
         """The body of a 200, None without one."""
@@ -83,7 +117,7 @@ class Server:
     def wait(self, route: str, *, limit_s: float = 600.0) -> None:
         until = time.monotonic() + limit_s
         while self.get(route) is None:
-            if time.monotonic() > until or self._process.poll() is not None:
+            if time.monotonic() > until or not self._process.is_alive():
                 raise SystemExit(f"{self.url} did not start:\n{self._log.read_text()[-2000:]}")
             time.sleep(0.5)
 
@@ -243,32 +277,32 @@ def main() -> int:
     parser.add_argument("--pause-s", type=float, default=1.0, help="after a tree, while a worker is starting")
     parser.add_argument("--limit-s", type=float, default=3600.0, help="no kill after so long")
     parser.add_argument("--attempts", type=int, default=8, help="of the client at one request")
-    parser.add_argument(
-        "--launch",
-        default=f"{shlex.quote(sys.executable)} -m eduprm.sglang.cpu_server",
-        help="starts a worker",
-    )
     options = parser.parse_args()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "SGLANG_PLATFORM": "eduprm_cpu"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = tiny_model(folder / "tiny")
         servers: list[Server] = []
         try:
             for number in range(2):
-                port = free_port()
-                flags = f"--model-path {model} --host 127.0.0.1 --port {port} --max-total-tokens 8192".split()
-                command = [*shlex.split(options.launch), *flags, "--enable-metrics", "--sleep-on-idle"]
-                servers.append(Server(command, folder / f"worker{number}.log", port))
+                flags = [
+                    "--model-path",
+                    model,
+                    "--max-total-tokens",
+                    "8192",
+                    "--enable-metrics",
+                    "--sleep-on-idle",
+                ]
+                servers.append(Server(serve, flags, folder / f"worker{number}.log", free_port()))
             workers = list(servers)
             for worker in workers:
                 worker.wait("/health")
-            port = free_port()
-            command = [
-                sys.executable, "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port),
-                "--policy", "cache_aware", "--prometheus-port", str(free_port()), "--worker-startup-check-interval",
-                "1", "--health-check-interval-secs", "5", "--worker-urls", *[worker.url for worker in workers],
+            flags = [
+                "--policy", "cache_aware", "--prometheus-port", str(free_port()),
+                "--worker-startup-check-interval", "1", "--health-check-interval-secs", "5",
+                "--worker-urls", *[worker.url for worker in workers],
             ]  # fmt: skip
-            servers.append(Server(command, folder / "router.log", port))
+            servers.append(Server(route, flags, folder / "router.log", free_port()))
             servers[-1].wait("/health_generate")
             grown, told = asyncio.run(grow_under_kills(servers[-1], workers, model, options))
             asked = [one.job for one in sorted(grown, key=lambda one: one.number)]

@@ -65,7 +65,7 @@ def fault_lines(facts: Mapping[str, Any]) -> list[str]:
     """A line for each kind of fault that came up, from the record of stage `search`.
 
     Examples:
-        >>> fault_lines({"server_faults": {"retried": {"status 503": 2, "no JSON": 1}, "given_up": {}}})
+        >>> fault_lines({"server_faults": {"retried": {"no JSON": 1, "status 503": 2}, "given_up": {}}})
         ['requests sent again: 3 (no JSON: 1, status 503: 2)']
     """
     return [
