@@ -194,7 +194,7 @@ def steps_of(texts: list[tuple[str, str, list[str], str]]) -> pl.DataFrame:
         rows.append((problem, tree, 0, None, ids, zeros, zeros, "".join(pieces), finish))
     forest = pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
     marked = mark_steps(forest, tokenizer=Table(), threshold=1.0, low_logprob=-5.0)
-    return marked.with_columns(score=(pl.int_range(pl.len()) + 1) / 100)
+    return marked.with_columns(score_line=(pl.int_range(pl.len()) + 1) / 100)
 
 
 def test_lines_are_scored_solution_by_solution_and_what_cannot_be_is_left_out():
@@ -215,7 +215,7 @@ def test_lines_are_scored_solution_by_solution_and_what_cannot_be_is_left_out():
     assert found.select("id", "steps", "label", "scores").rows() == [
         ("p/a/2", ["1+1=2", "2+2=4", "so 4"], -1, [0.01, 0.02, 0.03]),
         ("p/c/2", ["2+2=4", "4+1=6", "6+1=8"], 1, [0.07, 0.08, 0.09]),
-        ("q/a/0", ["no equation here"], -1, [steps.filter(problem_id="q")["score"].item()]),
+        ("q/a/0", ["no equation here"], -1, [steps.filter(problem_id="q")["score_line"].item()]),
     ]
     assert line_items(steps, most=3).filter(problem="p")["id"].to_list() == ["p/a/2", "p/c/2", "p/f/0"]
     # A problem is on one side whatever its solutions, and with many problems both sides have some.

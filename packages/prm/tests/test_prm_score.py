@@ -183,6 +183,17 @@ def test_empty_root_has_no_score_and_a_bare_end_has_its_parents(folder, make_for
     assert scores[3] == pytest.approx(prm.score("a?", ["c"])[0], abs=1e-6)
 
 
+def test_steps_of_several_nodes_have_a_score_of_their_own(prm, make_forest):
+    """The head reads a step at its last token; a likelihood folds all of its nodes (test_prm_step_folds)."""
+    nodes = [(None, "2*", None, 1.0, 1.0), (0, "3", "stop", 1.0, 1.0), (0, "4\n", None, 1.0, 1.0)]
+    forest, problems = make_forest([("a", "edu", [*nodes, (2, "5", "stop", 1.0, 1.0)])])
+    marked = forest.with_columns(starts_line=pl.Series([True, False, False, True]))
+    scored = prm.score_forest(marked, problems, rules=["line"])
+    assert scored["score_line"].to_list() == pytest.approx(scored["score"].to_list())
+    with pytest.raises(ValueError, match="expected a column starts_anchor in the forest"):
+        prm.score_forest(marked, problems, rules=["anchor"])
+
+
 def test_forest_errors(prm, make_forest):
     forest, problems = make_forest([("a", "edu", NODES)])
     with pytest.raises(ValueError, match=r"problem_id.*in problems.*\['a'\]"):

@@ -43,6 +43,7 @@ from eduprm.prm.model import to_tensors, unwrap
 from eduprm.prm.packing import group_by_length
 from eduprm.prm.reference import attach_reference
 from eduprm.prm.solutions import StepScores, score_steps
+from eduprm.prm.step_folds import step_scores
 from eduprm.prm.tree import TokenTree, build_tree, split_tree
 
 __all__ = ["ProcessRewardModel"]
@@ -235,15 +236,29 @@ class ProcessRewardModel:
         return [scores.tolist() for scores in self.score_trees(trees)]
 
     def score_forest(
-        self, forest: pl.DataFrame, problems: pl.DataFrame, *, tokens: TokenSource = "ids"
+        self,
+        forest: pl.DataFrame,
+        problems: pl.DataFrame,
+        *,
+        tokens: TokenSource = "ids",
+        rules: Sequence[str] = (),
     ) -> pl.DataFrame:
-        """Return the forest with a column `score` Float64: each node's score.
+        """Return the forest with a column `score` Float64: each node's score, as a step of its own.
 
         What begins alike under one question is computed once, in whichever trees it stands. A node without a token of
         its own has its parent's score; an empty root has null. `tokens` as in `forest_trees`.
 
+        Args:
+            forest: as above.
+            problems: problem_id and question.
+            tokens: whose tokenizer.
+            rules: names of rules by which steps begin, of forests whose steps are made of several nodes
+                (`eduprm.search.steps`): with a bool column `starts_RULE` that says which nodes begin one. Each gives a
+                column `score_RULE`: the score of the node's step of that rule, from its beginning to the node's end.
+
         Raises:
-            ValueError: a broken forest, ids of another tokenizer, a path longer than the context, or a published PRM.
+            ValueError: a broken forest, ids of another tokenizer, a path longer than the context, a rule whose column
+                is missing, or a published PRM.
         """
         if not isinstance(self.builder, InputBuilder):
             raise ValueError(
@@ -258,16 +273,33 @@ class ProcessRewardModel:
                     f"tree {tree.name}, node {leaf}: expected at most {self.max_tokens} tokens from the prompt to a "
                     f"leaf, got {longest}"
                 )
-        column = np.full(forest.height, np.nan)
-        for tree, scores in zip(trees, self.score_trees(trees), strict=True):
-            column[tree.rows] = scores
-        return forest.with_columns(pl.Series("score", column, dtype=pl.Float64).fill_nan(None))
+        begins = {"score": np.ones(forest.height, dtype=bool)}
+        for rule in rules:
+            if f"starts_{rule}" not in forest.columns:
+                raise ValueError(f"rules: expected a column starts_{rule} in the forest, got none")
+            begins[f"score_{rule}"] = forest[f"starts_{rule}"].to_numpy()
+        columns = {name: np.full(forest.height, np.nan) for name in begins}
+        for tree, values in zip(trees, self._merged_values(trees), strict=True):
+            for name, own in begins.items():
+                columns[name][tree.rows] = step_scores(
+                    self.scorer, self.calibration, tree, values, own[tree.rows]
+                )
+        found = [pl.Series(name, column, dtype=pl.Float64).fill_nan(None) for name, column in columns.items()]
+        return forest.with_columns(found)
 
     def score_trees(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
         """Return float64 [N] per tree; NaN for nodes that stand on the prompt alone.
 
         What trees of one prompt have in common is computed once.
         """
+        whole = (np.ones(len(tree.parents), dtype=bool) for tree in trees)
+        return [
+            step_scores(self.scorer, self.calibration, tree, values, begins)
+            for tree, values, begins in zip(trees, self._merged_values(trees), whole, strict=True)
+        ]
+
+    def _merged_values(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
+        """Return the scorer's values of every token per tree; what trees of one prompt have in common, once."""
         groups: dict[bytes, list[int]] = {}
         for index, tree in enumerate(trees):
             groups.setdefault(tree.token_ids[: tree.num_prompt_tokens].tobytes(), []).append(index)
@@ -277,20 +309,8 @@ class ProcessRewardModel:
             groups.values(), merged, self._token_values([one.tree for one in merged]), strict=True
         ):
             for index, place in zip(group, places, strict=True):
-                results[index] = self._fold(trees[index], values[place])
+                results[index] = values[place]
         return results
-
-    def _fold(self, tree: TokenTree, values: np.ndarray) -> np.ndarray:
-        """Return the scores of a tree's nodes from the values of its tokens."""
-        own = np.flatnonzero(tree.lengths > 0)
-        column = np.full(len(tree.parents) + 1, np.nan)  # the last entry is the prompt, which has no score
-        nodes = np.repeat(np.arange(len(own)), tree.lengths[own])
-        parents = tree.own_parents()
-        folded = self.scorer.fold(values[tree.num_prompt_tokens :], nodes, parents=parents)
-        column[own] = self.calibration(folded)
-        for node in np.flatnonzero(tree.lengths == 0):
-            column[node] = column[tree.parents[node]]
-        return column[:-1]
 
     def _token_values(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
         """Return the scorer's values of every token, float64 [T] or [T, k] per tree; NaN in prompts."""

@@ -63,15 +63,18 @@ def _what(facts: dict[str, Any]) -> str:
     settings = facts["settings"]
     grid, training = settings["grid"], settings["training"]
     calibrated = ", ".join(f"{nats:.3g} nats for {a} anchors" for a, nats in facts["calibrated"].items())
+    seeds = settings["prm"]["seeds"]
+    trainings = f"{seeds} training{'s' if seeds > 1 else ''}"
     hardware = facts["hardware"]
     machine = f"{hardware['cores']} cores of {hardware['processor']}, GPUs: {len(hardware['gpus'])}"
     return (
         f"Policy `{settings['policy']['model']}`, task `{settings['problem']['task']}`; **{facts['problems']} held-out "
-        f"problems, {grid['seeds']} draws of samples, {settings['prm']['seeds']} training of each PRM**; PRMs trained "
+        f"problems, {grid['seeds']} draws of samples, {trainings} of each PRM**; PRMs trained "
         f"on {settings['problem']['num_train']} other problems ({training['leaves']} leaves, threshold "
         f"{training['threshold']:g}; {training['rollouts']} rollouts a step of a chain, labels {training['target']}). "
-        f"Calibrated thresholds: {calibrated or 'none'}. P-EDU stops a branch below {grid['stop_below']:g}. EDU trees "
-        f"and greedy decoding have no draws. Commit {facts['commit']}; {machine}."
+        f"Calibrated thresholds: {calibrated or 'none'}. P-EDU stops a branch at a step that scores below "
+        f"{grid['stop_quantile']:.0%} of the training trees' beginnings. EDU trees and greedy decoding have no draws. "
+        f"Commit {facts['commit']}; {machine}."
     )
 
 
