@@ -368,3 +368,29 @@ def test_points_are_means_over_problems_and_draws_and_greedy_is_one_solution():
         own = result.points.filter(setting=setting, n=n, rule="oracle", prm="")
         assert own["mean"].item() == pytest.approx(right)
         assert own["decoded"].item() == pytest.approx(tokens.filter(setting=setting, n=n)["decoded"].mean())
+
+
+def test_prms_are_compared_on_the_same_solutions_and_draws():
+    plain, tokens, distinct = hand_made(3)
+    turned = plain.with_columns(pl.col("step_scores").list.eval(1 - pl.element()))
+    result = compare(
+        plain,
+        {"edu": plain, "other": turned},
+        tokens,
+        distinct,
+        headline="edu",
+        families=FAMILIES,
+        ns=NS,
+        seed=0,
+        bootstrap=20,
+    )
+    own = result.differences.filter(comparison="PRMs", rule="prm_min")
+    assert set(own["against"]) == {"other"}
+    for setting, n in itertools.product(("EDU 1", "samples T=1"), NS):
+        gaps = []
+        for _, rows in plain.filter(setting=setting).group_by("problem_id", "seed", maintain_order=True):
+            first = rows.sort("order").to_dicts()[:n]
+            lowest = min(first, key=lambda row: max(row["step_scores"]))  # the least of 1 - score, largest
+            gaps.append(chosen(first, "prm_min") - float(lowest["correct"]))
+        found = own.filter(setting=setting, n=n)
+        assert found["mean"].item() == pytest.approx(sum(gaps) / len(gaps))
