@@ -30,13 +30,14 @@ SETTINGS = {
     "eduprm.serve": "eduprm.serve.server.settings:ServeSettings",
 }
 # What pages name of others: SGLang and its router, vLLM, torchrun, uv, lm-eval-harness, lighteval; and one placeholder.
-FOREIGN = set(
+FOREIGN = re.findall(
+    r"\S+",
     """--attention-backend --chunked-prefill-size --convert --cuda-graph-max-bs --disable-radix-cache --dtype
     --enable-deterministic-inference --enable-lora --extra --grammar-backend --is-embedding --json-model-override-args
     --locked --log-level-http --log_samples --lora-paths --max-running-requests --mem-fraction-static --model-path
     --nnodes --no-sync --nproc-per-node --policy --port --prefill-decode-interval --prefill-decode-interval-min-bs
     --rdzv-backend --rdzv-endpoint --sampling-backend --save-details --standalone --tokenizer-worker-num --worker-urls
-    --columns.NAME""".split()
+    --columns.NAME""",
 )
 
 
