@@ -35,12 +35,14 @@ class RunStrategy:
         cut: where its paths are cut into nodes.
         after_training_trees: it grows once the first strategy's trees for training are there.
         never_greedy: none of its solutions is the policy's greedy path.
+        greedy_forks: its forks are decoded greedily.
     """
 
     def __init__(self, strategy: Strategy, *, cut: CutRule, name: str | None) -> None:
         self._strategy = strategy
         self.after_training_trees = bool(getattr(strategy, "after_training_trees", False))
         self.never_greedy = bool(getattr(strategy, "never_greedy", False))
+        self.greedy_forks = bool(getattr(strategy, "greedy_forks", False))
         self.cut = cut
         self.tree = name or strategy.tree
         self.title = name or str(getattr(strategy, "title", strategy.tree))
