@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,3 +81,10 @@ def test_a_page_names_modules_and_objects_that_exist(page: Path):
         assert known or re.search(rf"\b{name}\b", (folder / "__init__.py").read_text()), (
             f"eduprm.{package}.{name}"
         )
+
+
+def test_the_workflow_runs_the_script_that_runs_here_and_nothing_else():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "run" in step] == ["bash .ci/run"]
+    assert any(step.get("uses", "").startswith("astral-sh/setup-uv@") for step in steps)

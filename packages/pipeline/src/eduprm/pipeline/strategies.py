@@ -8,7 +8,8 @@ option `prm`; one with a field `grader` gets the run's (`eduprm.pipeline.solutio
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -100,10 +101,17 @@ def _options(settings: TrainSettings, name: str, own: Mapping[str, Any], asked: 
     if "scorer" in taken and "prm" not in taken:
         options["scorer"] = asked.scorer(name, given.pop("prm", None))
         if given.get("stop_quantile") is not None:
-            options["scorer"] = QuantileScorer(options["scorer"], settings.folder / "forest")
+            options["scorer"] = QuantileScorer(options["scorer"], lambda: _training_trees(settings.folder))
     if "grader" in taken:
         options["grader"] = asked.grader()
     return options | given
+
+
+def _training_trees(folder: Path) -> Iterator[pl.DataFrame]:
+    """Those that the run's first strategy has grown, a shard at a time."""
+    columns = ["problem_id", "tree", "node_id", "parent_id", "token_ids"]
+    for file in sorted((folder / "forest").glob("train-*.parquet")):
+        yield pl.read_parquet(file, columns=columns)
 
 
 def reads_label_steps(settings: TrainSettings) -> bool:
