@@ -106,7 +106,14 @@ def test_a_killed_run_ends_with_the_same_bytes(prm, tmp_path, suffix):
     assert main(arguments(source, prm, whole)) == 3
     for count in (2, 10) if suffix == "jsonl" else (10,):
         stood = kill_after_chunks(arguments(source, prm, killed), killed, count)
+    # What a kill in the middle of a write leaves beside the output: of this run, and of another's.
+    left = tmp_path / f".{killed.name}.report.html.tmp-1-0a"
+    others = tmp_path / f".{killed.name}2.tmp-1-0a"
+    for path in (left, others):
+        path.write_bytes(b"half")
     assert main(arguments(source, prm, killed)) == 3
+    assert not left.exists()
+    assert others.exists()
     assert killed.read_bytes() == whole.read_bytes()
     assert Path(f"{killed}.report.html").read_bytes() == Path(f"{whole}.report.html").read_bytes()
     assert Path(f"{killed}.rejected.jsonl").read_bytes() == Path(f"{whole}.rejected.jsonl").read_bytes()

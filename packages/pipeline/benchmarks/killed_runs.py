@@ -174,9 +174,11 @@ def load_all(modules: Path) -> None:
 
 def changes(place: Path) -> set[tuple[str, int]]:
     found = set()
-    for path in place.rglob("*"):
-        with suppress(FileNotFoundError):
-            found.add((str(path), path.stat().st_mtime_ns))
+    # os.walk passes over a folder that was renamed meanwhile; rglob raises.
+    for folder, folders, names in os.walk(place):
+        for path in (Path(folder) / one for one in (*folders, *names)):
+            with suppress(FileNotFoundError):
+                found.add((str(path), path.stat().st_mtime_ns))
     return found
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from eduprm.core.errors import UsageError
@@ -85,6 +86,26 @@ def sweep_temporaries(folder: str | Path) -> int:
             if name.startswith(".") and _MARK in name:
                 Path(place, name).unlink()
                 swept += 1
+    return swept
+
+
+def sweep_beside(path: str | Path, endings: Iterable[str] = ("",)) -> int:
+    """Remove what killed writers of a file, and of those named after it, left beside it; returns how many.
+
+    Call it while nobody else writes them. `endings` are put behind the file's name.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / ".a.jsonl.html.tmp-12-ab").write_bytes(b"half")
+        ...     sweep_beside(Path(folder) / "a.jsonl", [".html"])
+        1
+    """
+    path, swept = Path(path), 0
+    for ending in endings:
+        for left in path.parent.glob(f".{escape(path.name + ending)}{_MARK}*"):
+            left.unlink(missing_ok=True)
+            swept += 1
     return swept
 
 

@@ -16,12 +16,14 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.core.files import atomic_write, locked
+from eduprm.core.files import atomic_write, locked, sweep_beside
 from eduprm.core.store import Store, content_hash
 from eduprm.rank.files import Added, SolutionsFile
 from eduprm.rank.layouts import Layout
 from eduprm.rank.rows import ADDED_NAMES
 
+BESIDE = (".rejected.jsonl", ".report.json", ".report.html")
+"""What a run writes beside its output: endings put behind the output's name."""
 _KIND = "chunks"
 _FORMAT = 3  # raise when what a chunk holds changes, so that older chunks are not taken up
 
@@ -37,6 +39,7 @@ class WorkFolder:
         self.path = output.with_name(f"{output.name}.work")
         self._lock = ExitStack()
         self._lock.enter_context(locked(self.path, "--output"))
+        sweep_beside(output, ("", *BESIDE))
         self._store = Store(self.path)
         self._key: dict[str, Any] = {}
 

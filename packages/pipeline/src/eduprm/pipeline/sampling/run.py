@@ -13,6 +13,7 @@ from eduprm.core.command_line import UsageError, quiet_libraries
 from eduprm.core.files import locked
 from eduprm.core.progress import say
 from eduprm.forest import write_table
+from eduprm.pipeline.prefix_quantile import QuantileScorer
 from eduprm.pipeline.sampling.candidates import (
     TOKEN_SCHEMA,
     distinct_tokens,
@@ -90,6 +91,7 @@ def _run(experiment: Experiment) -> None:
 def _grown(experiment: Experiment, sets: TrainingSets, headline: Prm) -> Iterator[Grown]:
     settings = experiment.settings
     shards = experiment.shards("test")
+    guide = QuantileScorer(headline.prefixes, lambda: iter(sets.trees))
 
     def grow(setting: Setting, seed: int | None) -> Grown:
         found = []
@@ -98,10 +100,10 @@ def _grown(experiment: Experiment, sets: TrainingSets, headline: Prm) -> Iterato
             key |= {"run_seed": settings.seed} if setting.family == "samples" else {}
             key |= {name: getattr(settings.grid, name) for name in ("max_leaves", "max_tokens_per_path")}
             if setting.family == "P-EDU":
-                key |= {"prm": headline.key} | {
-                    name: getattr(settings.grid, name) for name in ("stop_below", "piece_tokens")
+                key |= {"prm": headline.key, "quantile_of": sets.trees_key} | {
+                    name: getattr(settings.grid, name) for name in ("stop_quantile", "piece_tokens")
                 }
-                strategy = pruned_strategy(setting, settings, headline.prefixes)
+                strategy = pruned_strategy(setting, settings, guide)
             else:
                 strategy = strategy_of(setting, settings, draw=seed or 0)
             name = f"{setting.grown}-{'' if seed is None else f'draw{seed}-'}{number:04}"
