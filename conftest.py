@@ -1,4 +1,4 @@
-"""What tests of all packages share: data sets, as small files of our own and as the real ones where they are at hand."""
+"""What tests of all packages share: data sets, as small files of our own and as the real ones where there are any."""
 
 from __future__ import annotations
 

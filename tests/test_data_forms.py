@@ -1,4 +1,4 @@
-"""Rows in the form of PRM800K and Math-Shepherd: read, ranked and trained on, by what docs/files.md and TRL's format say."""
+"""Rows in the form of PRM800K and Math-Shepherd: ranked by the commands of docs/files.md, and trained on."""
 
 import json
 import re

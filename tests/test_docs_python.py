@@ -18,7 +18,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 # What a page's blocks must print, with runs of blanks as one.
 PRINTED = {
-    "README.md": r"^\[1\.11, 1\.87\]\n.*\n\[True, False\]\n\[0\.\d+, 0\.\d+\][\s\S]*majority",
+    "README.md": r"^1\.11 to 1\.87\n.*\n\[True, False\]\n\[0\.\d+, 0\.\d+\][\s\S]*majority",
     "packages/bench/README.md": r"auc_within . 1\.0",
     "packages/entropy/README.md": r"anchors per solution \(wanted 5\.00\)",
     "packages/forest/README.md": r"⑂2 1\.50 nats",
