@@ -2,7 +2,7 @@
 
 Two workers of a tiny random model on this machine's CPU, one router in front of them, and a client that grows EDU
 trees without a pause. At moments drawn from the seed one worker, drawn too, is killed with its whole process group and
-started again; it is not killed before it has answered requests. After the last kill the trees under way are grown to
+started again; it is not killed before it has answered some requests. After the last kill the trees under way grow to
 their ends, the same problems are grown through one worker that is left alone, and the two forests are compared: trees
 lost, trees that came twice, and trees that differ, with the tie that explains each (`eduprm.search.compare`). Prints
 JSON; exit status 1 for a tree lost, doubled, rejected or different without a tie.
@@ -48,6 +48,7 @@ PRELOAD = [
     "sglang.launch_server",
     "sglang.srt.entrypoints.http_server",
     "sglang.srt.managers.scheduler",
+    "sglang.srt.models.registry",
     "sglang.srt.managers.detokenizer_manager",
     "transformers",
     "__main__",
@@ -170,7 +171,7 @@ async def kill(workers: list[Server], options: argparse.Namespace, state: Killin
             number = draw.randrange(len(workers))
             pause_s = draw.uniform(0.0, 4.0)
             worker = workers[number]
-            while not await asyncio.to_thread(worker.answered):
+            while await asyncio.to_thread(worker.answered) <= options.answered:
                 await asyncio.sleep(0.5)
             await asyncio.sleep(pause_s)
             answered = await asyncio.to_thread(worker.answered)
@@ -273,6 +274,9 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--answered", type=int, default=8, help="requests that a worker answers before a kill"
+    )
     parser.add_argument("--rows", type=int, default=4, help="trees and requests at once")
     parser.add_argument("--pause-s", type=float, default=1.0, help="after a tree, while a worker is starting")
     parser.add_argument("--limit-s", type=float, default=3600.0, help="no kill after so long")
