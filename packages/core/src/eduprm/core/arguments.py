@@ -84,7 +84,7 @@ def flags_of(settings: type[BaseModel], before: str = "--") -> list[str]:
         >>> flags_of(Budget)
         ['--max-leaves']
     """
-    found = []
+    found: list[str] = []
     for name, field in settings.model_fields.items():
         flag = before + name.replace("_", "-")
         part = _part(field.annotation)

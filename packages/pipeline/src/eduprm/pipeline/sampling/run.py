@@ -144,10 +144,13 @@ def _scored(
 ) -> dict[str, list[tuple[Grown, int | None, Prm, list[pl.DataFrame]]]]:
     """Per kind of PRM: what it scored, as which draw, and the nodes with scores."""
     found: dict[str, list[tuple[Grown, int | None, Prm, list[pl.DataFrame]]]] = {}
-    for one in everything:
-        for draw, prm in _judges(experiment, one, prms):
-            steps = [prm.score(trees) for trees in one.shards]
-            found.setdefault(prm.kind, []).append((one, draw, prm, steps))
+    asked = [(one, draw, judge) for one in everything for draw, judge in _judges(experiment, one, prms)]
+    for prm in prms:  # one after another, so that one model at a time is in memory
+        for one, draw, judge in asked:
+            if judge is prm:
+                steps = [prm.score(trees) for trees in one.shards]
+                found.setdefault(prm.kind, []).append((one, draw, prm, steps))
+        prm.prefixes.release()
     return found
 
 
