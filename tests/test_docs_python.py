@@ -99,7 +99,7 @@ def test_each_block_of_the_readme_runs_alone_and_prints_what_it_says(
     names: dict[str, Any] = {}
     exec(compile(block, "README.md", "exec"), names)
     shown = capsys.readouterr().out.splitlines()
-    said = [re.search(r"  # (\[.*)$", line) for line in block.splitlines() if line.startswith("print(")]
+    said = [re.search(r"  # (.*)$", line) for line in block.splitlines() if line.startswith("print(")]
     for line, comment in zip(shown, said, strict=False):
         assert comment is None or line == comment[1]
     assert bool(shown) == ("print(" in block)
