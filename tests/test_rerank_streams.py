@@ -173,3 +173,21 @@ def test_an_interrupt_says_that_the_work_is_kept(prm, tmp_path):
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "rerank: stopped; the same command goes on from here\n")
     assert list(work.glob("chunks/[!.]*/notes.json"))
+
+
+def test_a_run_killed_while_it_clears_up_is_followed_by_a_whole_one(prm, tmp_path, monkeypatch):
+    source = write_jsonl(tmp_path / "in.jsonl", problems(20))
+    whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    assert main(arguments(source, prm, whole)) == 0
+
+    def die_in_the_middle(folder, **_):
+        next(Path(folder).glob("chunks/*/notes.json")).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("eduprm.core.files.rmtree", die_in_the_middle)
+        assert main(arguments(source, prm, killed)) == 130
+    assert list(tmp_path.glob(".killed.jsonl.work.tmp-*"))
+    assert main(arguments(source, prm, killed)) == 0
+    assert killed.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob(".killed*"))
