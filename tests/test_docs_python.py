@@ -18,7 +18,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 # What a page's blocks must print, with runs of blanks as one.
 PRINTED = {
-    "README.md": r"\[True, False\]\n\[0\.\d+, 0\.\d+\][\s\S]*majority",
+    "README.md": r"^1\.11 to 1\.87\n.*\n\[True, False\]\n\[0\.\d+, 0\.\d+\][\s\S]*majority",
     "packages/bench/README.md": r"auc_within . 1\.0",
     "packages/entropy/README.md": r"anchors per solution \(wanted 5\.00\)",
     "packages/forest/README.md": r"⑂2 1\.50 nats",
@@ -90,6 +90,19 @@ def test_the_blocks_of_a_page_run(
         exec(compile(code, page, "exec"), names)
     shown = re.sub(r" +", " ", capsys.readouterr().out)
     assert re.search(PRINTED.get(page, ""), shown), shown
+
+
+@pytest.mark.parametrize("block", blocks("README.md"), ids=lambda block: block.split()[1])
+def test_each_block_of_the_readme_runs_alone_and_prints_what_it_says(
+    block: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    shown = capsys.readouterr().out.splitlines()
+    said = [re.search(r"  # (.*)$", line) for line in block.splitlines() if line.startswith("print(")]
+    for line, comment in zip(shown, said, strict=False):
+        assert comment is None or line == comment[1]
+    assert bool(shown) == ("print(" in block)
 
 
 def test_what_is_expected_is_expected_of_pages_that_have_blocks() -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
 import re
 import runpy
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,8 +32,8 @@ SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
 def test_every_script_is_tested_and_listed() -> None:
     assert sorted(SHOWN) == SCRIPTS
-    listed = re.findall(r"^\| \[(\w+)\.py\]", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
-    assert sorted(listed) == SCRIPTS
+    listed = re.findall(r"^\| \[(\w+\.\w+)\]", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted([*(f"{name}.py" for name in SCRIPTS), "sglang_entropies.sh"])
 
 
 @pytest.mark.parametrize(
@@ -41,3 +47,32 @@ def test_an_example_runs(
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     shown = capsys.readouterr().out
     assert re.search(SHOWN[name], shown), shown
+
+
+@pytest.mark.slow
+@pytest.mark.sglang
+@pytest.mark.skipif(not importlib.util.find_spec("sglang"), reason="needs SGLang: uv sync --extra sglang")
+def test_the_plugins_commands_give_an_entropy_for_each_token_and_leave_no_server(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        ["bash", str(EXAMPLES / "sglang_entropies.sh"), "", str(port)],
+        cwd=tmp_path,
+        # The script's own installing is for who has no SGLang; here it is this interpreter's.
+        env={**os.environ, "UV_PROJECT": str(EXAMPLES.parent), "UV_PROJECT_ENVIRONMENT": sys.prefix},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        out, _ = process.communicate(timeout=900)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # the script then stops its server
+        process.wait()
+        raise
+    assert process.returncode == 0, (tmp_path / "sglang.log").read_text()[-3000:]
+    meta = json.loads(out)["meta_info"]
+    assert len(meta["entropy"]) == meta["completion_tokens"] == 8
+    assert all(0 <= value < 11 for value in meta["entropy"])
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 import polars as pl
@@ -192,18 +191,16 @@ def test_limit_takes_the_first_problems(rerank, tmp_path, make):
     assert {row["id"] for row in read_jsonl(tmp_path / "out.jsonl")} == {"p0", "p1"}
 
 
-def test_real_solutions(rerank, tmp_path):
-    data = Path(os.environ.get("EDUPRM_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-    path = data / "solutions_gsm8k_dev.jsonl"
-    if not path.exists():
-        pytest.skip(f"no {path}: set EDUPRM_DATA to the folder of solutions_gsm8k_dev.jsonl")
+def test_solutions_of_models(rerank, tmp_path, data_set):
+    path = data_set("solutions")
     # The context of the tiny PRM holds only the shortest of these solutions, and no text at all is lost by that.
-    status, _, _ = rerank(path, "--output", "out.jsonl", "--limit", 20)
+    status, _, _ = rerank(path, "--output", "out.jsonl", "--limit", 12)
     assert status == 3
     flags = {row["id"]: row["correct"] for row in map(json.loads, path.open(encoding="utf-8"))}
     got = read_jsonl(tmp_path / "out.jsonl")
     kept = sum(len(row["ranked"]) for row in got)
-    assert kept + len(rejected(tmp_path / "out.jsonl.rejected.jsonl")) == 20 * 4
+    assert kept + len(rejected(tmp_path / "out.jsonl.rejected.jsonl")) == 12 * 4
+    assert kept
     assert all(one["correct"] == flags[row["id"]][one["index"]] for row in got for one in row["ranked"])
 
 

@@ -106,7 +106,14 @@ def test_a_killed_run_ends_with_the_same_bytes(prm, tmp_path, suffix):
     assert main(arguments(source, prm, whole)) == 3
     for count in (2, 10) if suffix == "jsonl" else (10,):
         stood = kill_after_chunks(arguments(source, prm, killed), killed, count)
+    # What a kill in the middle of a write leaves beside the output: of this run, and of another's.
+    left = tmp_path / f".{killed.name}.report.html.tmp-1-0a"
+    others = tmp_path / f".{killed.name}2.tmp-1-0a"
+    for path in (left, others):
+        path.write_bytes(b"half")
     assert main(arguments(source, prm, killed)) == 3
+    assert not left.exists()
+    assert others.exists()
     assert killed.read_bytes() == whole.read_bytes()
     assert Path(f"{killed}.report.html").read_bytes() == Path(f"{whole}.report.html").read_bytes()
     assert Path(f"{killed}.rejected.jsonl").read_bytes() == Path(f"{whole}.rejected.jsonl").read_bytes()
@@ -166,3 +173,21 @@ def test_an_interrupt_says_that_the_work_is_kept(prm, tmp_path):
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "rerank: stopped; the same command goes on from here\n")
     assert list(work.glob("chunks/[!.]*/notes.json"))
+
+
+def test_a_run_killed_while_it_clears_up_is_followed_by_a_whole_one(prm, tmp_path, monkeypatch):
+    source = write_jsonl(tmp_path / "in.jsonl", problems(20))
+    whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    assert main(arguments(source, prm, whole)) == 0
+
+    def die_in_the_middle(folder, **_):
+        next(Path(folder).glob("chunks/*/notes.json")).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("eduprm.core.files.rmtree", die_in_the_middle)
+        assert main(arguments(source, prm, killed)) == 130
+    assert list(tmp_path.glob(".killed.jsonl.work.tmp-*"))
+    assert main(arguments(source, prm, killed)) == 0
+    assert killed.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob(".killed*"))

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from eduprm.forest import leaf_paths
+from eduprm.problems.making import part_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
@@ -241,20 +242,21 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(finished, tmp_path):
     assert not [path for path in run.rglob("*") if ".tmp-" in path.name]
 
 
-def test_a_file_of_problems(tmp_path):
-    data = Path(os.environ.get("EDUPRM_DATA", ROOT.parent / "shared" / "data")) / "gsm8k_train.jsonl"
-    if not data.is_file():
-        pytest.skip(f"no {data}")
-    # Real rows that fall on both sides of the split, the worked examples' style and all.
-    lines = data.read_text().splitlines()
+def test_a_file_of_problems(tmp_path, own_data):
+    # Rows that fall on both sides of the split, the worked examples' style and all.
+    sides = {"train": [], "test": []}
+    for line in own_data("gsm8k_form.jsonl").read_text().splitlines():
+        sides[part_of(json.loads(line)["question"])].append(line)
+    lines = [*sides["train"][:3], *sides["test"][:2]]
     mine = tmp_path / "mine.jsonl"
-    mine.write_text("\n".join([*(lines[n] for n in (0, 1, 2, 20, 23)), '{"question": "no answer"}']) + "\n")
+    mine.write_text("\n".join([*lines, '{"question": "no answer"}']) + "\n")
     run = tmp_path / "gsm8k"
     stages = ("--only", "problems", "--only", "search", "--only", "label")
     done = train(run, "--problems", str(mine), *stages)
     problems = pl.read_parquet(run / "problems.parquet")
     assert problems.sort("split")["split"].to_list() == ["test", "test", "train", "train", "train"]
-    assert problems.filter(pl.col("question").str.starts_with("Natalia"))["answer"].item() == "72"
+    golds = {row["question"]: row["answer"].rpartition("#### ")[2] for row in map(json.loads, lines)}
+    assert dict(problems.select("question", "answer").iter_rows()) == golds
     assert "1 rows" in done.stderr
     assert json.loads((run / "rejected/problems.jsonl").read_text())["row"] == 6
     grades = pl.concat([pl.read_parquet(path) for path in (run / "grades").glob("*.parquet")])

@@ -6,10 +6,7 @@ real SGLang and a router is in packages/search/tests/sglang.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from eduprm.search import STEPS_MODEL, resolve_model
-from eduprm.search.sglang.testing import ScriptedServer
+from eduprm.search.sglang.testing import ScriptedServer, serving
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [
@@ -28,21 +25,6 @@ SMALL = [
 ]  # fmt: skip
 
 pytestmark = pytest.mark.slow
-
-
-@contextmanager
-def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
-    """Run the server on a thread of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
-    try:
-        yield server
-    finally:
-        asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
 
 
 def scripted() -> ScriptedServer:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,10 +74,26 @@ def test_a_page_is_for_users_and_its_lines_can_be_read(page: Path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_names_modules_and_objects_that_exist(page: Path):
-    for package, name in re.findall(r"`eduprm\.(\w+)\.(\w+)", page.read_text()):
-        folder = next(ROOT.glob(f"packages/*/src/eduprm/{package}"), None)
-        assert folder is not None, f"eduprm.{package}"
-        known = (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
-        assert known or re.search(rf"\b{name}\b", (folder / "__init__.py").read_text()), (
-            f"eduprm.{package}.{name}"
-        )
+    for name in set(re.findall(r"`(eduprm(?!\.json)(?:\.\w+)+)", page.read_text())):
+        parts = name.split(".")
+        # The longest beginning that is a module; what follows must stand in its text.
+        for stop in range(len(parts), 1, -1):
+            place = "/".join(parts[:stop])
+            files = [
+                *ROOT.glob(f"packages/*/src/{place}.py"),
+                *ROOT.glob(f"packages/*/src/{place}/__init__.py"),
+            ]
+            if files or next(ROOT.glob(f"packages/*/src/{place}"), None):
+                break
+        else:
+            pytest.fail(f"no module of {name}")
+        if parts[stop:]:
+            assert files, name
+            assert re.search(rf"\b{parts[stop]}\b", files[0].read_text()), name
+
+
+def test_the_workflow_runs_the_script_that_runs_here_and_nothing_else():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "run" in step] == ["bash .ci/run"]
+    assert any(step.get("uses", "").startswith("astral-sh/setup-uv@") for step in steps)

@@ -34,7 +34,7 @@ COMMANDS: dict[str, Command] = {
     "prmbench": Command(
         "eduprm.pipeline.steps.settings:PrmBenchSettings",
         "eduprm.pipeline.steps.prmbench",
-        "tell spoilt steps from good ones (PRMBench)",
+        "tell wrong steps from right ones (PRMBench)",
     ),
     "verify": Command(
         "eduprm.pipeline.steps.settings:VerifySettings",

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,7 +12,6 @@ from eduprm.bench.steps.files import BenchFileError
 from eduprm.bench.steps.prmbench import CATEGORIES, PRMBENCH_SCHEMA, trivial_scores
 from eduprm.bench.steps.table import prmbench_table
 
-DATA = Path(os.environ.get("EDUPRM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 SCORED = {**PRMBENCH_SCHEMA, "scores": pl.List(pl.Float64)}
 
 
@@ -130,14 +127,13 @@ def test_a_file_of_nothing_but_wrong_rows_names_the_first(tmp_path):
         read_prmbench([tmp_path / "own.jsonl"])
 
 
-def test_the_real_rows_but_two_are_usable():
-    path = DATA / "prmbench_dev.jsonl"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not at hand: set EDUPRM_DATA")
+def test_rows_of_the_data_set_are_usable_but_those_whose_error_lies_beyond_them(data_set):
+    path = data_set("prmbench")
     items, rejected = read_prmbench([path])
-    assert items.height == 195
-    # Their error steps go to 31 and 45, their solutions to 30 and 41.
-    assert rejected["id"].to_list() == ["prm_test_p1_46", "prm_test_p1_50"]
+    # Published ones name steps 31 and 45 of solutions of 30 and 41.
+    beyond = ["own_p12"] if path.name == "prmbench_form.jsonl" else ["prm_test_p1_46", "prm_test_p1_50"]
+    assert rejected["id"].to_list() == beyond
+    assert items.height == len(path.read_bytes().splitlines()) - len(beyond)
     assert set(items["part"]) == {name for members in CATEGORIES.values() for name in members}
     always = items.with_columns(scores=pl.Series(trivial_scores(items, seed=0)["always right"]))
     total = evaluate_prmbench(always, seed=0, bootstrap=5).row(-1, named=True)

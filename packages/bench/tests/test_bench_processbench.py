@@ -3,8 +3,6 @@
 import gzip
 import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -24,8 +22,6 @@ from eduprm.bench.steps import (
 )
 from eduprm.bench.steps.processbench import PROCESSBENCH_SCHEMA, trivial_predictions
 from eduprm.bench.steps.table import processbench_table
-
-DATA = Path(os.environ.get("EDUPRM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 
 
 def official(labels, predictions):
@@ -263,11 +259,12 @@ def test_overlap_is_found_through_spelling_and_not_through_numbers():
     assert normalise_problem("1.5 and 15") != normalise_problem("15 and 15")
 
 
-@pytest.mark.parametrize(("name", "num"), [("gsm8k", 200), ("math", 500)])
-def test_the_real_rows_are_all_usable(name, num):
-    path = DATA / f"processbench_{name}_dev.json"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not at hand: set EDUPRM_DATA")
+@pytest.mark.parametrize("name", ["gsm8k", "math"])
+def test_rows_of_the_data_set_are_all_usable(name, data_set):
+    path = data_set(f"processbench_{name}")
     items, rejected = read_processbench([path])
-    assert (items.height, rejected.height) == (num, 0)
+    assert (items.height, rejected.height) == (len(json.loads(path.read_text())), 0)
+    assert items.height in (10, 200, 500)
+    assert (items["label"] < items["steps"].list.len()).all()
+    assert items["label"].n_unique() >= 4
     assert items["part"].unique().to_list() == [name]

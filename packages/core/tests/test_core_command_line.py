@@ -148,3 +148,24 @@ def test_none_elsewhere_is_a_mistake(arguments, told):
     with pytest.raises(UsageError) as caught:
         load(*arguments)
     assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["--limt", "3"], "--limit"),
+        (["--part.add_bos", "true"], "--part.add-bos"),
+        (["--part.adapter.rnk=3"], "--part.adapter.rank"),
+        (["--sed", "1", "--thresold", "0.1"], "--seed, --thresholds"),
+    ],
+)
+def test_a_flag_that_is_nearly_one_is_answered_with_that_one(arguments, meant):
+    with pytest.raises(UsageError, match=f"did you mean {meant}\\? ") as caught:
+        load(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flag_near_to_none_is_answered_without_a_guess():
+    with pytest.raises(UsageError) as caught:
+        load("--colour", "red")
+    assert "did you mean" not in str(caught.value)

@@ -1,7 +1,6 @@
 """Answers and numbers: what is read, what is refused, and that hostile text costs nothing."""
 
 import json
-import os
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +11,6 @@ from hypothesis import strategies as st
 
 from eduprm.label import canonical_answer, extract_answer, number_equal, parse_number
 from eduprm.label.numeric import format_number
-
-DATA = Path(os.environ.get("EDUPRM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 
 
 @pytest.mark.parametrize(
@@ -189,16 +186,13 @@ def test_hostile_text_costs_milliseconds(name: str) -> None:
     assert time.process_time() - start < 1.0
 
 
-def _rows(name: str) -> list[dict]:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"{name} is not at hand: set EDUPRM_DATA")
+def _rows(path: Path) -> list[dict]:
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
-def test_gold_answers_of_gsm8k_are_read_in_every_usual_spelling() -> None:
-    golds = {row["answer"].rpartition("#### ")[2] for row in _rows("gsm8k_train.jsonl")}
+def test_gold_answers_of_gsm8k_are_read_in_every_usual_spelling(data_set) -> None:
+    golds = {row["answer"].rpartition("#### ")[2] for row in _rows(data_set("gsm8k"))}
     assert any("," in gold for gold in golds)
     for gold in golds:
         value = Fraction(gold.replace(",", "").replace("$", ""))
@@ -214,12 +208,14 @@ def test_gold_answers_of_gsm8k_are_read_in_every_usual_spelling() -> None:
             assert parse_number(spelling) == value, spelling
 
 
-def test_agrees_with_the_gold_flags_of_real_solutions() -> None:
+def test_agrees_with_the_gold_flags_of_model_solutions(data_set) -> None:
+    rows = _rows(data_set("solutions"))
     pairs = [
         (number_equal(extract_answer(solution), row["answer"]), flag)
-        for row in _rows("solutions_gsm8k_dev.jsonl")
+        for row in rows
         for solution, flag in zip(row["solutions"], row["correct"], strict=True)
     ]
     disagreements = sum(ours != gold for ours, gold in pairs)
-    assert len(pairs) >= 2000
+    assert len(pairs) == 4 * len(rows)
+    assert {flag for _, flag in pairs} == {True, False}
     assert disagreements == 0

@@ -1,7 +1,6 @@
 """Graders: right and wrong answers, gold answers, and what hostile answers may not do."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,18 +18,9 @@ from eduprm.label import (
     grade_leaves,
 )
 
-DATA = Path(os.environ.get("EDUPRM_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 
-
-def _data(name: str) -> pl.DataFrame:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"{name} is not at hand: set EDUPRM_DATA")
-    return pl.read_ndjson(path)
-
-
-def test_gold_answers_of_gsm8k_score_one() -> None:
-    rows = _data("gsm8k_train.jsonl").with_row_index("problem_id").cast({"problem_id": pl.String})
+def test_gold_answers_of_gsm8k_score_one(data_set) -> None:
+    rows = pl.read_ndjson(data_set("gsm8k")).with_row_index("problem_id").cast({"problem_id": pl.String})
     gold = rows.with_columns(pl.col("answer").str.split("#### ").list.last())
     assert check_gold(gold, NumberGrader()).height == 0
     graded = grade_frame(rows.select("problem_id", text="answer"), gold, NumberGrader())

@@ -21,8 +21,9 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -43,17 +44,6 @@ class TrainJob:
     """The default job, all stages, with a tiny policy."""
 
     app = "eduprm_train.cli"
-    # What a start may write anew: what it says of itself, checkpoints, and the stage that was under way.
-    again = (
-        "config.json",
-        "stages",
-        "prm",
-        "report.html",
-        "metrics.json",
-        "figures",
-        "training.json",
-        "rejected",
-    )
     compared = ("forest", "costs", "grades", "labels", "scores", "prm/model.safetensors", "solutions.jsonl",
                 "problems.parquet", "metrics.json", "figures")  # fmt: skip
 
@@ -65,12 +55,17 @@ class TrainJob:
     def command(self, place: Path) -> list[str]:
         return ["--run", str(place), *SMALL, "--policy.model", str(self.policy)]
 
+    def finished(self, name: str, there: Container[str]) -> bool:
+        """A shard is grown once its forest stands, and labelled once its labels do; each is written last."""
+        part, _, file = name.partition("/")
+        before = {"forest": True, "labels": True, "scores": True, "costs": f"forest/{file}" in there}
+        return before.get(part, part == "grades" and f"labels/{file}" in there)
+
 
 class RerankJob:
     """A file of 2,000 solutions, some of whose rows are wrong."""
 
     app = "eduprm_rerank.cli"
-    again = ("out.jsonl.work/index.sqlite",)
     compared = ("out.jsonl", "out.jsonl.report.html", "out.jsonl.rejected.jsonl")
 
     def __init__(self, folder: Path) -> None:
@@ -86,6 +81,10 @@ class RerankJob:
         options = ["--output", output, "--chunk-solutions", "80", "--bootstrap", "50"]
         return [str(self.file), "--prm", str(self.prm), *options]
 
+    def finished(self, name: str, there: Container[str]) -> bool:
+        """A chunk; the outputs are joined from chunks, anew if the run is killed before it has cleared up."""
+        return name.startswith("out.jsonl.work/chunks/") and "out.jsonl" not in there
+
 
 def files(place: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Every file under its own name, with what tells whether it was written again."""
@@ -100,18 +99,11 @@ def files(place: Path) -> Iterator[tuple[str, os.stat_result]]:
             yield name, stat
 
 
-def stamps(place: Path, again: tuple[str, ...]) -> dict[str, tuple[int, int]]:
-    """Finished files by name, with what tells whether they were written again.
-
-    A shard of apps/train is finished once its forest stands, which is written after its costs.
-    """
+def stamps(job: TrainJob | RerankJob, place: Path) -> dict[str, tuple[int, int]]:
+    """What was computed and stands finished, by name, with what tells whether it was written again."""
     found = dict(files(place))
     return {
-        name: (stat.st_ino, stat.st_mtime_ns)
-        for name, stat in found.items()
-        if not any(name == one or name.startswith(f"{one}/") for one in again)
-        and not name.endswith(".lock")
-        and (not name.startswith("costs/") or name.replace("costs/", "forest/") in found)
+        name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items() if job.finished(name, found)
     }
 
 
@@ -144,6 +136,8 @@ class Started:
                 status = import_module(job.app).main(job.command(place))
                 if modules is not None:
                     modules.write_text("\n".join(sorted(sys.modules)))
+            except BaseException:
+                traceback.print_exc()  # os._exit below would lose it
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -174,9 +168,11 @@ def load_all(modules: Path) -> None:
 
 def changes(place: Path) -> set[tuple[str, int]]:
     found = set()
-    for path in place.rglob("*"):
-        with suppress(FileNotFoundError):
-            found.add((str(path), path.stat().st_mtime_ns))
+    # os.walk passes over a folder that was renamed meanwhile; rglob raises.
+    for folder, folders, names in os.walk(place):
+        for path in (Path(folder) / one for one in (*folders, *names)):
+            with suppress(FileNotFoundError):
+                found.add((str(path), path.stat().st_mtime_ns))
     return found
 
 
@@ -235,9 +231,11 @@ def campaign(kind: str, kills: int, seed: int, limit_s: float) -> dict[str, obje
                 if not kill_at_random(process, place, rng, whole_s):
                     break
                 found["kills"] += 1
-                now = stamps(place, job.again)
+                now = stamps(job, place)
                 again = [name for name, stamp in written.items() if now.get(name, stamp) != stamp]
-                gone = [name for name in written if name not in now]
+                there = dict(files(place))
+                joined = "out.jsonl" in there  # then rerank's chunks go
+                gone = [name for name in written if name not in there and not joined]
                 faults += [f"{name} was written again" for name in again] + [
                     f"{name} is gone" for name in gone
                 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eduprm.core.command_line import UsageError
-from eduprm.forest import NODE_SCHEMA, write_shard
+from eduprm.forest import NODE_SCHEMA
 from eduprm.pipeline.prefix_quantile import QuantileScorer, beginnings, score_quantile
 
 
-def write_trees(folder: Path) -> Path:
+def trees() -> list[pl.DataFrame]:
     """Question p: 5 6, then 7 (a leaf) or 8 9, then two leaves; question q: an empty root, two leaves."""
     rows = [
         ("p", 0, None, [5, 6]), ("p", 1, 0, [7]), ("p", 2, 0, [8, 9]), ("p", 3, 2, [1]), ("p", 4, 2, [2]),
@@ -27,8 +26,7 @@ def write_trees(folder: Path) -> Path:
          None if (name, node) in inner else "stop")
         for name, node, parent, ids in rows
     ]  # fmt: skip
-    write_shard(pl.DataFrame(full, schema=NODE_SCHEMA, orient="row"), folder, "train-00000")
-    return folder
+    return [pl.DataFrame(full, schema=NODE_SCHEMA, orient="row")]
 
 
 class Lengths:
@@ -40,23 +38,23 @@ class Lengths:
         return [len(ids) / 10 for ids in prefixes]
 
 
-def test_beginnings_are_the_ends_of_inner_nodes(tmp_path: Path) -> None:
-    found = list(beginnings([write_trees(tmp_path) / "train-00000.parquet"]))
+def test_beginnings_are_the_ends_of_inner_nodes() -> None:
+    found = list(beginnings(trees()))
     assert found == [("p", [(5, 6), (5, 6, 8, 9)]), ("q", [])]
 
 
-def test_the_bound_by_hand(tmp_path: Path) -> None:
+def test_the_bound_by_hand() -> None:
     scorer = Lengths()
-    prm = QuantileScorer(scorer, write_trees(tmp_path))
+    prm = QuantileScorer(scorer, trees)
     # Scores .2 and .4: less than half may lie below the lowest, half below .4.
     assert [asyncio.run(prm.quantile(share)) for share in (0.4, 0.5, 0.9)] == [0.2, 0.4, 0.4]
     assert scorer.asked == [(5, 6), (5, 6, 8, 9)]  # once
     assert asyncio.run(prm("p", [(1,)])) == [0.1]
 
 
-def test_trees_that_ask_at_once_read_once(tmp_path: Path, capsys) -> None:
+def test_trees_that_ask_at_once_read_once(capsys) -> None:
     scorer = Lengths()
-    prm = QuantileScorer(scorer, write_trees(tmp_path))
+    prm = QuantileScorer(scorer, trees)
 
     async def ask():
         return await asyncio.gather(*(prm.quantile(share) for share in (0.4, 0.5, 0.5)))
@@ -66,9 +64,9 @@ def test_trees_that_ask_at_once_read_once(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr().err.count("bound 0.2") == 1
 
 
-def test_no_training_trees_are_said(tmp_path: Path) -> None:
+def test_no_training_trees_are_said() -> None:
     with pytest.raises(UsageError, match="expected training trees with anchors"):
-        asyncio.run(QuantileScorer(Lengths(), tmp_path).quantile(0.2))
+        asyncio.run(QuantileScorer(Lengths(), list).quantile(0.2))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1), st.floats(0, 1, exclude_min=True, exclude_max=True))

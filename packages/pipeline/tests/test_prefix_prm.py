@@ -61,3 +61,12 @@ def test_a_pass_that_fails_says_so_to_all_who_wait(tmp_path):
     found = asyncio.run(ask())
     assert all(isinstance(error, UsageError) and "cannot be read" in str(error) for error in found)
     assert len(found) == 3
+
+
+def test_a_released_prm_is_read_again_when_asked(folder):
+    prm = PrefixPrm(folder, QUESTIONS, PolicySettings(device="cpu"))
+    first = asyncio.run(prm("p", [(5, 6)]))
+    held = prm.model
+    prm.release()
+    assert asyncio.run(prm("p", [(5, 6)])) == first
+    assert prm.model is not held

@@ -194,7 +194,7 @@ def steps_of(texts: list[tuple[str, str, list[str], str]]) -> pl.DataFrame:
         rows.append((problem, tree, 0, None, ids, zeros, zeros, "".join(pieces), finish))
     forest = pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row")
     marked = mark_steps(forest, tokenizer=Table(), threshold=1.0, low_logprob=-5.0)
-    return marked.with_columns(score=(pl.int_range(pl.len()) + 1) / 100)
+    return marked.with_columns(score_line=(pl.int_range(pl.len()) + 1) / 100)
 
 
 def test_lines_are_scored_solution_by_solution_and_what_cannot_be_is_left_out():
@@ -215,7 +215,7 @@ def test_lines_are_scored_solution_by_solution_and_what_cannot_be_is_left_out():
     assert found.select("id", "steps", "label", "scores").rows() == [
         ("p/a/2", ["1+1=2", "2+2=4", "so 4"], -1, [0.01, 0.02, 0.03]),
         ("p/c/2", ["2+2=4", "4+1=6", "6+1=8"], 1, [0.07, 0.08, 0.09]),
-        ("q/a/0", ["no equation here"], -1, [steps.filter(problem_id="q")["score"].item()]),
+        ("q/a/0", ["no equation here"], -1, [steps.filter(problem_id="q")["score_line"].item()]),
     ]
     assert line_items(steps, most=3).filter(problem="p")["id"].to_list() == ["p/a/2", "p/c/2", "p/f/0"]
     # A problem is on one side whatever its solutions, and with many problems both sides have some.
@@ -368,3 +368,29 @@ def test_points_are_means_over_problems_and_draws_and_greedy_is_one_solution():
         own = result.points.filter(setting=setting, n=n, rule="oracle", prm="")
         assert own["mean"].item() == pytest.approx(right)
         assert own["decoded"].item() == pytest.approx(tokens.filter(setting=setting, n=n)["decoded"].mean())
+
+
+def test_prms_are_compared_on_the_same_solutions_and_draws():
+    plain, tokens, distinct = hand_made(3)
+    turned = plain.with_columns(pl.col("step_scores").list.eval(1 - pl.element()))
+    result = compare(
+        plain,
+        {"edu": plain, "other": turned},
+        tokens,
+        distinct,
+        headline="edu",
+        families=FAMILIES,
+        ns=NS,
+        seed=0,
+        bootstrap=20,
+    )
+    own = result.differences.filter(comparison="PRMs", rule="prm_min")
+    assert set(own["against"]) == {"other"}
+    for setting, n in itertools.product(("EDU 1", "samples T=1"), NS):
+        gaps = []
+        for _, rows in plain.filter(setting=setting).group_by("problem_id", "seed", maintain_order=True):
+            first = rows.sort("order").to_dicts()[:n]
+            lowest = min(first, key=lambda row: max(row["step_scores"]))  # the least of 1 - score, largest
+            gaps.append(chosen(first, "prm_min") - float(lowest["correct"]))
+        found = own.filter(setting=setting, n=n)
+        assert found["mean"].item() == pytest.approx(sum(gaps) / len(gaps))

@@ -150,7 +150,7 @@ def test_renumbered_chains_are_a_valid_tree_below_an_empty_root():
 
 @pytest.mark.parametrize("target", ["hard", "soft"])
 @pytest.mark.parametrize("seed", range(3))
-def test_steps_of_chains_are_worth_their_rollouts_and_the_last_its_answer(seed, target):
+def test_steps_of_chains_are_worth_their_rollouts_all_along_and_the_last_its_answer(seed, target):
     rng = random.Random(seed)
     chains = {name: random_chains(rng, 3) for name in ("p", "q")}
     nodes = _choose_chains([trees_of(chains)], 10**6)
@@ -159,16 +159,19 @@ def test_steps_of_chains_are_worth_their_rollouts_and_the_last_its_answer(seed, 
         expected.append((0.0, 0.0))  # the empty root
         number = 0
         for pieces, right in own:
+            inside = 0  # nodes of the step before the one that ends it
             for place in range(len(pieces)):
                 number += 1
                 last = place == len(pieces) - 1
                 if not last and not pieces[place + 1][1]:
-                    expected.append((0.0, 0.0))  # no step ends here
+                    inside += 1
                     continue
                 share = float(right) if last else rng.choice([0.0, 0.25, 1.0])
                 if not last:
                     shares[name, number] = share
-                expected.append((float(share > 0) if target == "hard" else share, 1.0))
+                label = float(share > 0) if target == "hard" else share
+                expected += [(label, 0.0)] * inside + [(label, 1.0)]
+                inside = 0
     labelled = _label_chains(nodes, shares, "line", target)
     assert labelled.select("label", "weight").rows() == expected
     right = {name: sum(one[1] for one in own) for name, own in chains.items()}

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from eduprm.prm import ProcessRewardModel
+from eduprm.prm import ProcessRewardModel, token_values
 from eduprm.prm.config import InputFormat
 from eduprm.prm.testing import tiny_backbone, tiny_prm
 
@@ -79,24 +79,28 @@ def test_batching_and_sharing_do_not_change_scores(prm, batch_tokens):
     assert prm.score_many(SOLUTIONS[::-1])[::-1] == [pytest.approx(scores, abs=1e-6) for scores in together]
 
 
-def test_equal_beginnings_are_computed_once(prm, monkeypatch):
-    seen = []
-    forward = prm._forward
-    monkeypatch.setattr(
-        prm, "_forward", lambda trees: seen.extend(t.num_tokens for t in trees) or forward(trees)
-    )
+@pytest.fixture
+def seen(monkeypatch):
+    """Tokens of each tree that goes through the model, in order."""
+    counts: list[int] = []
+    forward = token_values._forward
+
+    def counted(model, scorer, trees, pad_id):
+        counts.extend(tree.num_tokens for tree in trees)
+        return forward(model, scorer, trees, pad_id)
+
+    monkeypatch.setattr(token_values, "_forward", counted)
+    return counts
+
+
+def test_equal_beginnings_are_computed_once(prm, seen):
     prompt, first, ends = [1] * 50, [2] * 10, [[3], [4], [5]]
     prm.score_ids([(prompt, [first, end]) for end in ends])
     assert sum(seen) == 50 + 10 + 3
 
 
-def test_steps_cut_elsewhere_share_their_beginning(prm, monkeypatch):
+def test_steps_cut_elsewhere_share_their_beginning(prm, seen):
     """Solutions that begin alike token by token, whatever their steps, and equal ones have equal scores."""
-    seen = []
-    forward = prm._forward
-    monkeypatch.setattr(
-        prm, "_forward", lambda trees: seen.extend(t.num_tokens for t in trees) or forward(trees)
-    )
     solutions = [([1] * 9, [[2, 3], [4, 5]]), ([1] * 9, [[2], [3, 4, 6]]), ([1] * 9, [[2, 3], [4, 5]])]
     first, other, again = prm.score_ids(solutions)
     assert seen == [9 + 5]
@@ -105,13 +109,8 @@ def test_steps_cut_elsewhere_share_their_beginning(prm, monkeypatch):
         assert prm.score_ids([solution])[0] == pytest.approx(scores, abs=1e-6)
 
 
-def test_trees_of_one_problem_are_computed_together(prm, make_forest, monkeypatch):
+def test_trees_of_one_problem_are_computed_together(prm, make_forest, seen):
     forest, problems = make_forest([("a", "edu", NODES), ("a", "ht", NODES)])
-    seen = []
-    forward = prm._forward
-    monkeypatch.setattr(
-        prm, "_forward", lambda trees: seen.extend(t.num_tokens for t in trees) or forward(trees)
-    )
     scored = prm.score_forest(forest, problems)["score"].to_list()
     both, seen[:] = sum(seen), []
     prm.score_forest(forest.filter(tree="edu"), problems)
@@ -181,6 +180,17 @@ def test_empty_root_has_no_score_and_a_bare_end_has_its_parents(folder, make_for
     assert scores[0] is None
     assert scores[2] == scores[1] == pytest.approx(prm.score("a?", ["ab"])[0], abs=1e-6)
     assert scores[3] == pytest.approx(prm.score("a?", ["c"])[0], abs=1e-6)
+
+
+def test_steps_of_several_nodes_have_a_score_of_their_own(prm, make_forest):
+    """The head reads a step at its last token; a likelihood folds all of its nodes (test_prm_step_folds)."""
+    nodes = [(None, "2*", None, 1.0, 1.0), (0, "3", "stop", 1.0, 1.0), (0, "4\n", None, 1.0, 1.0)]
+    forest, problems = make_forest([("a", "edu", [*nodes, (2, "5", "stop", 1.0, 1.0)])])
+    marked = forest.with_columns(starts_line=pl.Series([True, False, False, True]))
+    scored = prm.score_forest(marked, problems, rules=["line"])
+    assert scored["score_line"].to_list() == pytest.approx(scored["score"].to_list())
+    with pytest.raises(ValueError, match="expected a column starts_anchor in the forest"):
+        prm.score_forest(marked, problems, rules=["anchor"])
 
 
 def test_forest_errors(prm, make_forest):

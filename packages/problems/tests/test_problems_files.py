@@ -1,7 +1,6 @@
 """Problems from files: the field's column names, worked gold answers, and bad rows handed back with reasons."""
 
 import json
-import os
 from pathlib import Path
 
 import polars as pl
@@ -191,12 +190,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_problems(tmp_path / "a.parquet")
 
 
-@pytest.mark.parametrize(("name", "count"), [("gsm8k_train.jsonl", 7473), ("math500_dev.jsonl", 250)])
-def test_real_files(name: str, count: int) -> None:
-    shared = Path(os.environ.get("EDUPRM_DATA", Path(__file__).parents[4] / "shared" / "data"))
-    if not (shared / name).is_file():
-        pytest.skip(f"no {name} in {shared}; set EDUPRM_DATA to the folder that holds it")
-    problems, rejected = read_problems(shared / name, require_answer=True)
+@pytest.mark.parametrize("name", ["gsm8k", "math"])
+def test_files_of_data_sets(name: str, data_set) -> None:
+    path = data_set(name)
+    count = len(path.read_bytes().splitlines())
+    assert count in (14, 18, 7473, 250)
+    problems, rejected = read_problems(path, require_answer=True)
     assert (problems.height, rejected.height) == (count, 0)
     assert problems["answer"].str.len_chars().max() < 100
     assert problems["problem_id"].n_unique() == count

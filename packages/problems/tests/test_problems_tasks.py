@@ -1,7 +1,6 @@
 """Problems: distinct, without zeros, apart, gradable; prompts: true steps in reasoning-gym's own words."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -220,15 +219,15 @@ def test_gsm8k_is_a_data_set_with_parts_of_its_own(tmp_path: Path) -> None:
     assert problems.select("answer", "split").rows() == [("6", "train"), ("8", "train"), ("10", "test")]
 
 
-def test_our_gsm8k_examples_are_not_gsm8ks() -> None:
-    here = Path(__file__).resolve().parents[3]
-    folder = Path(os.environ.get("EDUPRM_DATA", here.parent / "shared" / "data"))
-    files = [folder / "gsm8k_train.jsonl", folder / "gsm8k_test_dev.jsonl"]
-    if not all(file.exists() for file in files):
-        pytest.skip(f"no GSM8K under {folder} (set EDUPRM_DATA)")
+def test_our_gsm8k_examples_are_not_gsm8ks(real_data, own_data) -> None:
+    files = [real_data("gsm8k_train.jsonl"), real_data("gsm8k_test_dev.jsonl")]
     known = {re.sub(r"\W+", " ", json.loads(line)["question"]).lower() for f in files for line in f.open()}
     words = {frozenset(text.split()) for text in known}
-    for question, _ in shots_of("gsm8k"):
+    own_rows = own_data("gsm8k_form.jsonl").read_text().splitlines()
+    for question in [
+        *(one for one, _ in shots_of("gsm8k")),
+        *(json.loads(row)["question"] for row in own_rows),
+    ]:
         own = frozenset(re.sub(r"\W+", " ", question).lower().split())
         closest = max(len(own & other) / len(own | other) for other in words)
         assert closest < 0.6

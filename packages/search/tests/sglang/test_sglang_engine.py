@@ -32,7 +32,9 @@ from eduprm.search import (
 )
 from eduprm.search.compare import compare_forests
 from eduprm.search.contract import EngineMismatchError, Request
+from eduprm.search.grow import grow_forest_async
 from eduprm.search.sglang import SglangServer
+from eduprm.search.sglang.cache_check import check_forks, pick_forks
 
 pytestmark = [pytest.mark.slow, pytest.mark.sglang]
 
@@ -116,6 +118,26 @@ def test_several_prefixes_in_one_post_give_the_same_trees(sglang_cluster, tokeni
     ]
     # Sums of floats depend on the batch: a choice between two tokens of one probability may fall either way.
     assert sum(same) >= 5
+
+
+def test_forks_continue_alike_without_the_prefix_cache_but_for_ties(sglang_cluster, tokenizer):
+    router, (worker, _) = sglang_cluster
+    asked = problems(tokenizer, 6, first=400)
+
+    async def go(url: str) -> dict:
+        async with SglangServer(url, model=MODEL) as client:
+            grown = await grow_forest_async(asked, strategies=[EDU], engine=client, tokenizer=tokenizer)
+            forks = pick_forks([grown.forest], trees=["edu"], prompts=dict(asked.rows()), count=12, seed=0)
+            return await check_forks(forks, client)
+
+    # The router passes on the field that asks for no cache.
+    for url in (worker.url, router.url):
+        found = asyncio.run(go(url))
+        assert (found["checked"], found["unanswered"], found["cached_anyway"]) == (12, 0, 0)
+        assert found["reused_tokens"] >= 0.9 * found["prefix_tokens"]
+        for name in ("against_tree", "against_cache"):
+            assert all(one["margin_nats"] < 1e-3 for one in found[name]["differ"]), found
+            assert found[name]["entropy_max_nats"] < 1e-3
 
 
 def test_bounds_hold_the_exact_entropies_and_mark_the_forest(sglang_cluster, tokenizer):

@@ -75,6 +75,23 @@ def plain_arguments(settings: type[BaseModel], arguments: Sequence[str]) -> tupl
     return _joined(words), _tree(cleared)
 
 
+def flags_of(settings: type[BaseModel], before: str = "--") -> list[str]:
+    """Every flag of a settings model, those of its parts too.
+
+    Examples:
+        >>> class Budget(BaseModel):
+        ...     max_leaves: int = 1
+        >>> flags_of(Budget)
+        ['--max-leaves']
+    """
+    found: list[str] = []
+    for name, field in settings.model_fields.items():
+        flag = before + name.replace("_", "-")
+        part = _part(field.annotation)
+        found += [flag, *(flags_of(part, flag + ".") if part is not None else [])]
+    return found
+
+
 def without_none(settings: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Values of a TOML file, "none" read as None where the setting may be None and has no choice of that name.
 

@@ -12,6 +12,7 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
-from eduprm.core.arguments import plain_arguments, without_none
+from eduprm.core.arguments import flags_of, plain_arguments, without_none
 from eduprm.core.disk import disk_fault
 from eduprm.core.errors import UnfinishedError
 from eduprm.core.errors import UsageError as UsageError
@@ -59,7 +60,8 @@ def quiet_libraries() -> None:
     """Let libraries speak up for errors only; what the user should know, an app says itself."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    for library in ("transformers", "huggingface_hub"):  # the second reports each try to reach the hub
+        logging.getLogger(library).setLevel(logging.ERROR)
     for category in (FutureWarning, SyntaxWarning):
         warnings.filterwarnings("ignore", category=category)
 
@@ -117,7 +119,17 @@ def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
         raise UsageError("\n".join(dict.fromkeys(lines))) from None
     except SettingsError as error:
         text = first_line(error).removeprefix("error parsing CLI: ")
-        raise UsageError(f"{text}; `{settings.command} --help` lists every flag") from None
+        meant = _nearest_flags(settings, text)
+        raise UsageError(f"{text}; {meant}`{settings.command} --help` lists every flag") from None
+
+
+def _nearest_flags(settings: type[CommandSettings], text: str) -> str:
+    """What was probably meant by the unknown flags that a message names; empty where nothing comes near."""
+    known = flags_of(settings)
+    unknown = [word.partition("=")[0] for word in text.split() if word.startswith("--")]
+    near = [get_close_matches(flag.replace("_", "-"), known, n=1, cutoff=0.75) for flag in unknown]
+    found = list(dict.fromkeys(one for names in near for one in names if one not in unknown))
+    return f"did you mean {', '.join(found)}? " if found else ""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
+from shutil import rmtree
 
 from eduprm.core.errors import UsageError
 
@@ -85,6 +87,41 @@ def sweep_temporaries(folder: str | Path) -> int:
             if name.startswith(".") and _MARK in name:
                 Path(place, name).unlink()
                 swept += 1
+    return swept
+
+
+def remove_folder(path: str | Path) -> None:
+    """Take a folder away at once: renamed to a temporary, then emptied; a kill leaves no half of it under its name.
+
+    What cannot be removed stays as that temporary, for `sweep_beside`.
+    """
+    path = Path(path)
+    gone = path.with_name(f".{path.name}{_MARK}{os.getpid()}-{secrets.token_hex(4)}")
+    with suppress(FileNotFoundError):
+        os.replace(path, gone)
+        rmtree(gone, ignore_errors=True)
+
+
+def sweep_beside(path: str | Path, endings: Iterable[str] = ("",)) -> int:
+    """Remove what killed writers of a file or folder, and of those named after it, left beside it; returns how many.
+
+    Call it while nobody else writes them. `endings` are put behind the file's name.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / ".a.jsonl.html.tmp-12-ab").write_bytes(b"half")
+        ...     sweep_beside(Path(folder) / "a.jsonl", [".html"])
+        1
+    """
+    path, swept = Path(path), 0
+    for ending in endings:
+        for left in path.parent.glob(f".{escape(path.name + ending)}{_MARK}*"):
+            if left.is_dir():
+                rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+            swept += 1
     return swept
 
 

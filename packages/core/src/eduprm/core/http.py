@@ -84,18 +84,20 @@ class HttpService:
             ) as response:
                 answer = await response.read()
         except TimeoutError as error:
-            raise RetryableError(f"no answer within {limit_s:g} s") from error
+            raise RetryableError(f"no answer within {limit_s:g} s", cause="no answer in time") from error
         except aiohttp.InvalidURL as error:
             message = f"{self.url} is no URL"
             raise RefusedCallError(message, status=0, reason="is no URL") from error
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise RetryableError(" ".join(f"{type(error).__name__}: {error}".split())[:200]) from error
+            lost = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise RetryableError(lost, cause="connection refused or lost") from error
         if response.status == 200:
             return answer
         text = " ".join(answer.decode("utf-8", errors="replace").split())[:300]
         reason = f"{route} answered {response.status}: {text}"
         if response.status in _MAY_PASS:
-            raise RetryableError(reason, asked_s=_asked_s(response.headers.get("Retry-After")))
+            asked_s = _asked_s(response.headers.get("Retry-After"))
+            raise RetryableError(reason, cause=f"status {response.status}", asked_s=asked_s)
         raise RefusedCallError(f"{self.url}: {reason}", status=response.status, reason=reason)
 
 

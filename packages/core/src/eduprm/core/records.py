@@ -5,6 +5,7 @@ JSON may be packed with gzip or Zstandard. JSON Lines and Parquet are streamed; 
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -75,6 +76,8 @@ def parse_line(line: bytes) -> Record:
         >>> parse_line(b"[1]")
         RowError('expected a JSON object, got [1]; write one object a line')
     """
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return RowError("UTF-16, as PowerShell writes it; save the file as UTF-8")
     try:
         return _object(json.loads(line.removeprefix(_BOM).rstrip(b"\r\n")))
     except UnicodeDecodeError as error:

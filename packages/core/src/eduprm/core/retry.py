@@ -13,10 +13,16 @@ from eduprm.core.seeds import derive_seed
 
 
 class RetryableError(Exception):
-    """An attempt failed in a way that another may not; `asked_s`: how long the server asks to wait."""
+    """An attempt failed in a way that another may not.
 
-    def __init__(self, reason: str, *, asked_s: float = 0.0) -> None:
+    Attributes:
+        cause: the kind of failure, without what is particular to this one, for counts; by default the reason.
+        asked_s: how long the server asks to wait.
+    """
+
+    def __init__(self, reason: str, *, cause: str | None = None, asked_s: float = 0.0) -> None:
         super().__init__(reason)
+        self.cause = cause or reason
         self.asked_s = asked_s
 
 

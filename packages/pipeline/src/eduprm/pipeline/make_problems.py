@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.core.command_line import UsageError
+from eduprm.core.command_line import UsageError, first_line
 from eduprm.core.files import atomic_write_bytes
 from eduprm.core.progress import say
 from eduprm.forest import PROBLEM_SCHEMA, ForestError, validate_problems, write_table
@@ -63,7 +63,8 @@ def problems_of(
         PROBLEM_SCHEMA with splits train and test, and the prompts' style.
 
     Raises:
-        UsageError: the source gives no problems, or none for one of the two parts.
+        UsageError: the source gives no problems, or none for one of the two parts, or the policy's tokenizer cannot
+            be loaded.
     """
     if file is not None:
         problems, style = _split(_read(file, folder, limit), str(file)), "gsm8k"
@@ -73,7 +74,12 @@ def problems_of(
         problems = _generated(wanted, seed)
         style = wanted.style or _style(wanted.task, policy)
     style = wanted.style or style
-    tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
+    try:
+        tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
+    except Exception as error:  # transformers raises many kinds: no such name, no network, broken files
+        raise UsageError(
+            f"--policy.model: the tokenizer of {policy.model} cannot be loaded: {first_line(error)}"
+        ) from error
     try:
         prompts = [tokenizer.encode_chat(messages_for(question, style)) for question in problems["question"]]
     except ValueError as error:
@@ -130,7 +136,16 @@ def _read(path: Path, folder: Path, limit: int | None) -> pl.DataFrame:
             json.dumps(row, ensure_ascii=False) + "\n" for row in read.rejected.iter_rows(named=True)
         )
         atomic_write_bytes(target, lines.encode())
+        if not read.problems.height:
+            rows, first = read.rejected.height, read.rejected["reason"][0]
+            raise UsageError(
+                f"--problems: {path}: none of {rows} rows can be used, all are listed in {target}; {first}"
+            )
         say(f"problems: {read.rejected.height} rows of {path} rejected, listed in {target}")
+    elif not read.problems.height:
+        raise UsageError(
+            f"--problems: {path} is empty; expected a question and a gold answer a row, as JSONL or Parquet"
+        )
     return read.problems.unique("question", keep="first", maintain_order=True)
 
 

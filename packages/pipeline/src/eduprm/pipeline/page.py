@@ -13,7 +13,9 @@ import polars as pl
 from eduprm.pipeline.judge import HEADLINE_RULE, Judgement
 from eduprm.pipeline.page_figures import three
 from eduprm.pipeline.page_trees import run_trees
+from eduprm.pipeline.recheck_forks import check_tables
 from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.server_faults import fault_tables
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.rank.names import rule_label
 from eduprm.report import Fact, Figure, Page, Table, write_page
@@ -33,7 +35,13 @@ def write_run_page(
         subtitle=f"policy {policy} · {_counts(folder)} · threshold {settings.search.threshold:g} nats · "
         f"{settings.search.budget.max_leaves} leaves a tree",
         facts=_facts(metrics),
-        tables=[_headline_table(metrics), _rules_table(metrics), *_metric_tables(metrics)],
+        tables=[
+            _headline_table(metrics),
+            _rules_table(metrics),
+            *_metric_tables(metrics),
+            *fault_tables(metrics["stages"]["search"]),
+            *check_tables(metrics["stages"]["search"]),
+        ],
         figures=figures,
         explorer=run_trees(settings, folder, judged),
         settings=_settings(folder),

@@ -68,6 +68,11 @@ class PrefixPrm:
         """The PRM itself."""
         return open_prm(self._name, self._policy)
 
+    def release(self) -> None:
+        """Let go of the PRM and of the scores that are known; it is read again when asked."""
+        self.__dict__.pop("model", None)
+        self._known.clear()
+
     async def __call__(self, problem_id: str, prefixes: Sequence[tuple[int, ...]]) -> list[float]:
         """One score per prefix of generated token ids."""
         asked = [(problem_id, ids) for ids in prefixes]

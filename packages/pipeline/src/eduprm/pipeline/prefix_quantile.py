@@ -1,15 +1,14 @@
 """The bound of P-EDU as a quantile of the PRM's own scores, on beginnings of the run's training trees.
 
-Those of the first `TREES` training trees, which the run's first strategy has grown before any held-out tree is begun
-(`search_trees`): so the bound is one number for the run, whatever the order in which trees grow, and no held-out
-question has a part in it. A beginning is what P-EDU asks about: a path up to an anchor behind the first token.
+Those of the first `TREES` training trees, which are grown before any held-out tree is begun: so the bound is one number
+for the run, whatever the order in which trees grow, and no held-out question has a part in it. A beginning is what
+P-EDU asks about: a path up to an anchor behind the first token.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -25,11 +24,11 @@ class QuantileScorer:
 
     Args:
         scorer: the PRM.
-        forest: the run's folder of trees; read when a quantile is first asked for.
+        forests: gives the training trees, a frame a shard; called when a quantile is first asked for.
     """
 
-    def __init__(self, scorer: PrefixScorer, forest: Path) -> None:
-        self._scorer, self._forest = scorer, forest
+    def __init__(self, scorer: PrefixScorer, forests: Callable[[], Iterable[pl.DataFrame]]) -> None:
+        self._scorer, self._forests = scorer, forests
         self._scores: list[float] | None = None
         self._reading: asyncio.Task[list[float]] | None = None
 
@@ -52,12 +51,12 @@ class QuantileScorer:
 
     async def _read(self, share: float) -> list[float]:
         scores: list[float] = []
-        for problem_id, prefixes in beginnings(sorted(self._forest.glob("train-*.parquet"))):
+        for problem_id, prefixes in beginnings(self._forests()):
             scores += await self._scorer(problem_id, prefixes)
         if not scores:
             raise UsageError(
-                f"stop_quantile: expected training trees with anchors in {self._forest}, got none; lower "
-                "--search.threshold, or give stop_below"
+                "stop_quantile: expected training trees with anchors, got none; lower the threshold at which they "
+                "fork, or give stop_below"
             )
         scores.sort()
         bound = score_quantile(scores, share)
@@ -77,11 +76,10 @@ def score_quantile(rising: Sequence[float], share: float) -> float:
     return rising[min(int(share * len(rising)), len(rising) - 1)]
 
 
-def beginnings(files: Sequence[Path]) -> Iterator[tuple[str, list[tuple[int, ...]]]]:
+def beginnings(forests: Iterable[pl.DataFrame]) -> Iterator[tuple[str, list[tuple[int, ...]]]]:
     """Problem ids and distinct paths to the ends of the inner nodes of the first `TREES` trees, empty ones left out."""
     count = 0
-    for file in files:
-        frame = pl.read_parquet(file, columns=["problem_id", "tree", "node_id", "parent_id", "token_ids"])
+    for frame in forests:
         for (problem_id, _), nodes in frame.group_by(["problem_id", "tree"], maintain_order=True):
             if count == TREES:
                 return

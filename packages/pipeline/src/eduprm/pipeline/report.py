@@ -19,7 +19,9 @@ from eduprm.pipeline.calibrating import reliability_of
 from eduprm.pipeline.judge import GREEDY, HEADLINE_RULE, Compared, Judgement, judge
 from eduprm.pipeline.page import write_run_page
 from eduprm.pipeline.page_figures import run_figures
+from eduprm.pipeline.recheck_forks import check_line
 from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.server_faults import fault_lines
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.rank import RULES
@@ -245,6 +247,10 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
             else f", {unsound:.0%} are no sound derivation (a step wrong, skipped or made up)"
         )
         console.print(f"leaves of {tree}: {facts['leaves']}, {facts['right']:.0%} right{extra}")
+    search = metrics["stages"]["search"]
+    checked = [check_line(search["cache_check"])] if "cache_check" in search else []
+    for line in (*fault_lines(search), *checked):
+        console.print(f"search: {line}", markup=False)
     console.print()
     console.print(f"[bold]Found:[/] {_found(metrics['headline'])}")
     console.print(

@@ -107,10 +107,15 @@ def _plan(settings: TrainSettings, folder: RunFolder) -> str:
     compared = f", compared with {', '.join(ways[1:])}" if ways[1:] else ""
     parts = settings.model_dump(exclude={"run", "config", "only", "rerun", "seed"})
     measured = parts == TrainSettings().model_dump(exclude={"run", "config", "only", "rerun", "seed"})
-    takes = "; about 10 minutes on two cores" if measured else ""
+    if measured:
+        takes = "about 10 minutes on two cores"
+    elif settings.engine == "sglang":
+        takes = "how long it takes depends on the server and is not known: the search shows the time left"
+    else:
+        takes = "how long it takes was not measured for these settings: each stage shows the time left"
     return (
         f"train: trees by {ways[0]} from {settings.policy.model}, a PRM trained on them from {settings.backbone}, "
-        f"judged on held-out problems{compared}; in {folder.root}{takes}"
+        f"judged on held-out problems{compared}; in {folder.root}; {takes}"
     )
 
 

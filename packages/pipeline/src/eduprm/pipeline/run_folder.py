@@ -109,6 +109,10 @@ class RunFolder:
         """Note that the stage has all its files; it was begun before."""
         self.write_json(f"stages/{stage}.json", {**self.facts(stage), **facts, "done": True})
 
+    def note(self, stage: str, facts: dict[str, Any]) -> None:
+        """Add to the record of a stage that is under way."""
+        self.write_json(f"stages/{stage}.json", {**self.facts(stage), **facts})
+
     def facts(self, stage: str) -> dict[str, Any]:
         """A stage's record, with what `finish` was given; empty if it was not begun."""
         return self._record(stage) or {}

@@ -20,7 +20,9 @@ from eduprm.core.errors import UnfinishedError
 from eduprm.core.progress import Bar, bar, say
 from eduprm.forest import token_counts
 from eduprm.pipeline.growing import grow_shard
+from eduprm.pipeline.recheck_forks import recheck_forks
 from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.server_faults import ServerFaults, fault_lines, rejected_for
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.shards import Shard, missing, rejected_of, shards, store
 from eduprm.pipeline.threshold_advice import threshold_advice
@@ -51,7 +53,7 @@ def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
                     break
     rejected = rejected_of(folder)
     left = rejected.filter("transient")
-    facts = _summary(folder, rejected.height - left.height)
+    facts = _summary(folder, rejected.filter(~pl.col("transient")))
     if todo and not left.height:
         # The first shard says enough, and memory does not grow with the problems.
         trees = pl.read_parquet(folder.path("forest", "train-00000.parquet"))
@@ -64,7 +66,7 @@ def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
             f"search: {left.height} of {total} trees are missing, the first because: {left['reason'][0]}. The same "
             "command fetches exactly these"
         )
-    return facts
+    return {**facts, **recheck_forks(settings, folder)}
 
 
 def _in_turn(todo: _Todo) -> list[_Todo]:
@@ -96,16 +98,20 @@ def _grow_served(
     from eduprm.search.sglang import SglangServer
 
     assert settings.url is not None  # TrainSettings checks it
-    server = settings.server
+    server, faults = settings.server, ServerFaults(folder)
     try:
         engine = SglangServer(settings.url, model=settings.policy.model, **server.client_options())
     except ValueError as error:
         raise UsageError(f"--policy.model: {error}") from None
 
+    def keep(shard: Shard, growth: Growth) -> None:
+        store(folder, shard, growth)
+        faults.note(engine)
+
     async def grow() -> None:
         async with engine:
             jobs = itertools.chain.from_iterable(jobs for _, jobs in todo)
-            put = _by_shard(todo, lambda shard, growth: store(folder, shard, growth))
+            put = _by_shard(todo, keep)
             async for grown in grow_trees(
                 jobs, engine=engine, tokenizer=tokenizer, concurrency=trees_at_once(server.max_requests)
             ):
@@ -117,6 +123,8 @@ def _grow_served(
         asyncio.run(grow())
     except EngineMismatchError as error:
         raise UsageError(f"--url: {error}") from None
+    finally:
+        faults.note(engine)
 
 
 def _by_shard(todo: _Todo, whole: Callable[[Shard, Growth], None]) -> Callable[[Grown], None]:
@@ -134,7 +142,7 @@ def _by_shard(todo: _Todo, whole: Callable[[Shard, Growth], None]) -> Callable[[
     return put
 
 
-def _summary(folder: RunFolder, rejected: int) -> dict[str, Any]:
+def _summary(folder: RunFolder, rejected: pl.DataFrame) -> dict[str, Any]:
     counts = pl.concat([token_counts(pl.read_parquet(path)) for path in _files(folder, "forest")])
     costs = pl.concat([pl.read_parquet(path) for path in _files(folder, "costs")])
     trees: dict[str, Any] = {}
@@ -155,9 +163,14 @@ def _summary(folder: RunFolder, rejected: int) -> dict[str, Any]:
             f"({row['path_tokens']} if no prefix were shared); of {row['prefix_tokens']} prefix tokens "
             f"{row['cached_tokens'] / prefix:.1%} were held, {row['recomputed_tokens'] / prefix:.1%} computed again"
         )
-    if rejected:
-        say(f"search: {rejected} trees could not be grown, listed in {folder.path('rejected', 'search')}")
-    return {"trees": trees, "rejected": rejected}
+    facts = {"trees": trees, "rejected": rejected.height, "rejected_for": rejected_for(rejected)}
+    for line in fault_lines({**folder.facts("search"), **facts}):
+        say(f"search: {line}")
+    if rejected.height:
+        say(
+            f"search: {rejected.height} trees could not be grown, listed in {folder.path('rejected', 'search')}"
+        )
+    return facts
 
 
 def _files(folder: RunFolder, kind: str) -> list[Any]:

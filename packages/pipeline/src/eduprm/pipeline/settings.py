@@ -128,6 +128,11 @@ class TrainSettings(CommandSettings):
                 "--engine sglang and --url http://host:port go together: expected both or neither, got "
                 f"--engine {self.engine} and {'--url ' + self.url if self.url else 'no --url'}"
             )
+        if self.server.check_cache and self.engine != "sglang":
+            raise ValueError(
+                f"--server.check-cache {self.server.check_cache} asks a server: expected --engine sglang and --url "
+                f"http://host:port, got --engine {self.engine}; leave it out"
+            )
         if self.rounds > 1 and (self.engine != "transformers" or self.prm.train.scoring.kind != "likelihood"):
             raise ValueError(
                 "--rounds: a further round decodes with the PRM of the one before, a language model in this process: "

@@ -85,10 +85,16 @@ class ServerSettings(_Part):
         None, description="what the server calls the policy; none: by the last part of its path"
     )
     retry: RetrySettings = Field(RetrySettings(), description="when a failed request is sent again")
+    check_cache: int = Field(
+        0,
+        ge=0,
+        description="after the search, decode so many forks again without the server's prefix cache and report what "
+        "differs; 0: none",
+    )
 
     def client_options(self) -> dict[str, Any]:
         """Arguments of `SglangServer`."""
-        return {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: getattr(self, name) for name in type(self).model_fields if name != "check_cache"}
 
 
 class ProblemSettings(_Part):

@@ -8,7 +8,8 @@ option `prm`; one with a field `grader` gets the run's (`eduprm.pipeline.solutio
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -34,12 +35,14 @@ class RunStrategy:
         cut: where its paths are cut into nodes.
         after_training_trees: it grows once the first strategy's trees for training are there.
         never_greedy: none of its solutions is the policy's greedy path.
+        greedy_forks: its forks are decoded greedily.
     """
 
     def __init__(self, strategy: Strategy, *, cut: CutRule, name: str | None) -> None:
         self._strategy = strategy
         self.after_training_trees = bool(getattr(strategy, "after_training_trees", False))
         self.never_greedy = bool(getattr(strategy, "never_greedy", False))
+        self.greedy_forks = bool(getattr(strategy, "greedy_forks", False))
         self.cut = cut
         self.tree = name or strategy.tree
         self.title = name or str(getattr(strategy, "title", strategy.tree))
@@ -98,10 +101,17 @@ def _options(settings: TrainSettings, name: str, own: Mapping[str, Any], asked: 
     if "scorer" in taken and "prm" not in taken:
         options["scorer"] = asked.scorer(name, given.pop("prm", None))
         if given.get("stop_quantile") is not None:
-            options["scorer"] = QuantileScorer(options["scorer"], settings.folder / "forest")
+            options["scorer"] = QuantileScorer(options["scorer"], lambda: _training_trees(settings.folder))
     if "grader" in taken:
         options["grader"] = asked.grader()
     return options | given
+
+
+def _training_trees(folder: Path) -> Iterator[pl.DataFrame]:
+    """Those that the run's first strategy has grown, a shard at a time."""
+    columns = ["problem_id", "tree", "node_id", "parent_id", "token_ids"]
+    for file in sorted((folder / "forest").glob("train-*.parquet")):
+        yield pl.read_parquet(file, columns=columns)
 
 
 def reads_label_steps(settings: TrainSettings) -> bool:

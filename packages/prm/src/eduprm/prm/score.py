@@ -17,13 +17,7 @@ import polars as pl
 import torch
 
 from eduprm.core.registry import load
-from eduprm.prm.attention import (
-    TreeAttention,
-    check_backbone,
-    check_mask_honoured,
-    context_tokens,
-    implementation_of,
-)
+from eduprm.prm.attention import check_mask_honoured, context_tokens, implementation_of
 from eduprm.prm.calibration import read_calibration
 from eduprm.prm.calibrations._contract import ScoreCalibration
 from eduprm.prm.config import InputFormat, Scoring
@@ -38,12 +32,12 @@ from eduprm.prm.loading import (
     read_model_config,
     read_scoring,
 )
-from eduprm.prm.merging import merge_trees
-from eduprm.prm.model import to_tensors, unwrap
-from eduprm.prm.packing import group_by_length
+from eduprm.prm.model import unwrap
 from eduprm.prm.reference import attach_reference
 from eduprm.prm.solutions import StepScores, score_steps
-from eduprm.prm.tree import TokenTree, build_tree, split_tree
+from eduprm.prm.step_folds import step_scores
+from eduprm.prm.token_values import token_values
+from eduprm.prm.tree import TokenTree, build_tree
 
 __all__ = ["ProcessRewardModel"]
 
@@ -93,10 +87,10 @@ class ProcessRewardModel:
         to one way of scoring says nothing of another. Scoring by likelihood takes any language model, its own policy
         among them.
 
-        `device` None: CUDA if there is one. `dtype` None: bfloat16 on CUDA, float32 elsewhere. A checkpoint without a
-        `attn_implementation` as in `TrainConfig`. A checkpoint without a
-        saved format (no `eduprm` entry in its config) gets `input_format`, or by default `InputFormat()` if its
-        tokenizer has a chat template and `InputFormat.stepwise()` if not; a given `input_format` always wins.
+        `device` None: CUDA if there is one. `dtype` None: bfloat16 on CUDA, float32 elsewhere. `attn_implementation` as
+        in `TrainConfig`. A checkpoint without a saved format (no `eduprm` entry in its config) gets `input_format`, or
+        by default `InputFormat()` if its tokenizer has a chat template and `InputFormat.stepwise()` if not; a given
+        `input_format` always wins.
 
         Warns:
             UserWarning: a format had to be guessed from the tokenizer.
@@ -235,15 +229,29 @@ class ProcessRewardModel:
         return [scores.tolist() for scores in self.score_trees(trees)]
 
     def score_forest(
-        self, forest: pl.DataFrame, problems: pl.DataFrame, *, tokens: TokenSource = "ids"
+        self,
+        forest: pl.DataFrame,
+        problems: pl.DataFrame,
+        *,
+        tokens: TokenSource = "ids",
+        rules: Sequence[str] = (),
     ) -> pl.DataFrame:
-        """Return the forest with a column `score` Float64: each node's score.
+        """Return the forest with a column `score` Float64: each node's score, as a step of its own.
 
         What begins alike under one question is computed once, in whichever trees it stands. A node without a token of
         its own has its parent's score; an empty root has null. `tokens` as in `forest_trees`.
 
+        Args:
+            forest: as above.
+            problems: problem_id and question.
+            tokens: whose tokenizer.
+            rules: names of rules by which steps begin, of forests whose steps are made of several nodes
+                (`eduprm.search.steps`): with a bool column `starts_RULE` that says which nodes begin one. Each gives a
+                column `score_RULE`: the score of the node's step of that rule, from its beginning to the node's end.
+
         Raises:
-            ValueError: a broken forest, ids of another tokenizer, a path longer than the context, or a published PRM.
+            ValueError: a broken forest, ids of another tokenizer, a path longer than the context, a rule whose column
+                is missing, or a published PRM.
         """
         if not isinstance(self.builder, InputBuilder):
             raise ValueError(
@@ -258,82 +266,32 @@ class ProcessRewardModel:
                     f"tree {tree.name}, node {leaf}: expected at most {self.max_tokens} tokens from the prompt to a "
                     f"leaf, got {longest}"
                 )
-        column = np.full(forest.height, np.nan)
-        for tree, scores in zip(trees, self.score_trees(trees), strict=True):
-            column[tree.rows] = scores
-        return forest.with_columns(pl.Series("score", column, dtype=pl.Float64).fill_nan(None))
+        begins = {"score": np.ones(forest.height, dtype=bool)}
+        for rule in rules:
+            if f"starts_{rule}" not in forest.columns:
+                raise ValueError(f"rules: expected a column starts_{rule} in the forest, got none")
+            begins[f"score_{rule}"] = forest[f"starts_{rule}"].to_numpy()
+        columns = {name: np.full(forest.height, np.nan) for name in begins}
+        for tree, values in zip(trees, self._token_values(trees), strict=True):
+            for name, own in begins.items():
+                columns[name][tree.rows] = step_scores(
+                    self.scorer, self.calibration, tree, values, own[tree.rows]
+                )
+        found = [pl.Series(name, column, dtype=pl.Float64).fill_nan(None) for name, column in columns.items()]
+        return forest.with_columns(found)
 
     def score_trees(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
         """Return float64 [N] per tree; NaN for nodes that stand on the prompt alone.
 
         What trees of one prompt have in common is computed once.
         """
-        groups: dict[bytes, list[int]] = {}
-        for index, tree in enumerate(trees):
-            groups.setdefault(tree.token_ids[: tree.num_prompt_tokens].tobytes(), []).append(index)
-        merged = [merge_trees([trees[index] for index in group]) for group in groups.values()]
-        results: list[np.ndarray] = [np.empty(0)] * len(trees)
-        for group, (_, places), values in zip(
-            groups.values(), merged, self._token_values([one.tree for one in merged]), strict=True
-        ):
-            for index, place in zip(group, places, strict=True):
-                results[index] = self._fold(trees[index], values[place])
-        return results
-
-    def _fold(self, tree: TokenTree, values: np.ndarray) -> np.ndarray:
-        """Return the scores of a tree's nodes from the values of its tokens."""
-        own = np.flatnonzero(tree.lengths > 0)
-        column = np.full(len(tree.parents) + 1, np.nan)  # the last entry is the prompt, which has no score
-        nodes = np.repeat(np.arange(len(own)), tree.lengths[own])
-        parents = tree.own_parents()
-        folded = self.scorer.fold(values[tree.num_prompt_tokens :], nodes, parents=parents)
-        column[own] = self.calibration(folded)
-        for node in np.flatnonzero(tree.lengths == 0):
-            column[node] = column[tree.parents[node]]
-        return column[:-1]
+        whole = (np.ones(len(tree.parents), dtype=bool) for tree in trees)
+        return [
+            step_scores(self.scorer, self.calibration, tree, values, begins)
+            for tree, values, begins in zip(trees, self._token_values(trees), whole, strict=True)
+        ]
 
     def _token_values(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
-        """Return the scorer's values of every token, float64 [T] or [T, k] per tree; NaN in prompts."""
-        results = [np.full(tree.num_tokens, np.nan) for tree in trees]
-        pieces = [
-            (index, piece)
-            for index, tree in enumerate(trees)
-            for piece in split_tree(tree, self.batch_tokens)
-        ]
-        if not pieces:
-            return results
-        longest = max(int(piece.positions.max()) + 1 for _, piece in pieces)
-        check_backbone(self.model.config, longest=longest)
-        lengths = [piece.num_tokens for _, piece in pieces]
-        for batch in group_by_length(lengths, batch_tokens=self.batch_tokens):
-            chosen = [pieces[item] for item in batch]
-            for (index, piece), values in zip(
-                chosen, self._forward([piece for _, piece in chosen]), strict=True
-            ):
-                starts, own = trees[index].starts, np.repeat(piece.owned, piece.lengths)
-                shifts = np.repeat(starts[piece.rows] - piece.starts[:-1], piece.lengths)
-                tokens = np.arange(piece.num_prompt_tokens, piece.num_tokens)
-                if results[index].shape[1:] != values.shape[1:]:
-                    results[index] = np.full((trees[index].num_tokens, *values.shape[1:]), np.nan)
-                results[index][(tokens + shifts)[own]] = values[tokens[own]]
-        return results
-
-    @torch.inference_mode()
-    def _forward(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
-        """Return the values of the tokens that each tree answers for, float64 [T] or [T, k]; NaN elsewhere."""
-        config = unwrap(self.model).config
-        attention = TreeAttention(config._attn_implementation, scale=4 * config.get_text_config().hidden_size)
-        packed, fields = attention.pack(trees, pad_id=self.builder.tokenizer.pad_token_id or 0)
-        wanted = np.zeros(packed.input_ids.shape, dtype=bool)
-        spans = [
-            (row, slice(offset, offset + tree.num_tokens))
-            for (row, offset), tree in zip(packed.slots, trees, strict=True)
-        ]
-        for (row, span), tree in zip(spans, trees, strict=True):
-            wanted[row, span][tree.num_prompt_tokens :] = np.repeat(tree.owned, tree.lengths)
-        device = self.model.device
-        batch = {**{name: tensor.to(device) for name, tensor in to_tensors(packed).items()}, **fields}
-        found = self.scorer.values(self.model, batch, torch.from_numpy(wanted).to(device)).cpu().numpy()
-        values = np.full((*wanted.shape, *found.shape[1:]), np.nan)
-        values[wanted] = found
-        return [values[row, span] for row, span in spans]
+        """Return the scorer's values of every token per tree."""
+        pad_id = self.builder.tokenizer.pad_token_id or 0
+        return token_values(self.model, self.scorer, trees, pad_id=pad_id, batch_tokens=self.batch_tokens)

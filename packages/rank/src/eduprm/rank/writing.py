@@ -8,7 +8,6 @@ other inputs, PRMs or settings lies under another key, and never mixes.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,12 +15,14 @@ from typing import Any
 
 import polars as pl
 
-from eduprm.core.files import atomic_write, locked
+from eduprm.core.files import atomic_write, locked, remove_folder, sweep_beside
 from eduprm.core.store import Store, content_hash
 from eduprm.rank.files import Added, SolutionsFile
 from eduprm.rank.layouts import Layout
 from eduprm.rank.rows import ADDED_NAMES
 
+BESIDE = (".rejected.jsonl", ".report.json", ".report.html", ".work")
+"""What a run has beside its output: endings put behind the output's name."""
 _KIND = "chunks"
 _FORMAT = 3  # raise when what a chunk holds changes, so that older chunks are not taken up
 
@@ -37,6 +38,7 @@ class WorkFolder:
         self.path = output.with_name(f"{output.name}.work")
         self._lock = ExitStack()
         self._lock.enter_context(locked(self.path, "--output"))
+        sweep_beside(output, ("", *BESIDE))
         self._store = Store(self.path)
         self._key: dict[str, Any] = {}
 
@@ -75,7 +77,7 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Take the folder away, with what killed runs of other settings left in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_folder(self.path)
 
     def __enter__(self) -> WorkFolder:
         return self

@@ -29,7 +29,8 @@ class Comparison(NamedTuple):
         points: per prm, setting, n and rule: mean with interval over problems and seeds; mean decoded, distinct
             and path tokens; seconds.
         differences: per comparison (equal n; samples =tokens; samples =distinct tokens; greedy + samples =tokens), prm,
-            setting, against, n and rule: the mean of EDU minus the other, paired.
+            setting, against, n and rule: the mean of EDU minus the other, paired. Comparison "PRMs": of the headline's
+            PRM minus the PRM `against`, both choosing among the same solutions.
         spent: what equal tokens came to: per comparison, edu, edu_n, setting: budget, spent, samples, exhausted.
     """
 
@@ -80,7 +81,7 @@ def compare(
     points = points.join(ties, on=_POINT, how="left", maintain_order="left")
     family = pl.col("setting").replace_strict(families)
     points = points.with_columns(family=family)
-    gaps = [_gaps_at_equal_n(outcomes, families)]
+    gaps = [_gaps_at_equal_n(outcomes, families), _gaps_between_prms(outcomes, headline)]
     spents = []
     judged = {"": plain, headline: scored[headline]}
     shared = {prm: _paid_once(frame, distinct) for prm, frame in judged.items()}
@@ -124,6 +125,17 @@ def _gaps_at_equal_n(outcomes: pl.DataFrame, families: Mapping[str, str]) -> pl.
     keys = ["prm", "n", "rule", "problem_id"]
     both = _with_seeds(edu, samples, keys)
     return both.with_columns(comparison=pl.lit("equal n"))
+
+
+def _gaps_between_prms(outcomes: pl.DataFrame, headline: str) -> pl.DataFrame:
+    """The headline's PRM minus every other, problem by problem and draw by draw, on the same solutions."""
+    keys = ["setting", "seed", "n", "rule", "problem_id"]
+    scored = outcomes.filter(pl.col("prm") != "").select("prm", *keys, "correct")
+    own = scored.filter(prm=headline)
+    others = scored.filter(pl.col("prm") != headline).rename({"prm": "against"})
+    both = own.join(others, on=keys, suffix="_other", nulls_equal=True, maintain_order="left")
+    gap = pl.col("correct") - pl.col("correct_other")
+    return both.with_columns(gap=gap, comparison=pl.lit("PRMs"))
 
 
 def _with_seeds(edu: pl.DataFrame, samples: pl.DataFrame, keys: list[str]) -> pl.DataFrame:

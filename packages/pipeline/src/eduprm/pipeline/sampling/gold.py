@@ -26,7 +26,7 @@ def line_items(steps: pl.DataFrame, *, most: int) -> pl.DataFrame:
     """Distinct finished solutions with a score per line and the first wrong line.
 
     Args:
-        steps: marked trees with a column score.
+        steps: marked trees with a column score_line.
         most: solutions taken per problem, the first ones.
 
     Returns:
@@ -35,7 +35,7 @@ def line_items(steps: pl.DataFrame, *, most: int) -> pl.DataFrame:
     """
     leaves = leaf_paths(steps).filter(finish="stop").select(*_KEYS, "text", "path")
     torn = set(steps.filter(_breaks_inside()).select("problem_id", "tree", "node_id").rows())
-    scores = steps_of_leaves(steps, "line", "score")
+    scores = steps_of_leaves(steps, "line", "score_line")
     rows: list[dict[str, Any]] = []
     joined = leaves.join(scores, on=_KEYS, how="left", maintain_order="left")
     distinct = joined.unique(["problem_id", "text"], keep="first", maintain_order=True)

@@ -103,7 +103,7 @@ def pruned_strategy(setting: Setting, settings: SamplingSettings, scorer: Any) -
     pruned = PrunedEdu(
         **dict(_edu(setting, grid, setting.threshold)),
         scorer=scorer,
-        stop_below=grid.stop_below,
+        stop_quantile=grid.stop_quantile,
         piece_tokens=grid.piece_tokens,
     )
     return CutAt(pruned, CutRule(threshold=settings.training.threshold))

@@ -18,6 +18,7 @@ from eduprm.pipeline.prefix_prm import PrefixPrm
 from eduprm.pipeline.sampling.experiment import Experiment, model_content
 from eduprm.pipeline.sampling.grow import Trees
 from eduprm.pipeline.sampling.settings import Kind
+from eduprm.pipeline.sampling.training import RULE_OF
 from eduprm.pipeline.train_prm import seeded, token_source, train_on
 from eduprm.prm import InputFormat
 from eduprm.search import PolicySettings, resolve_model
@@ -35,21 +36,27 @@ class Prm:
         self.key = folder.name
         self.facts: dict[str, Any] = json.loads((folder / "training.json").read_text())
         self._experiment = experiment
+        self._rules = list(dict.fromkeys((RULE_OF[kind], "line")))
         questions = dict(experiment.problems.select("problem_id", "question").iter_rows())
         self.prefixes = PrefixPrm(folder, questions, experiment.settings.policy)
 
     def score(self, trees: Trees) -> pl.DataFrame:
-        """The `steps` of some trees with a column `score`; null for an empty root."""
-        key = {"prm": self.key, "trees": trees.key}
+        """The `steps` of some trees with the columns `score`, of a step of the PRM's own rule, and `score_line`.
+
+        Both are of the step up to the node's end; null for an empty root.
+        """
+        key = {"prm": self.key, "trees": trees.key, "rules": self._rules}
         made = stored_tables(
             self._experiment.store, "scores", f"{trees.name}-{self.name}", key, lambda: self._score(trees)
         )
-        return trees.tables["steps"].with_columns(made["scores"]["score"])
+        scores = made["scores"].with_columns(score=f"score_{self._rules[0]}")
+        return trees.tables["steps"].with_columns(scores.select("score", "score_line"))
 
     def _score(self, trees: Trees) -> Tables:
-        scored = self.prefixes.model.score_forest(trees.tables["steps"], self._experiment.problems)
+        steps = trees.tables["steps"]
+        scored = self.prefixes.model.score_forest(steps, self._experiment.problems, rules=self._rules)
         say(f"scored {trees.name} by {self.name}: {scored.height} fragments")
-        return {"scores": scored.select("score")}
+        return {"scores": scored.select(f"score_{rule}" for rule in self._rules)}
 
 
 def train_prms(experiment: Experiment, sets: dict[Kind, pl.DataFrame]) -> list[Prm]:

@@ -37,6 +37,7 @@ def results_page(comparison: Comparison, facts: dict[str, Any]) -> str:
         _sets(facts),
         f"Best of {largest} by the smallest step score, each PRM on steps cut as in its training:",
         _by_prm(points.filter(rule="prm_min"), largest),
+        *_between_prms(comparison.differences, largest),
         "## PRMs line by line",
         _gold(facts["steps_against_checker"]),
         "## Tokens and time",
@@ -63,15 +64,18 @@ def _what(facts: dict[str, Any]) -> str:
     settings = facts["settings"]
     grid, training = settings["grid"], settings["training"]
     calibrated = ", ".join(f"{nats:.3g} nats for {a} anchors" for a, nats in facts["calibrated"].items())
+    seeds = settings["prm"]["seeds"]
+    trainings = f"{seeds} training{'s' if seeds > 1 else ''}"
     hardware = facts["hardware"]
     machine = f"{hardware['cores']} cores of {hardware['processor']}, GPUs: {len(hardware['gpus'])}"
     return (
         f"Policy `{settings['policy']['model']}`, task `{settings['problem']['task']}`; **{facts['problems']} held-out "
-        f"problems, {grid['seeds']} draws of samples, {settings['prm']['seeds']} training of each PRM**; PRMs trained "
+        f"problems, {grid['seeds']} draws of samples, {trainings} of each PRM**; PRMs trained "
         f"on {settings['problem']['num_train']} other problems ({training['leaves']} leaves, threshold "
         f"{training['threshold']:g}; {training['rollouts']} rollouts a step of a chain, labels {training['target']}). "
-        f"Calibrated thresholds: {calibrated or 'none'}. P-EDU stops a branch below {grid['stop_below']:g}. EDU trees "
-        f"and greedy decoding have no draws. Commit {facts['commit']}; {machine}."
+        f"Calibrated thresholds: {calibrated or 'none'}. P-EDU stops a branch at a step that scores below "
+        f"{grid['stop_quantile']:.0%} of the training trees' beginnings. EDU trees and greedy decoding have no draws. "
+        f"Commit {facts['commit']}; {machine}."
     )
 
 
@@ -118,6 +122,23 @@ def _by_prm(points: pl.DataFrame, largest: int) -> str:
     return _table(["", *prms], rows)
 
 
+def _between_prms(differences: pl.DataFrame, largest: int) -> list[str]:
+    """The PRM edu minus each other, by rule; nothing where it is the only one."""
+    own = differences.filter(comparison="PRMs", n=largest).filter(pl.col("rule").is_in(_BEST_OF))
+    if not own.height:
+        return []
+    rules = own["rule"].unique(maintain_order=True).to_list()
+    rows = []
+    for (setting, against), mine in own.group_by(["setting", "against"], maintain_order=True):
+        by_rule = {row["rule"]: row for row in mine.iter_rows(named=True)}
+        cells = [_points(by_rule[rule]) if rule in by_rule else "" for rule in rules]
+        rows.append([str(setting), f"edu - {against}", *cells])
+    text = (
+        f"The PRM edu minus another, choosing among the same {largest} solutions, paired by problem and draw:"
+    )
+    return [text, _table(["", "", *map(rule_label, rules)], rows)]
+
+
 def _points(row: dict[str, Any]) -> str:
     text = f"{100 * row['mean']:+.1f} [{100 * row['ci_low']:+.1f}, {100 * row['ci_high']:+.1f}]"
     return f"**{text}**" if row["ci_low"] > 0 or row["ci_high"] < 0 else text
@@ -143,7 +164,9 @@ def _counts(differences: pl.DataFrame) -> str:
     """In how many pairs EDU is above or below, and separably so."""
     rows = []
     for (comparison, rule), own in differences.filter(
-        pl.col("rule").is_in(["oracle", "prm_min"]), pl.col("prm").is_in(["", "edu"])
+        pl.col("rule").is_in(["oracle", "prm_min"]),
+        pl.col("prm").is_in(["", "edu"]),
+        pl.col("comparison") != "PRMs",
     ).group_by(["comparison", "rule"], maintain_order=True):
         up, down = (own["mean"] > 0).sum(), (own["mean"] < 0).sum()
         sure, lost = (own["ci_low"] > 0).sum(), (own["ci_high"] < 0).sum()

@@ -13,6 +13,7 @@ from eduprm.core.command_line import UsageError, quiet_libraries
 from eduprm.core.files import locked
 from eduprm.core.progress import say
 from eduprm.forest import write_table
+from eduprm.pipeline.prefix_quantile import QuantileScorer
 from eduprm.pipeline.sampling.candidates import (
     TOKEN_SCHEMA,
     distinct_tokens,
@@ -90,6 +91,7 @@ def _run(experiment: Experiment) -> None:
 def _grown(experiment: Experiment, sets: TrainingSets, headline: Prm) -> Iterator[Grown]:
     settings = experiment.settings
     shards = experiment.shards("test")
+    guide = QuantileScorer(headline.prefixes, lambda: iter(sets.trees))
 
     def grow(setting: Setting, seed: int | None) -> Grown:
         found = []
@@ -98,10 +100,10 @@ def _grown(experiment: Experiment, sets: TrainingSets, headline: Prm) -> Iterato
             key |= {"run_seed": settings.seed} if setting.family == "samples" else {}
             key |= {name: getattr(settings.grid, name) for name in ("max_leaves", "max_tokens_per_path")}
             if setting.family == "P-EDU":
-                key |= {"prm": headline.key} | {
-                    name: getattr(settings.grid, name) for name in ("stop_below", "piece_tokens")
+                key |= {"prm": headline.key, "quantile_of": sets.trees_key} | {
+                    name: getattr(settings.grid, name) for name in ("stop_quantile", "piece_tokens")
                 }
-                strategy = pruned_strategy(setting, settings, headline.prefixes)
+                strategy = pruned_strategy(setting, settings, guide)
             else:
                 strategy = strategy_of(setting, settings, draw=seed or 0)
             name = f"{setting.grown}-{'' if seed is None else f'draw{seed}-'}{number:04}"
@@ -142,10 +144,13 @@ def _scored(
 ) -> dict[str, list[tuple[Grown, int | None, Prm, list[pl.DataFrame]]]]:
     """Per kind of PRM: what it scored, as which draw, and the nodes with scores."""
     found: dict[str, list[tuple[Grown, int | None, Prm, list[pl.DataFrame]]]] = {}
-    for one in everything:
-        for draw, prm in _judges(experiment, one, prms):
-            steps = [prm.score(trees) for trees in one.shards]
-            found.setdefault(prm.kind, []).append((one, draw, prm, steps))
+    asked = [(one, draw, judge) for one in everything for draw, judge in _judges(experiment, one, prms)]
+    for prm in prms:  # one after another, so that one model at a time is in memory
+        for one, draw, judge in asked:
+            if judge is prm:
+                steps = [prm.score(trees) for trees in one.shards]
+                found.setdefault(prm.kind, []).append((one, draw, prm, steps))
+        prm.prefixes.release()
     return found
 
 

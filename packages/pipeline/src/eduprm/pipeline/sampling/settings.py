@@ -13,7 +13,7 @@ from eduprm.pipeline.settings_parts import PrmSettings, ProblemSettings
 from eduprm.prm import InputFormat
 from eduprm.search import STEPS_MODEL, PolicySettings
 
-Kind = Literal["edu", "lines", "shepherd", "adaptive"]
+Kind = Literal["edu", "weighted", "lines", "shepherd", "adaptive"]
 Order = Literal["chronological", "best_first"]
 STAGES = ("problems", "train", "prms", "grow", "score", "report")
 Stage = Literal["problems", "train", "prms", "grow", "score", "report"]
@@ -36,8 +36,12 @@ class GridSettings(_Part):
         ("best_first", "chronological"), min_length=1, description="which waiting fork is taken next"
     )
     pruned_thresholds: tuple[float, ...] = Field((0.1, 0.5), description="nats, of P-EDU (best-first)")
-    stop_below: float = Field(
-        0.2, ge=0, le=1, description="P-EDU stops a branch at a step with a lower score"
+    stop_quantile: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="P-EDU stops a branch at a step that scores below this share of what its PRM gives to beginnings "
+        "of the training trees",
     )
     piece_tokens: int = Field(8, ge=1, description="tokens that P-EDU decodes between two looks at the PRM")
     temperatures: tuple[float, ...] = Field(
@@ -65,8 +69,9 @@ class TrainingSetSettings(_Part):
 
     kinds: tuple[Kind, ...] = Field(
         ("edu", "lines", "shepherd", "adaptive"),
-        description="edu: EDU trees cut at anchors; lines: the same trees cut at line breaks; shepherd: chains cut at "
-        "line breaks, labels from rollouts; adaptive: chains cut at low confidence (AdaptiveStep), likewise",
+        description="edu: EDU trees cut at anchors, leaves weighed alike; weighted: the same, leaves weighed by the "
+        "policy's probability; lines: the same trees as edu, cut at line breaks; shepherd: chains cut at line breaks, "
+        "labels from rollouts; adaptive: chains cut at low confidence (AdaptiveStep), likewise",
     )
     threshold: float = Field(0.1, ge=0, description="nats, at which EDU trees fork and the steps of edu end")
     leaves: int = Field(8, ge=1, description="solutions of one EDU tree")

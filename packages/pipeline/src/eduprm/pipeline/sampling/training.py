@@ -1,7 +1,8 @@
 """The PRMs' training sets: labelled forests of as many solution tokens each.
 
 * edu: EDU trees, steps at anchors, label = share of right leaves below.
-* lines: the same trees and labels, steps at line breaks.
+* weighted: the same trees and steps, label = the policy's probability of the right leaves below over that of all.
+* lines: the same trees and labels as edu, steps at line breaks.
 * shepherd: independent chains, steps at line breaks, labels from rollouts (Math-Shepherd, arXiv 2312.08935).
 * adaptive: the same chains, steps at improbable tokens (AdaptiveStep, arXiv 2502.13943), labels likewise.
 
@@ -19,6 +20,7 @@ import polars as pl
 from eduprm.core.command_line import UsageError
 from eduprm.core.progress import say
 from eduprm.core.seeds import derive_seed
+from eduprm.core.store import content_hash
 from eduprm.entropy.calibrate import calibrate_threshold
 from eduprm.forest import leaf_paths
 from eduprm.label import label_forest
@@ -32,7 +34,9 @@ from eduprm.search.greedy import greedy_entropies
 from eduprm.search.steps import step_ends
 from eduprm.segment import low_confidence_threshold
 
-RULE_OF: dict[Kind, str] = {"edu": "anchor", "lines": "line", "shepherd": "line", "adaptive": "unsure"}
+RULE_OF: dict[Kind, str] = {
+    "edu": "anchor", "weighted": "anchor", "lines": "line", "shepherd": "line", "adaptive": "unsure",
+}  # fmt: skip
 """Where the steps of each PRM end, in training and when it judges."""
 
 
@@ -44,12 +48,16 @@ class TrainingSets(NamedTuple):
         low_logprob: nats; below it a token begins a step of "adaptive".
         calibrated: wanted anchors per greedy solution -> threshold in nats.
         facts: per kind, solution tokens in the set, tokens decoded for it, chains, labels.
+        trees: the EDU trees as grown, a frame a shard.
+        trees_key: hash of all that decides them.
     """
 
     sets: dict[Kind, pl.DataFrame]
     low_logprob: float
     calibrated: dict[float, float]
     facts: dict[str, dict[str, Any]]
+    trees: list[pl.DataFrame]
+    trees_key: str
 
 
 def make_training_sets(experiment: Experiment) -> TrainingSets:
@@ -70,8 +78,8 @@ def make_training_sets(experiment: Experiment) -> TrainingSets:
     sets: dict[Kind, pl.DataFrame] = {}
     facts: dict[str, dict[str, Any]] = {}
     for kind in wanted.kinds:
-        if kind in ("edu", "lines"):
-            sets[kind] = pl.concat([_label_tree(one, RULE_OF[kind]) for one in marked_edu])
+        if kind in ("edu", "weighted", "lines"):
+            sets[kind] = pl.concat([_label_tree(one, kind) for one in marked_edu])
             facts[kind] = {"decoded": budget, "chains": None}
             continue
         shares, rolled = rollout_shares(experiment, chosen, RULE_OF[kind])
@@ -86,7 +94,8 @@ def make_training_sets(experiment: Experiment) -> TrainingSets:
             "mean": labels["label"].mean(),
         }
         say(f"training set {kind}: {facts[kind]}")
-    return TrainingSets(sets, low, calibrated, facts)
+    key = content_hash([one.key for one in trees])
+    return TrainingSets(sets, low, calibrated, facts, [one.tables["forest"] for one in trees], key)
 
 
 def _edu_trees(experiment: Experiment, number: int, problems: pl.DataFrame) -> Trees:
@@ -129,10 +138,10 @@ def _calibrated(experiment: Experiment, trees: list[Trees]) -> dict[float, float
         raise UsageError(f"--grid.calibrated-anchors: {error}") from None
 
 
-def _label_tree(trees: Trees, rule: str) -> pl.DataFrame:
-    """Every step of the rule labelled with the share of right leaves below its end."""
-    steps = trees.tables["steps"]
-    return label_steps(steps, step_ends(steps, rule), trees.tables["grades"])
+def _label_tree(trees: Trees, kind: Kind) -> pl.DataFrame:
+    """Every step labelled with the share of right leaves below its end, weighed alike or by the policy."""
+    steps, rule = trees.tables["steps"], "probability" if kind == "weighted" else "uniform"
+    return label_steps(steps, step_ends(steps, RULE_OF[kind]), trees.tables["grades"], rule=rule)
 
 
 def _choose_chains(shards: list[Trees], budget: int) -> pl.DataFrame:
@@ -193,16 +202,17 @@ def _renumbered(nodes: pl.DataFrame) -> Iterator[pl.DataFrame]:
 
 
 def _label_chains(chains: pl.DataFrame, shares: dict[StepKey, float], rule: str, target: str) -> pl.DataFrame:
-    """Steps labelled by their rollouts; the last one by its own answer."""
+    """Steps labelled by their rollouts, the last one by its own answer; a step's value is the same anywhere in it."""
     ends = step_ends(chains, rule).to_list()
-    labels, weights = [], []
-    for end, row in zip(ends, chains.iter_rows(named=True), strict=True):
-        share = 0.0
+    labels, weights = [], [float(end) for end in ends]
+    share = 0.0
+    for end, row in zip(reversed(ends), reversed(chains.rows(named=True)), strict=True):
         if end:
             key = (row["problem_id"], row["node_id"])
             share = float(row["correct"]) if row["finish"] is not None else shares[key]
-        labels.append(float(share > 0) if target == "hard" else share)
-        weights.append(float(end))
+        own = share if row["token_ids"] else 0.0  # the empty root stands in no step
+        labels.append(float(own > 0) if target == "hard" else own)
+    labels.reverse()
     graded = chains.filter(pl.col("finish").is_not_null()).select("problem_id", "tree", "node_id", "correct")
     labelled = label_forest(chains.drop("answer", "chain", "correct"), graded)
     return labelled.with_columns(

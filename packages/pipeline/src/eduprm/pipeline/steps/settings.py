@@ -75,7 +75,7 @@ class ProcessBenchSettings(StepSettings):
 
 class PrmBenchSettings(StepSettings):
     """
-    Judge a process reward model (PRM) on PRMBench: tell spoilt steps from good ones.
+    Judge a process reward model (PRM) on PRMBench: tell wrong steps from right ones.
 
     DATA are files (.json, .jsonl, .parquet; rows of idx, modified_question,
     modified_process, error_steps, classification) or a name on the hub.

@@ -32,7 +32,7 @@ def read_answer(answer: Any, *, vocab_size: int) -> tuple[NDArray[np.int32], dic
         eduprm.core.retry.RetryableError: no answer of the generate route: expected meta_info as an object, got nothing
     """
     if not isinstance(answer, dict):
-        raise _no_answer("an object", answer)
+        raise _no_answer("the answer as an object", answer)
     meta, ids = answer.get("meta_info"), answer.get("output_ids")
     if not isinstance(meta, dict):
         raise _no_answer("meta_info as an object", meta)
@@ -58,9 +58,15 @@ def check_finite(measured: Mapping[str, NDArray[Any]]) -> None:
         bad = np.isnan(values) | (np.isinf(values) if name != "runner_up_logprobs" else values == np.inf)
         if bad.any():
             at = int(bad.argmax())
-            raise RetryableError(f"expected numbers in {name}, the server gave {values[at]} for token {at}")
+            raise RetryableError(
+                f"expected numbers in {name}, the server gave {values[at]} for token {at}",
+                cause=f"no number in {name}",
+            )
 
 
 def _no_answer(expected: str, got: Any) -> RetryableError:
     shown = "nothing" if got is None else repr(got)[:80]
-    return RetryableError(f"no answer of the generate route: expected {expected}, got {shown}")
+    return RetryableError(
+        f"no answer of the generate route: expected {expected}, got {shown}",
+        cause=f"wrong shape: {expected.partition(' as ')[0]}",
+    )

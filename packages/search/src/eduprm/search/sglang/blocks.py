@@ -41,7 +41,10 @@ def decode_fields(meta: dict[str, Any], count: int) -> dict[str, NDArray[Any]]:
         )
     ids = found["runner_up_id"]
     if (_NULL_ID in ids) or any(isinstance(values, list) and None in values for values in found.values()):
-        raise RetryableError("the plugin vouches for only a part of the path's entropies")
+        raise RetryableError(
+            "the plugin vouches for only a part of the path's entropies",
+            cause="entropies of a part of the path",
+        )
     return {field: _numbers(field, found[field], kind) for field, kind in FIELD_TYPES.items()}
 
 
@@ -49,7 +52,9 @@ def _numbers(field: str, values: Any, kind: str) -> NDArray[Any]:
     try:
         return np.array(values, np.dtype(kind).newbyteorder("="))
     except (TypeError, ValueError, OverflowError):
-        raise RetryableError(f"expected numbers in {field}, the server gave {str(values)[:60]}") from None
+        raise RetryableError(
+            f"expected numbers in {field}, the server gave {str(values)[:60]}", cause=f"no number in {field}"
+        ) from None
 
 
 def _from_block(field: str, block: str, kind: str) -> NDArray[Any]:

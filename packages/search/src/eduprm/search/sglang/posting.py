@@ -101,7 +101,10 @@ class Posting:
         answers = await self._post(body, chosen[0].group)
         if not isinstance(answers, list) or len(answers) != len(chosen):
             got = f"{len(answers)}" if isinstance(answers, list) else type(answers).__name__
-            raise RetryableError(f"expected {len(chosen)} answers of one POST, got {got}")
+            raise RetryableError(
+                f"expected {len(chosen)} answers of one POST, got {got}",
+                cause="wrong shape: answers of one POST",
+            )
         return answers
 
 

@@ -10,9 +10,10 @@ routes: SGLang 0.5.23, http_server.py; sglang-router 0.3.2 passes them on.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import time
+import uuid
+from collections import Counter
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,7 @@ from eduprm.search.contract import (
 from eduprm.search.sglang.identity import check_served, model_facts, served_context
 from eduprm.search.sglang.posting import Posting
 from eduprm.search.sglang.samples import warn_of_seeds
+from eduprm.search.sglang.starting import started
 from eduprm.search.sglang.wire import EntropyKind, completion, payload
 
 _REFUSED_STATUS = frozenset({400, 413, 422})
@@ -54,6 +56,11 @@ class SglangServer:
         start_wait_s: longest wait for a server that does not answer yet.
         retry: how often and after what waits a failed request is sent again.
         api_key: of the server, if it wants one.
+
+    Attributes:
+        retried: attempts that failed and were followed by another, by cause (`RetryableError.cause`).
+        given_up: requests whose last attempt failed, by its cause.
+        num_decoded: tokens of all answers taken.
 
     Raises:
         ValueError: the model's files cannot be read here.
@@ -106,13 +113,19 @@ class SglangServer:
         self._places = asyncio.Semaphore(max_requests)
         self._answered_s = 0.0
         self._repeats_samples = True
-        self.num_retries = 0
+        self.retried: Counter[str] = Counter()
+        self.given_up: Counter[str] = Counter()
         self.num_decoded = 0
 
     @property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end a path."""
         return self._facts.stop_ids
+
+    @property
+    def num_retries(self) -> int:
+        """Attempts that were followed by another."""
+        return self.retried.total()
 
     @property
     def context_length(self) -> int:
@@ -140,8 +153,14 @@ class SglangServer:
         """Close the connections."""
         await self._service.close()
 
-    async def generate(self, request: Request) -> Completion:
-        """Continue one prefix to its end."""
+    async def generate(self, request: Request, *, afresh: bool = False) -> Completion:
+        """Continue one prefix to its end.
+
+        Args:
+            request: the prefix.
+            afresh: compute the whole prefix, whatever the server's prefix cache holds. `cached_tokens` above 0 then
+                says that the server did not.
+        """
         wanted = len(request.prefix_ids) + request.max_new_tokens
         if wanted > self._context_length:
             raise RequestError(
@@ -157,7 +176,11 @@ class SglangServer:
         for attempt in range(1, self._retry.attempts + 1):
             try:
                 async with self._places:
-                    answer = await self._posting.ask(body, request.group)
+                    answer = await (
+                        self._ask_afresh(body, request.group)
+                        if afresh
+                        else self._posting.ask(body, request.group)
+                    )
                 done = completion(
                     answer,
                     request,
@@ -168,14 +191,20 @@ class SglangServer:
             except RetryableError as error:
                 silent_s = time.monotonic() - self._answered_s
                 if attempt == self._retry.attempts or silent_s > self._retry.patience_s:
+                    self.given_up[error.cause] += 1
                     raise TransientError(f"{self._url}: {error} ({attempt} attempts)") from error
-                self.num_retries += 1
+                self.retried[error.cause] += 1
                 await asyncio.sleep(self._retry.wait_s(attempt, *key, asked_s=error.asked_s))
             else:
                 self._answered_s = time.monotonic()
                 self.num_decoded += len(done.token_ids)
                 return done
         raise AssertionError("unreachable")
+
+    async def _ask_afresh(self, body: dict[str, Any], group: str) -> Any:
+        # Prefixes are shared among requests of one extra_key only, and nobody has used this one. SGLang's router passes
+        # the field on, but not the newer cache_salt (0.3.2).
+        return await self._post({**body, "extra_key": f"afresh-{uuid.uuid4().hex}"}, group)
 
     async def _post(self, body: dict[str, Any], group: str) -> Any:
         # A router with the policy `manual` keeps a key on one worker; `cache_aware` reads the prefix itself.
@@ -194,7 +223,7 @@ class SglangServer:
         try:
             return json.loads(await self._service.call(method, route, **options))
         except ValueError as error:
-            raise RetryableError(f"{type(error).__name__}: {error}") from error
+            raise RetryableError(f"{type(error).__name__}: {error}", cause="no JSON") from error
         except RefusedCallError as error:
             if error.status in _REFUSED_STATUS:
                 raise RequestError(error.reason) from error
@@ -202,9 +231,13 @@ class SglangServer:
 
     async def _check_server(self) -> None:
         try:
-            model_info = await self._patiently("/model_info", "/get_model_info")
+            model_info = await started(
+                lambda: self._info("/model_info", "/get_model_info"), wait_s=self._start_wait_s
+            )
             check_served(self._facts, model_info, served_as=self._served_as)
-            info = await self._patiently("/server_info", "/get_server_info")
+            info = await started(
+                lambda: self._info("/server_info", "/get_server_info"), wait_s=self._start_wait_s
+            )
         except EngineMismatchError as error:
             text = str(error)
             raise EngineMismatchError(
@@ -220,21 +253,9 @@ class SglangServer:
         except (RequestError, TransientError) as error:
             raise EngineMismatchError(f"{self._url}: not even one token comes back: {error}") from error
 
-    async def _patiently(self, route: str, older: str) -> dict[str, Any]:
-        """GET a route, waiting for a server that is starting; servers and routers before 0.5.4 know the older name."""
-        until = time.monotonic() + self._start_wait_s
-        retry = RetrySettings(longest_wait_s=5.0)
-        for attempt in itertools.count(1):
-            try:
-                try:
-                    return dict(await self._call("GET", route, limit_s=_INFO_LIMIT_S))
-                except EngineMismatchError:
-                    return dict(await self._call("GET", older, limit_s=_INFO_LIMIT_S))
-            except RetryableError as error:
-                if time.monotonic() > until:
-                    raise EngineMismatchError(
-                        f"no SGLang server is ready after {self._start_wait_s:g} s ({error}); start one, or give "
-                        "the URL of another"
-                    ) from error
-                await asyncio.sleep(retry.wait_s(attempt, self._url, route))
-        raise AssertionError("unreachable")
+    async def _info(self, route: str, older: str) -> dict[str, Any]:
+        """GET a route; servers and routers before 0.5.4 know the older name."""
+        try:
+            return dict(await self._call("GET", route, limit_s=_INFO_LIMIT_S))
+        except EngineMismatchError:
+            return dict(await self._call("GET", older, limit_s=_INFO_LIMIT_S))

@@ -7,8 +7,10 @@ often it asks; no model, no cache.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -128,7 +130,8 @@ class ScriptedServer:
         meta: dict[str, Any] = {
             "finish_reason": {"type": "stop", "matched": ids[-1]} if stopped else {"type": "length"},
             "prompt_tokens": len(prefix),
-            "cached_tokens": len(prefix) - 1 if len(prefix) > 3 else 0,
+            # Of an extra_key of its own, a request finds nothing in the cache.
+            "cached_tokens": len(prefix) - 1 if len(prefix) > 3 and "extra_key" not in body else 0,
         }
         if self.plugin and body.get("return_entropy") is True:
             meta |= {
@@ -144,3 +147,18 @@ class ScriptedServer:
             meta["output_token_logprobs"] = [top[0] for top in tops]
             meta["output_top_logprobs"] = tops
         return {"output_ids": ids[len(prefix) :], "meta_info": meta}
+
+
+@contextmanager
+def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
+    """Run the server on a thread of its own, for clients that have an event loop of theirs."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
+    try:
+        yield server
+    finally:
+        asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()

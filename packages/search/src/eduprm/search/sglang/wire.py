@@ -112,7 +112,9 @@ def _finish(reason: dict[str, Any], count: int, request: Request, stop_ids: froz
                 f"{len(request.prefix_ids)}: its context or its cache holds no more"
             )
         return "length"
-    raise RetryableError(f"the server gave the request up: {reason.get('message') or kind}")
+    raise RetryableError(
+        f"the server gave the request up: {reason.get('message') or kind}", cause="given up by the server"
+    )
 
 
 def _measured(meta: dict[str, Any], count: int) -> dict[str, NDArray[Any]]:

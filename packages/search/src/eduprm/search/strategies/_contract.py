@@ -37,6 +37,8 @@ class Strategy(Protocol):
         Their places become the column `order` of the forest, and the first n of them should be what a budget of n
         leaves would have given. A branch that is the policy's greedy path to its end says so (`Branch.greedy`); a
         strategy that never decodes it may say so before it grows anything, by a class attribute `never_greedy = True`.
+        One whose forks take the runner-up token and are decoded greedily from there says so by `greedy_forks = True`:
+        they can be decoded again (`eduprm.search.sglang.cache_check`).
         The requests are of the group `problem_id`.
         """
         ...

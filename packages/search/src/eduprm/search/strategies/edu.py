@@ -15,7 +15,7 @@ Not in the paper, so ours: the caps of `Budget`, the rounds, and that the first 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,7 @@ class EduSampling(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    greedy_forks: ClassVar[bool] = True
 
     threshold: float = Field(default=1.0, ge=0.0, description="nats; a position above it is an anchor")
     skip_symbols: bool = Field(

@@ -1,0 +1,78 @@
+"""What apps/train says first, and what it answers where a file of problems or a policy cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eduprm.core.command_line import UsageError, load_settings
+from eduprm.pipeline.make_problems import problems_of
+from eduprm.pipeline.run import _plan
+from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.settings import TrainSettings
+
+GOOD = '{"question": "What is 2 + 3?", "answer": "5"}\n'
+
+
+def plan(*flags: str) -> str:
+    settings = load_settings(TrainSettings, flags)
+    return _plan(settings, RunFolder(settings.folder))
+
+
+def problems(file: Path, *flags: str):
+    settings = load_settings(TrainSettings, ["--problems", str(file), *flags])
+    return problems_of(
+        settings.problem, policy=settings.policy, seed=0, folder=file.parent / "run", file=settings.problems
+    )
+
+
+def test_the_first_line_says_what_is_done_and_how_long_it_takes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.jsonl").write_text(GOOD)
+    default = plan()
+    assert default.startswith("train: trees by edu from smollm2-135m-steps, a PRM trained on them from ")
+    assert default.endswith("in runs/default; about 10 minutes on two cores")
+    own = plan("--problems", "mine.jsonl")
+    assert "in runs/mine; how long it takes was not measured for these settings" in own
+    served = plan("--engine", "sglang", "--url", "http://127.0.0.1:30000")
+    assert "depends on the server" in served
+    assert not any("\n" in line for line in (default, own, served))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.jsonl", b"", "a.jsonl is empty; expected a question and a gold answer a row"),
+        ("a.jsonl", b"id,question\n1,2\n", r"none of 2 rows can be used, .*; a.jsonl, row 1: not JSON"),
+        (
+            "a.jsonl",
+            '{"q": 1}\n'.encode("utf-16"),
+            "row 1: UTF-16, as PowerShell writes it; save the file as UTF-8",
+        ),
+        (
+            "a.jsonl",
+            b'{"prompt": ["x"], "labels": [true]}',
+            "none of 1 rows .* column 'prompt': expected text",
+        ),
+        ("a.csv", b"question,answer\n", r"expected a name ending in \.json, .*got \.csv"),
+    ],
+)
+def test_a_file_without_problems_is_one_line_that_says_why(name, content, told, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=f"^--problems: .*{told}") as caught:
+        problems(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nobody/nothing", "./not-there", "empty"])
+def test_a_policy_that_cannot_be_loaded_is_one_line(name, own_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "mine.jsonl").write_text(own_data("gsm8k_form.jsonl").read_text())
+    with pytest.raises(
+        UsageError, match=f"^--policy.model: the tokenizer of {name} cannot be loaded: "
+    ) as caught:
+        problems(tmp_path / "mine.jsonl", "--policy.model", name)
+    assert "\n" not in str(caught.value)
