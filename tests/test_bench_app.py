@@ -170,8 +170,9 @@ def test_a_run_takes_up_scores_by_content_and_ends_with_the_same_bytes(bench, tm
     assert bench(*command, "--limit", 5)[0] == 0
     assert bench("processbench", "b.jsonl", *command[3:], "--threshold", 0.5)[0] == 0
     # Other content is scored anew.
-    status, _, err = bench(*command, "--batch-tokens", "64")
-    assert (status, "cannot be loaded" in err) == (2, True)
+    for other in (("--batch-tokens", "64"), ("--weights", "int8")):
+        status, _, err = bench(*command, *other)
+        assert (status, "cannot be loaded" in err) == (2, True)
 
 
 def test_rows_that_do_not_fit_are_listed_and_the_figures_say_so(bench, tmp_path):

@@ -197,7 +197,7 @@ class RankSettings(PrmReading, WrapSettings, JudgedSettings, CommandSettings):
             raise ValueError(
                 "--prm-adapter: expected --prm-server sglang beside it, which loads adapters; add it"
             )
-        decided = {"format", "marks", "dtype", "batch_tokens"}
+        decided = {"format", "marks", "dtype", "batch_tokens", "weights"}
         others = (decided | ({"prm"} if self.prm_server == "eduprm" else set())) & self.model_fields_set
         if self.prm_url is not None and others:
             names = ", ".join("--" + name.replace("_", "-") for name in sorted(others))

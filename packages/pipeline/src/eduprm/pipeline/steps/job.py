@@ -33,7 +33,7 @@ from eduprm.core.progress import bar, status
 from eduprm.core.store import Store
 from eduprm.pipeline.steps.settings import StepSettings
 from eduprm.pipeline.steps.training import training_problems
-from eduprm.prm.source import PrmPlace, PrmSource
+from eduprm.prm.source import PrmPlace, PrmReading, PrmSource
 from eduprm.rank.wrapping import wrapped
 from eduprm.serve.judge.source import JUDGE, named_place
 
@@ -100,9 +100,7 @@ def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
     with status(f"reading {prm.name}", spinner=False):
         key = {
             "prm": place.key(),
-            "settings": settings.model_dump(
-                mode="json", include={"format", "marks", "batch_tokens", "device", "dtype"}
-            ),
+            "settings": settings.model_dump(mode="json", include=set(PrmReading.model_fields)),
             "versions": {name: version(name) for name in _COMPUTING},
         }
     store = ScoreStore(Store(folder), key)
