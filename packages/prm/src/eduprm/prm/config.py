@@ -135,10 +135,8 @@ class Scoring(_Frozen):
     def running(self) -> bool:
         """Whether a step's score speaks of the solution up to its end, so that the last can stand for the whole.
 
-        The scorers that ship are known without torch; another's says it (`eduprm.prm.scorers._contract`).
+        The scorer says it (`eduprm.prm.scorers._contract`), so asking imports torch.
         """
-        if ":" not in self.kind:
-            return self.kind not in ("likelihood", "implicit")
         scorer: Any = registry.make("eduprm.prm.scorers", self.kind, "Scorer", {"settings": self})
         return bool(scorer.solution == "last")
 

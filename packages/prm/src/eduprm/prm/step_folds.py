@@ -39,18 +39,20 @@ def step_scores(
         goes_on = parent >= 0 and not begins[node]
         spans.append(spans[parent] + own if goes_on else own)
         above.append(above[parent] if goes_on else parent)
-    number, whose = 0, [-1] * (len(parents) + 1)  # the last entry is the prompt
-    kept, before = [], []
+    whose = [-1] * (
+        len(parents) + 1
+    )  # per node, the place in `kept` of its step; the last entry is the prompt
+    kept: list[list[int]] = []
+    before: list[int] = []
     for node, span in enumerate(spans):
         whose[node] = whose[above[node]]
         if span:
             before.append(whose[above[node]])
-            whose[node], number = number, number + 1
+            whose[node] = len(kept)
             kept.append(span)
-    column = np.full(len(parents) + 1, np.nan)
-    if kept:
-        tokens = np.concatenate([np.asarray(span, dtype=np.int64) for span in kept])
-        nodes = np.repeat(np.arange(number), [len(span) for span in kept])
-        folded = calibration(scorer.fold(values[tokens], nodes, parents=np.asarray(before, dtype=np.int64)))
-        column = np.append(folded, np.nan)[whose]
-    return column[:-1]
+    if not kept:
+        return np.full(len(parents), np.nan)
+    tokens = np.concatenate([np.asarray(span, dtype=np.int64) for span in kept])
+    nodes = np.repeat(np.arange(len(kept)), [len(span) for span in kept])
+    folded = calibration(scorer.fold(values[tokens], nodes, parents=np.asarray(before, dtype=np.int64)))
+    return np.append(folded, np.nan)[whose[:-1]]

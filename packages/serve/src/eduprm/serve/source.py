@@ -130,8 +130,8 @@ class LanguageModelSource:
         return self._source.saved_cut()
 
     def running(self) -> bool:
-        """What the folder's scorer says: by likelihood, no."""
-        return self._source.running()
+        """Log-probs speak of their own step."""
+        return False
 
     def open(self) -> _LanguageModelScorer:
         """Load the tokenizer."""
