@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from eduprm.core.command_line import UsageError
 from eduprm.core.progress import say
 from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.served import on_server
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.report import Table
-from eduprm.search import EngineMismatchError
 
 _SHOWN = 5
 
@@ -30,10 +28,8 @@ def recheck_forks(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     count = settings.server.check_cache
     if not count:
         return {}
-    from eduprm.search.sglang import SglangServer
     from eduprm.search.sglang.cache_check import check_forks, pick_forks
 
-    assert settings.url is not None  # TrainSettings checks it
     problems = pl.read_parquet(folder.path("problems.parquet"), columns=["problem_id", "prompt_token_ids"])
     forks = pick_forks(
         (pl.read_parquet(path) for path in sorted(folder.path("forest").glob("[!.]*.parquet"))),
@@ -42,16 +38,7 @@ def recheck_forks(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         count=count,
         seed=settings.seed,
     )
-    engine = SglangServer(settings.url, model=settings.policy.model, **settings.server.client_options())
-
-    async def check() -> dict[str, Any]:
-        async with engine:
-            return await check_forks(forks, engine)
-
-    try:
-        found = asyncio.run(check())
-    except EngineMismatchError as error:
-        raise UsageError(f"--url: {error}") from None
+    found = on_server(settings, lambda server: check_forks(forks, server))
     say(f"search: {check_line(found)}")
     return {"cache_check": {"asked": count, **found}}
 

@@ -8,26 +8,28 @@ when its last tree has ended. Which trees are there and which are missing, `shar
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from eduprm.core.command_line import UsageError
 from eduprm.core.errors import UnfinishedError
 from eduprm.core.progress import Bar, bar, say
 from eduprm.forest import token_counts
 from eduprm.pipeline.growing import grow_shard
 from eduprm.pipeline.recheck_forks import recheck_forks
 from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.served import on_server
 from eduprm.pipeline.server_faults import ServerFaults, fault_lines, rejected_for
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.shards import Shard, missing, rejected_of, shards, store
 from eduprm.pipeline.threshold_advice import threshold_advice
-from eduprm.search import EngineMismatchError, PolicyTokenizer
+from eduprm.search import PolicyTokenizer
 from eduprm.search.grow import Grown, Growth, Job, collect, grow_trees, trees_at_once
+
+if TYPE_CHECKING:
+    from eduprm.search.sglang import SglangServer
 
 _Todo = list[tuple[Shard, list[Job]]]
 
@@ -95,36 +97,25 @@ def _grow_here(
 def _grow_served(
     settings: TrainSettings, folder: RunFolder, todo: _Todo, tokenizer: PolicyTokenizer, shown: Bar
 ) -> None:
-    from eduprm.search.sglang import SglangServer
+    faults = ServerFaults(folder)
+    at_once = trees_at_once(settings.server.max_requests)
 
-    assert settings.url is not None  # TrainSettings checks it
-    server, faults = settings.server, ServerFaults(folder)
-    try:
-        engine = SglangServer(settings.url, model=settings.policy.model, **server.client_options())
-    except ValueError as error:
-        raise UsageError(f"--policy.model: {error}") from None
+    async def grow(engine: SglangServer) -> None:
+        def keep(shard: Shard, growth: Growth) -> None:
+            store(folder, shard, growth)
+            faults.note(engine)
 
-    def keep(shard: Shard, growth: Growth) -> None:
-        store(folder, shard, growth)
-        faults.note(engine)
-
-    async def grow() -> None:
-        async with engine:
-            jobs = itertools.chain.from_iterable(jobs for _, jobs in todo)
-            put = _by_shard(todo, keep)
-            async for grown in grow_trees(
-                jobs, engine=engine, tokenizer=tokenizer, concurrency=trees_at_once(server.max_requests)
-            ):
+        jobs = itertools.chain.from_iterable(jobs for _, jobs in todo)
+        put = _by_shard(todo, keep)
+        try:
+            async for grown in grow_trees(jobs, engine=engine, tokenizer=tokenizer, concurrency=at_once):
                 put(grown)
                 retries = f", {engine.num_retries} retries" if engine.num_retries else ""
                 shown.advance(note=f"{engine.num_decoded / max(shown.seconds, 1e-9):.0f} tokens/s{retries}")
+        finally:
+            faults.note(engine)
 
-    try:
-        asyncio.run(grow())
-    except EngineMismatchError as error:
-        raise UsageError(f"--url: {error}") from None
-    finally:
-        faults.note(engine)
+    on_server(settings, grow)
 
 
 def _by_shard(todo: _Todo, whole: Callable[[Shard, Growth], None]) -> Callable[[Grown], None]:
