@@ -20,7 +20,7 @@ from eduprm.forest import validate_forest
 from eduprm.search import Budget, EduSampling
 from eduprm.search.grow import grow_forest_async
 from eduprm.search.sglang import SglangServer
-from eduprm.search.sglang.testing import STOP, VOCAB, ScriptedServer
+from eduprm.search.sglang.testing import VOCAB, Letters, ScriptedServer, scripted_model
 
 QUICK = RetrySettings(attempts=3, first_wait_s=0.01, longest_wait_s=0.02)
 EDU = EduSampling(threshold=1.0, budget=Budget(max_leaves=5, max_tokens_per_path=10))
@@ -29,16 +29,9 @@ PROBLEMS = pl.DataFrame(
 )
 
 
-class Letters:
-    def decode(self, token_ids: list[int]) -> str:
-        return "".join(chr(97 + token % 26) for token in token_ids)
-
-
 @pytest.fixture
 def model(tmp_path):
-    text = f'{{"vocab_size": {VOCAB}, "max_position_embeddings": 512, "eos_token_id": {STOP}, "architectures": ["X"]}}'
-    (tmp_path / "config.json").write_text(text)
-    return str(tmp_path)
+    return scripted_model(tmp_path)
 
 
 def grow(model: str, fault: Callable[[ScriptedServer, dict, int], Any] | None = None, **options: Any):
@@ -111,10 +104,7 @@ FAULTS: dict[str, tuple[Callable, str]] = {
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("m")
-    text = f'{{"vocab_size": {VOCAB}, "max_position_embeddings": 512, "eos_token_id": {STOP}, "architectures": ["X"]}}'
-    (folder / "config.json").write_text(text)
-    return grow(str(folder))[0].forest
+    return grow(scripted_model(tmp_path_factory.mktemp("m")))[0].forest
 
 
 @pytest.mark.parametrize("name", list(FAULTS))

@@ -15,7 +15,7 @@ from eduprm.search import Budget, EduSampling, HighTemperature
 from eduprm.search.grow import grow_forest_async
 from eduprm.search.sglang import SglangServer
 from eduprm.search.sglang.cache_check import GrownFork, check_forks, pick_forks
-from eduprm.search.sglang.testing import STOP, VOCAB, ScriptedServer, distribution
+from eduprm.search.sglang.testing import Letters, ScriptedServer, distribution, scripted_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:the SGLang server ignores the seeds")
 
@@ -25,16 +25,9 @@ PROMPTS = {f"p{n}": [5 + n, 7, 9] for n in range(6)}
 PROBLEMS = pl.DataFrame(list(PROMPTS.items()), schema=["problem_id", "prompt_token_ids"], orient="row")
 
 
-class Letters:
-    def decode(self, token_ids: list[int]) -> str:
-        return "".join(chr(97 + token % 26) for token in token_ids)
-
-
 @pytest.fixture
 def model(tmp_path):
-    text = f'{{"vocab_size": {VOCAB}, "max_position_embeddings": 512, "eos_token_id": {STOP}, "architectures": ["X"]}}'
-    (tmp_path / "config.json").write_text(text)
-    return str(tmp_path)
+    return scripted_model(tmp_path)
 
 
 def pick(forest: pl.DataFrame, count: int, *, seed: int = 0, parts: int = 1) -> list[GrownFork]:

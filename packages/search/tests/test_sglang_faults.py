@@ -7,7 +7,6 @@ SGLang is in tests/sglang.
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,23 +22,14 @@ from eduprm.search import Budget, EduSampling, Greedy, HighTemperature, grow_for
 from eduprm.search.contract import EngineMismatchError, Request, RequestError, TransientError
 from eduprm.search.grow import Job, grow_trees
 from eduprm.search.sglang import SglangServer
-from eduprm.search.sglang.testing import STOP, VOCAB, ScriptedServer
+from eduprm.search.sglang.testing import Letters, ScriptedServer, scripted_model
 
 QUICK = RetrySettings(attempts=4, first_wait_s=0.01, longest_wait_s=0.02)
 
 
 @pytest.fixture
 def model(tmp_path):
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    config = {
-        "vocab_size": VOCAB,
-        "max_position_embeddings": 512,
-        "eos_token_id": STOP,
-        "architectures": ["X"],
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    return str(folder)
+    return scripted_model(tmp_path / "tiny")
 
 
 def problems(count: int) -> list[tuple[str, list[int]]]:
@@ -67,11 +57,6 @@ def grow(model: str, server: ScriptedServer, *, count: int = 6, strategies=None,
             return growth, client
 
     return asyncio.run(go())
-
-
-class Letters:
-    def decode(self, token_ids: list[int]) -> str:
-        return "".join(chr(97 + token % 26) for token in token_ids)
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ often it asks; no model, no cache.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,24 @@ def distribution(prefix: tuple[int, ...]) -> NDArray[np.float64]:
     rng = np.random.default_rng([len(prefix), *prefix[-4:]])
     logits = rng.normal(size=VOCAB) * 2.5
     return logits - np.log(np.exp(logits).sum())
+
+
+class Letters:
+    """A tokenizer of VOCAB letters."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """A letter a token."""
+        return "".join(chr(97 + token % 26) for token in token_ids)
+
+
+def scripted_model(folder: Path) -> str:
+    """Write the config of the model that `ScriptedServer` runs; returns the folder, as clients name it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "vocab_size": VOCAB, "max_position_embeddings": 512, "eos_token_id": STOP, "architectures": ["X"],
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
 
 
 Fault = Callable[[dict[str, Any], int], Any]
