@@ -6,8 +6,9 @@
 Policy and PRM are tiny random models, the commands are the real ones. Each start is a process of its own, forked from
 one that holds the imported libraries, so that a start costs no half minute of imports. A kill comes at a random moment
 of a run's time, or just after a random number of changes in its folder, so that writes are hit. When a run ends, its
-files are compared with those of the run left alone, byte by byte, and the next run begins in a new folder. A file that
-stands under its own name must not be written again by a later start. Prints JSON; exit status 1 on any difference.
+files are compared with those of the run left alone, byte by byte, and the next run begins in a new folder. What was
+computed and stood finished (a shard, a chunk: `finished`) must not be written again by a later start. Prints JSON; exit
+status 1 on any difference.
 """
 
 from __future__ import annotations

@@ -38,6 +38,8 @@ RULE_OF: dict[Kind, str] = {
     "edu": "anchor", "weighted": "anchor", "lines": "line", "shepherd": "line", "adaptive": "unsure",
 }  # fmt: skip
 """Where the steps of each PRM end, in training and when it judges."""
+LABEL_RULE_OF: dict[Kind, str] = {"edu": "uniform", "weighted": "probability", "lines": "uniform"}
+"""The kinds that are made of EDU trees, and what makes a step's label of the leaves below."""
 
 
 class TrainingSets(NamedTuple):
@@ -78,7 +80,7 @@ def make_training_sets(experiment: Experiment) -> TrainingSets:
     sets: dict[Kind, pl.DataFrame] = {}
     facts: dict[str, dict[str, Any]] = {}
     for kind in wanted.kinds:
-        if kind in ("edu", "weighted", "lines"):
+        if kind in LABEL_RULE_OF:
             sets[kind] = pl.concat([_label_tree(one, kind) for one in marked_edu])
             facts[kind] = {"decoded": budget, "chains": None}
             continue
@@ -139,9 +141,10 @@ def _calibrated(experiment: Experiment, trees: list[Trees]) -> dict[float, float
 
 
 def _label_tree(trees: Trees, kind: Kind) -> pl.DataFrame:
-    """Every step labelled with the share of right leaves below its end, weighed alike or by the policy."""
-    steps, rule = trees.tables["steps"], "probability" if kind == "weighted" else "uniform"
-    return label_steps(steps, step_ends(steps, RULE_OF[kind]), trees.tables["grades"], rule=rule)
+    """Every step of the kind's rule labelled by the leaves below its end."""
+    steps = trees.tables["steps"]
+    ends = step_ends(steps, RULE_OF[kind])
+    return label_steps(steps, ends, trees.tables["grades"], rule=LABEL_RULE_OF[kind])
 
 
 def _choose_chains(shards: list[Trees], budget: int) -> pl.DataFrame:
