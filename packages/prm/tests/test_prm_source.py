@@ -88,7 +88,8 @@ def test_what_cannot_be_opened_is_one_line(folder, tmp_path):
 
 
 @pytest.mark.parametrize("kind", registry.names("eduprm.prm.scorers"))
-def test_a_place_knows_whether_its_scores_run(kind, tmp_path):
+def test_a_place_knows_what_makes_one_score_of_a_solution(kind, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"eduprm": {"scoring": {"kind": kind}}}))
-    assert PrmSource.at(tmp_path).running() == (kind not in ("likelihood", "implicit"))
-    assert Scoring(kind=f"eduprm.prm.scorers.{kind}:Scorer").running == Scoring(kind=kind).running
+    whole = {"likelihood": "min", "implicit": "mean"}.get(kind, "last")
+    assert PrmSource.at(tmp_path).solution() == whole
+    assert Scoring(kind=f"eduprm.prm.scorers.{kind}:Scorer").solution == whole

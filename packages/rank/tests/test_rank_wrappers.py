@@ -37,8 +37,8 @@ class Place:
     def saved_cut(self):
         return {"segmenters": {}}
 
-    def running(self):
-        return False
+    def solution(self):
+        return "min"
 
     def open(self):
         return ByLength()
@@ -89,7 +89,7 @@ def test_wrappers_by_name_one_around_the_other():
     )
     place = wrapped(Place(), settings)
     assert (place.name, place.saved_cut()) == ("by length", {"segmenters": {}})
-    assert not place.running()
+    assert place.solution() == "min"
     (one,) = place.open().score_steps([("?", ["1 + 1 = 3\n", "#### 3"])], as_cut=True)
     # The whole, one step, holds a false equation too.
     assert one.scores == [0.0, 0.5 / 6]

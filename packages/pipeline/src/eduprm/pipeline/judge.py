@@ -129,7 +129,7 @@ def judge(
     )
     curves = pl.concat(frames)
     if solution_score != "last":
-        by_last = [rule for rule in curves["rule"].unique() if _aggregate(rule) == "last"]
+        by_last = [rule for rule in curves["rule"].unique() if get_rule(rule).aggregate == "last"]
         curves = curves.filter(~pl.col("rule").is_in(by_last))
     table = {one.title: own[one.tree] for one in shown}
     return Judgement(
@@ -147,10 +147,6 @@ def judge(
             table, greedy, leaves, before, trained_greedy, tasks, seed=seed, bootstrap=bootstrap
         ),
     )
-
-
-def _aggregate(rule: str) -> str | None:
-    return getattr(get_rule(rule).rule, "aggregate", None)
 
 
 def _common(

@@ -12,7 +12,6 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
-from eduprm.core import registry
 from eduprm.core.files import atomic_write_bytes
 from eduprm.label import check_derivation
 from eduprm.pipeline.calibrating import reliability_of
@@ -43,7 +42,7 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         grades,
         strategies=[Compared(one.tree, one.title) for one in run_strategies(settings)],
         largest=settings.search.budget.max_leaves,
-        solution_score=solution_score(settings),
+        solution_score=settings.prm.train.scoring.solution,
         before=_before(folder),
         trained_greedy=_trained_greedy(folder),
         tasks=_tasks(folder),
@@ -65,12 +64,6 @@ def report_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
         name = re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-")
         write_figure(folder.path("figures", f"{name}.svg"), figure)
     return {}
-
-
-def solution_score(settings: TrainSettings) -> str:
-    """The aggregate that makes one score of a solution's, by the way in which the PRM scores."""
-    scoring = settings.prm.train.scoring
-    return str(registry.load(SCORERS, scoring.kind, "Scorer")(scoring).solution)
 
 
 def _before(folder: RunFolder) -> pl.DataFrame | None:
@@ -110,7 +103,7 @@ def _metrics(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> d
                 for one in judged.equal
             },
             "steps_against_checker": _rows(judged.step_metrics),
-            "solution_score": solution_score(settings),
+            "solution_score": settings.prm.train.scoring.solution,
             "answers_against_grade": _rows(judged.answer_metrics),
             "leaves": leaf_facts(
                 judged, operands_by_problem(pl.read_parquet(folder.path("problems.parquet")))
@@ -133,7 +126,6 @@ def _rows(frame: pl.DataFrame | None) -> list[dict[str, Any]] | None:
     return None if frame is None else frame.to_dicts()
 
 
-SCORERS = "eduprm.prm.scorers"
 _OPERAND_SOURCES = ("reasoning_gym:products", "reasoning_gym:chain_sum")
 
 

@@ -112,6 +112,10 @@ class StepCut(_Frozen):
         return {"segmenters": {name: beside if name == "entropy" else {} for name in names}, **rest}
 
 
+Aggregate = Literal["last", "min", "mean", "product"]
+"""What makes one score of the scores of a solution's steps."""
+
+
 class Scoring(_Frozen):
     """How a model's outputs become a score per step; saved in the model's config.
 
@@ -132,13 +136,14 @@ class Scoring(_Frozen):
     )
 
     @property
-    def running(self) -> bool:
-        """Whether a step's score speaks of the solution up to its end, so that the last can stand for the whole.
+    def solution(self) -> Aggregate:
+        """How step scores become the one score of a solution, as the scorer says (`eduprm.prm.scorers._contract`).
 
-        The scorer says it (`eduprm.prm.scorers._contract`), so asking imports torch.
+        "last" where a step's score speaks of the solution up to its end. Asking imports torch.
         """
         scorer: Any = registry.make("eduprm.prm.scorers", self.kind, "Scorer", {"settings": self})
-        return bool(scorer.solution == "last")
+        whole: Aggregate = scorer.solution
+        return whole
 
 
 class LoraSettings(_Frozen):

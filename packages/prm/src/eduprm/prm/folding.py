@@ -6,10 +6,19 @@ log-probs of its input. numpy alone.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fold_logprobs"]
+if TYPE_CHECKING:
+    from eduprm.prm.config import Aggregate
+
+__all__ = ["SOLUTION_OF_FOLD", "fold_logprobs"]
+
+
+SOLUTION_OF_FOLD: dict[str, Aggregate] = {"min": "min", "mean": "mean", "sum": "product"}
+"""What makes one score of a solution's steps: log-probs of the last step say nothing of those before it."""
 
 
 def fold_logprobs(

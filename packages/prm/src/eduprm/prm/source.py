@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eduprm.core.errors import UsageError, first_line
-from eduprm.prm.config import Scoring
+from eduprm.prm.config import Aggregate, Scoring
 from eduprm.prm.prm_folder import find_prm, folder_digest
 from eduprm.prm.published import FORMATS, StepMarks, check_format
 from eduprm.prm.solutions import StepScorer
@@ -37,8 +37,8 @@ class PrmPlace(Protocol):
     def saved_cut(self) -> Any:
         """How it says its training cut solutions (`eduprm.prm.StepCut` as JSON), or None."""
 
-    def running(self) -> bool:
-        """Whether a step's score speaks of the solution up to its end (`Scoring.running`), or of the step alone."""
+    def solution(self) -> Aggregate:
+        """How step scores become the one of a solution (`Scoring.solution`)."""
 
     def open(self) -> StepScorer:
         """Get it ready; UsageError if that fails."""
@@ -111,12 +111,12 @@ class PrmSource(PrmReading):
         """What stands in its config.json; a file that cannot be read is said when it is opened."""
         return (saved_entry(self.folder) or {}).get("steps")
 
-    def running(self) -> bool:
+    def solution(self) -> Aggregate:
         """What its scorer says; published PRMs score by a head. A broken config is said when it is opened."""
         try:
-            return Scoring.model_validate((saved_entry(self.folder) or {}).get("scoring", {})).running
+            return Scoring.model_validate((saved_entry(self.folder) or {}).get("scoring", {})).solution
         except ValueError:
-            return True
+            return "last"
 
     def open(self) -> ProcessRewardModel:
         """Load it; code out of a checkpoint never runs.

@@ -15,26 +15,26 @@ READABLE = {"step_scores", "correct"}
 """What rules may read beside the answers: files of solutions hold no log-probs and no greedy solution."""
 
 
-def rule_names(settings: RankSettings, *, running: bool = True) -> tuple[str, ...]:
+def rule_names(settings: RankSettings, *, solution: str = "last") -> tuple[str, ...]:
     """The rules of the table, by every aggregation: all that files have enough for, and `--rule` with its options.
 
-    Where step scores do not run (`eduprm.prm.source.PrmPlace.running`), rules by the last one are left out unless
-    `--aggregate last` names them.
+    Where the PRM's last step score does not speak of the whole solution (`eduprm.prm.source.PrmPlace.solution`), rules
+    by it are left out unless `--aggregate last` names them.
     """
-    last = running or settings.aggregate == "last"
+    last = solution == "last" or settings.aggregate == "last"
     bases = dict.fromkeys([*registry.names(FOLDER), settings.rule])
     rules = [
         rule
         for base in bases
         for rule in variants(base, settings.rule_options if base == settings.rule else None)
-        if READABLE.issuperset(rule.needs) and (last or getattr(rule.rule, "aggregate", None) != "last")
+        if READABLE.issuperset(rule.needs) and (last or rule.aggregate != "last")
     ]
     return tuple(rule.name for rule in sorted(rules, key=lambda rule: rule.place))
 
 
-def last_line(settings: RankSettings, *, running: bool) -> str | None:
+def last_line(settings: RankSettings, *, solution: str) -> str | None:
     """A line that says what became of rules by the last step's score; None where there is nothing to say."""
-    if running:
+    if solution == "last":
         return None
     why = "this PRM scores each step by itself, so the last step's score says nothing of those before it"
     if settings.aggregate == "last":

@@ -78,7 +78,7 @@ class Job:
         self.file = str(settings.file)
         self.index = Index(work.path / "index.sqlite")
         self.reader = Reader(settings, work.path)
-        self.ranker = Ranker(settings, running=prm.running())
+        self.ranker = Ranker(settings, solution=prm.solution())
         self.accuracies = Accuracies(self.ranker.rule_names)
         names = ("problems", "solutions", "stop_tokens", "ties", "chunks", "chunks_taken_up")
         self.counts = dict.fromkeys(names, 0)

@@ -40,6 +40,11 @@ class NamedRule:
         return hasattr(self.rule, "votes")
 
     @property
+    def aggregate(self) -> str | None:
+        """What makes one score of a solution's steps for it; None for a rule that takes none."""
+        return getattr(self.rule, "aggregate", None)
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Columns that it reads and that not all candidates have."""
         return tuple(self.rule.needs)

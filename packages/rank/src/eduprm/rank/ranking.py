@@ -68,13 +68,13 @@ class RankedChunk(NamedTuple):
 
 
 class Ranker:
-    """RankSettings of ranking and the grader, which is made once; `running`: what a step's score speaks of."""
+    """RankSettings of ranking and the grader, which is made once; `solution`: `PrmPlace.solution`."""
 
-    def __init__(self, settings: RankSettings, *, running: bool = True) -> None:
+    def __init__(self, settings: RankSettings, *, solution: str = "last") -> None:
         self.aggregate = settings.aggregate
         self._base = settings.rule
         self.rule = choosing_rule(settings)
-        self.rule_names = rule_names(settings, running=running)
+        self.rule_names = rule_names(settings, solution=solution)
         grader = self._grader_name = settings.grader
         try:
             self._grader = None if grader == "none" else get_grader(grader, **settings.grader_options)

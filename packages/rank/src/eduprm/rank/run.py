@@ -44,7 +44,7 @@ def rank_file(settings: RankSettings, *, page: Callable[[], Any] | None = None) 
     from eduprm.rank.job import Job
     from eduprm.rank.writing import WorkFolder
 
-    if (line := last_line(settings, running=prm.running())) is not None:
+    if (line := last_line(settings, solution=prm.solution())) is not None:
         print(f"rerank: {line}", file=sys.stderr)
     with WorkFolder(output) as work:
         drawn = None if page is None else page()

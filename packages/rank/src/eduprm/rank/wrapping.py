@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from eduprm.core import registry
+from eduprm.prm.config import Aggregate
 from eduprm.prm.solutions import StepScorer, StepScores
 from eduprm.prm.source import PrmPlace
 from eduprm.rank.wrappers._contract import ScoreWrapper
@@ -70,9 +71,9 @@ class _WrappedPlace:
         """The PRM's."""
         return self.inner.saved_cut()
 
-    def running(self) -> bool:
+    def solution(self) -> Aggregate:
         """The PRM's."""
-        return self.inner.running()
+        return self.inner.solution()
 
     def open(self) -> StepScorer:
         """Get the PRM ready."""

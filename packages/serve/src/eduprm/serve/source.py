@@ -11,6 +11,8 @@ from typing import Any
 
 from eduprm.core.errors import UsageError
 from eduprm.core.retry import RetrySettings
+from eduprm.prm.config import Aggregate
+from eduprm.prm.folding import SOLUTION_OF_FOLD
 from eduprm.prm.solutions import StepScores
 from eduprm.prm.source import PrmReading, PrmSource
 from eduprm.serve.client import score_served
@@ -55,7 +57,7 @@ class ServedSource:
             ) from None
         self._identity = info.identity
         self._steps = info.steps
-        self._running = info.running
+        self._solution = info.solution
 
     def key(self) -> dict[str, str]:
         """What the service says it is."""
@@ -65,9 +67,9 @@ class ServedSource:
         """What the service says of it."""
         return self._steps
 
-    def running(self) -> bool:
+    def solution(self) -> Aggregate:
         """What the service says of it."""
-        return self._running
+        return self._solution
 
     def open(self) -> ServedSource:
         """Nothing to load."""
@@ -112,7 +114,7 @@ class LanguageModelSource:
         self._source = source
         self._retry = RetrySettings(patience_s=wait_s, attempts=1000)
         try:
-            likelihood_fold(source.folder)
+            self._fold = likelihood_fold(source.folder)
         except ServedPrmError as error:
             raise UsageError(f"--prm: {error}") from None
         try:
@@ -129,9 +131,9 @@ class LanguageModelSource:
         """What stands in the folder's config.json."""
         return self._source.saved_cut()
 
-    def running(self) -> bool:
-        """Log-probs speak of their own step."""
-        return False
+    def solution(self) -> Aggregate:
+        """By the folder's fold."""
+        return SOLUTION_OF_FOLD[self._fold]
 
     def open(self) -> _LanguageModelScorer:
         """Load the tokenizer."""

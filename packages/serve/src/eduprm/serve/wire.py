@@ -10,7 +10,7 @@ neither transport nor models.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -94,7 +94,7 @@ class ModelInfo(_Answer):
         versions: of what computes.
         limits: of one request.
         steps: how the PRM's training cut solutions (`eduprm.prm.StepCut` as JSON); None: it does not say.
-        running: whether a step's score speaks of the solution up to its end, or of the step alone.
+        solution: how step scores become the one of a solution (`eduprm.prm.Scoring.solution`).
     """
 
     api: int
@@ -107,4 +107,4 @@ class ModelInfo(_Answer):
     versions: dict[str, str]
     limits: Limits
     steps: dict[str, Any] | None = None
-    running: bool = True
+    solution: Literal["last", "min", "mean", "product"] = "last"

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import torch
 
+from eduprm.prm.config import Aggregate
 from eduprm.prm.losses._contract import Batch
 
 __all__ = ["StepScoring"]
@@ -20,7 +21,7 @@ class StepScoring(Protocol):
     """
 
     needs: ClassVar[Literal["head", "language_model"]]
-    solution: Literal["last", "min", "mean", "product"]
+    solution: Aggregate
 
     def __init__(self, settings: Any) -> None:
         """Take the settings (`eduprm.prm.config.Scoring`)."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from eduprm.prm.config import Scoring
-from eduprm.prm.folding import fold_logprobs
+from eduprm.prm.folding import SOLUTION_OF_FOLD, fold_logprobs
 from eduprm.prm.losses._contract import Batch
 from eduprm.prm.losses.language_model import token_logprobs
 from eduprm.prm.model import language_model_output, packed_hidden
@@ -32,13 +32,7 @@ class Scorer:
 
     def __init__(self, settings: Scoring) -> None:
         self._fold = settings.fold
-        # The last step's tokens say nothing of those before them.
-        wholes: dict[str, Literal["min", "mean", "product"]] = {
-            "min": "min",
-            "mean": "mean",
-            "sum": "product",
-        }
-        self.solution = wholes[settings.fold]
+        self.solution = SOLUTION_OF_FOLD[settings.fold]
 
     def values(self, model: torch.nn.Module, batch: Batch, wanted: torch.Tensor) -> torch.Tensor:
         """Return log p of each wanted token after its path, nats."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from eduprm.core.errors import UsageError, first_line
 from eduprm.core.retry import RetrySettings
+from eduprm.prm.config import Aggregate
 from eduprm.prm.prm_folder import folder_digest
 from eduprm.prm.solutions import StepScorer, StepScores
 from eduprm.prm.source import PrmPlace, PrmReading
@@ -85,9 +86,9 @@ class JudgeSource:
         """A judge was not trained on steps."""
         return None
 
-    def running(self) -> bool:
-        """It is asked about each step by itself."""
-        return False
+    def solution(self) -> Aggregate:
+        """It is asked about each step by itself: a solution is as good as its worst."""
+        return "min"
 
     def open(self) -> StepScorer:
         """Load the model, unless a server has it.

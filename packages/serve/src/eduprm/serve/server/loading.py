@@ -34,7 +34,7 @@ def describe(scorer: Any, source: PrmSource, settings: ServeSettings) -> ModelIn
             "name": source.name,
             "max_tokens": scorer.max_tokens,
             "limits": settings.limits,
-            "running": source.running(),
+            "solution": source.solution(),
             "steps": (getattr(scorer.model.config, "eduprm", None) or {}).get("steps"),
         }
     )
