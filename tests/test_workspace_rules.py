@@ -56,7 +56,9 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 def anchors(page: Path) -> set[str]:
     """What a link may name behind a #: a page's headings, as the usual hosts write them."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
-    headings = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", line) for line in re.findall(r"^#+ (.*)$", text, re.M))
+    headings = (
+        re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", line) for line in re.findall(r"^#+ (.*)$", text, re.M)
+    )
     return {re.sub(r"[^\w\- ]", "", line.strip().lower()).replace(" ", "-") for line in headings}
 
 
