@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
@@ -40,3 +41,10 @@ def test_a_package_takes_siblings_of_its_own_minor_version_only(folder: Path):
         assert re.fullmatch(rf"eduprm-[a-z]+(\[[a-z,-]+\])?>={major}\.{minor},<{major}\.{minor + 1}", one), (
             one
         )
+
+
+def test_what_is_cited_is_this_version() -> None:
+    version = project(FOLDERS[0])["version"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (cited["version"], cited["license"]) == (version, project(FOLDERS[0])["license"])
+    assert f"title = {{{cited['title']}}}, version = {{{version}}}" in (ROOT / "README.md").read_text()
