@@ -29,7 +29,7 @@ SETTINGS = {
     "apps/warmup": "eduprm.teach.settings:WarmupSettings",
     "eduprm.serve": "eduprm.serve.server.settings:ServeSettings",
 }
-# What pages name of others: SGLang and its router, vLLM, torchrun, uv, ruff, lm-eval-harness, lighteval; and one placeholder.
+# What pages name of others: SGLang, its router, vLLM, torchrun, uv, ruff, lm-eval-harness, lighteval; one placeholder.
 FOREIGN = re.findall(
     r"\S+",
     """--attention-backend --check --chunked-prefill-size --convert --cuda-graph-max-bs --disable-radix-cache --dtype
