@@ -24,6 +24,12 @@ class JudgeSettings(BaseModel):
         description="of a server with OpenAI's completions and their log-probs (SGLang, vLLM), http://host:port; none: "
         "the model runs in this process",
     )
+    key_env: str | None = Field(
+        None,
+        min_length=1,
+        description="name of the environment variable that holds the server's API key, which is sent and written "
+        "nowhere else; none: no key",
+    )
     prompts: str = Field(
         "plain",
         min_length=1,
@@ -43,6 +49,11 @@ class JudgeSettings(BaseModel):
     )
     seed: int = Field(0, ge=0, description="of the draws")
     max_requests: int = Field(16, ge=1, description="most requests on their way to the server at once")
+    limit_s: float = Field(
+        600.0,
+        gt=0,
+        description="longest wait for one answer of the server, in seconds; a longer one is asked again",
+    )
     wait_s: float = Field(60.0, ge=0, description="seconds without an answer after which the run gives up")
 
     @field_validator("prompts")
