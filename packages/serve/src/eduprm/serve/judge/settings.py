@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eduprm.serve.judge.prompts import read_prompts, shipped_prompts
+
+_WHERE = {"url", "key_env", "max_requests", "limit_s", "wait_s"}  # the scores do not depend on them
 
 
 class JudgeSettings(BaseModel):
@@ -55,6 +59,11 @@ class JudgeSettings(BaseModel):
         description="longest wait for one answer of the server, in seconds; a longer one is asked again",
     )
     wait_s: float = Field(60.0, ge=0, description="seconds without an answer after which the run gives up")
+
+    def deciding(self) -> dict[str, Any]:
+        """What the scores depend on, the prompts themselves among it; where a server is makes no difference."""
+        how = self.model_dump(mode="json", exclude=_WHERE)
+        return {**how, "prompts": list(read_prompts(self.prompts)), "served": self.url is not None}
 
     @field_validator("prompts")
     @classmethod

@@ -26,7 +26,6 @@ JUDGE = "judge"
 """Its name; a folder of this name is ./judge."""
 
 _BUNDLED = "smollm2-135m-instruct"
-_WHERE = {"url", "key_env", "max_requests", "limit_s", "wait_s"}  # the scores do not depend on them
 
 
 def named_place(name: str, reading: PrmReading, judge: JudgeSettings) -> PrmPlace:
@@ -81,8 +80,8 @@ class JudgeSource:
         where = (
             {"served": self.model} if settings.url is not None else {"folder": folder_digest(self._folder())}
         )
-        how = settings.model_dump(mode="json", exclude={*_WHERE, "model", "prompts"})
-        return {"judge": {**how, **where, "prompts": list(self._prompts)}}
+        how = {name: value for name, value in settings.deciding().items() if name not in ("model", "served")}
+        return {"judge": {**how, **where}}
 
     def saved_cut(self) -> None:
         """A judge was not trained on steps."""
