@@ -119,6 +119,60 @@ def _above(parents, leaf, node):
     return leaf == node
 
 
+# By the values 3 and 5 are wrong, and so are the judge's; below .65 the judge says so of 4, too, which is right.
+SCORES = [0.9, 0.8, 0.7, 0.2, 0.6, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("change", "threshold", "kept"),
+    [
+        ({}, 0.5, [True, True, True, True]),
+        ({}, 0.65, [True, True, False, True]),
+        ({2: 0.3}, 0.5, [True, False, False, True]),  # 2 has a right leaf below
+        ({2: None}, 0.5, [True, True, True, True]),  # cannot tell there
+        ({5: None}, 0.5, [True, True, True, False]),  # no verdict on the solution
+        ({0: 0.1, 3: None}, 0.5, [False, False, False, False]),
+    ],
+)
+def test_consensus_with_scores_by_hand(change, threshold, kept):
+    scores = [change.get(node, score) for node, score in enumerate(SCORES)]
+    trees = labelled(PARENTS, TEXTS, RIGHT).with_columns(judge_score=pl.Series(scores, dtype=pl.Float64))
+    options = {"judge": "scores", "judge_options": {"threshold": threshold}}
+    found = filter_rows(trees, filter="consensus", options=options)
+    assert found["kept"].drop_nulls().to_list() == kept
+
+
+@settings(deadline=None)
+@given(data=st.data(), size=st.integers(1, 14))
+def test_scores_and_values_agree_at_every_step_of_what_is_kept(data, size):
+    parents = [
+        -1,
+        *(data.draw(st.just(node - 1) | st.sampled_from([0, node - 1])) for node in range(1, size)),
+    ]
+    for node in range(2, size):  # preorder: a parent is on the path of the row before
+        path = [node - 1]
+        while parents[path[-1]] >= 0:
+            path.append(parents[path[-1]])
+        assert parents[node] in path
+    leaves = [node for node in range(size) if node not in set(parents)]
+    right = [data.draw(st.booleans()) for _ in leaves]
+    scores = [data.draw(st.none() | st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0])) for _ in parents]
+    trees = labelled(parents, ["s\n"] * size, right).with_columns(
+        judge_score=pl.Series(scores, dtype=pl.Float64)
+    )
+    after = filter_rows(trees, filter="consensus", options={"judge": "scores"})
+    kept = dict(after.filter(pl.col("kept").is_not_null()).select("node_id", "kept").iter_rows())
+    values = trees["value"].to_list()
+    for leaf in leaves:
+        path = [node for node in range(size) if _above(parents, leaf, node)]
+        agree = scores[leaf] is not None
+        low, wrong = False, False
+        for node in path:
+            low, wrong = low or (scores[node] is not None and scores[node] < 0.5), wrong or values[node] == 0
+            agree = agree and (low == wrong or (scores[node] is None and not low))
+        assert kept[leaf] == agree
+
+
 class Short:
     def verdicts(self, forest):
         return pl.Series([True])
@@ -127,9 +181,15 @@ class Short:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"judge": "oracle"}, "judges: expected one of equations or package.module:Judge, got 'oracle'"),
+        (
+            {"judge": "oracle"},
+            "judges: expected one of equations, scores or package.module:Judge, got 'oracle'",
+        ),
         ({"threshold": 1.0}, "expected threshold from 0 up and below 1, got 1.0"),
         ({"judge": f"{__name__}:Short"}, "expected 6 verdicts, got 1"),
+        ({"judge": "scores"}, "expected a column judge_score"),
+        ({"judge": "scores", "judge_options": {"threshold": 0}}, "scores: expected threshold above 0"),
+        ({"judge_options": {"threshold": 0.5}}, "equations: expected no options, got 'threshold'"),
         ({"jugde": "equations"}, "got 'jugde'"),
     ],
 )

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,39 +28,6 @@ SOLUTIONS = [
 ]
 
 
-@contextmanager
-def serving(model: str, folder: Path, *flags: str) -> Iterator[str]:
-    """The URL of a server on the CPU."""
-    import psutil  # SGLang depends on it
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url, log = f"http://127.0.0.1:{port}", folder / "server.log"
-    command = [sys.executable, "-m", "eduprm.sglang.cpu_server", "--model-path", model, "--port", str(port)]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [*command, "--sleep-on-idle", *flags], stdout=out, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline = time.monotonic() + 300
-        while True:
-            try:
-                with urllib.request.urlopen(url + "/health", timeout=5) as answer:
-                    if answer.status == 200:
-                        break
-            except OSError:
-                time.sleep(0.5)
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-        yield url
-    finally:
-        if process.poll() is None:
-            for one in (*psutil.Process(process.pid).children(recursive=True), process):
-                one.kill()
-        process.wait()
-
-
 @pytest.fixture(scope="module")
 def local() -> list[list[float]]:
     prm = ProcessRewardModel.from_pretrained(resolve_model(PRM_MODEL), "cpu")
@@ -80,7 +40,7 @@ def close(results: list, expected: list[list[float]]) -> None:
         assert one.scores == pytest.approx(scores, abs=2e-3)
 
 
-def test_the_merged_model_on_a_server_scores_as_in_this_process(local, tmp_path):
+def test_the_merged_model_on_a_server_scores_as_in_this_process(local, serving, tmp_path):
     folder = Path(resolve_model(PRM_MODEL))
     with serving(str(folder), tmp_path) as url:
         prm = LanguageModelPrm.from_pretrained(url, folder)
@@ -91,7 +51,7 @@ def test_the_merged_model_on_a_server_scores_as_in_this_process(local, tmp_path)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="SGLang's LoRA layers want CUDA")
-def test_an_adapter_beside_the_policy_scores_as_the_merged_model(tmp_path):
+def test_an_adapter_beside_the_policy_scores_as_the_merged_model(serving, tmp_path):
     policy, merged = resolve_model(STEPS_MODEL), tmp_path / "prm"
     model = add_lora(load_language_model(policy), LoraSettings(rank=8, alpha=16), last_layers=4)
     generator = torch.Generator().manual_seed(0)

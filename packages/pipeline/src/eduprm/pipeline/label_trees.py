@@ -13,10 +13,13 @@ from eduprm.core.command_line import UsageError
 from eduprm.core.progress import bar, say
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
 from eduprm.label import check_gold, filter_rows, get_grader, grade_leaves, label_forest, weigh_questions
+from eduprm.label.judges.scores import COLUMN as JUDGE_SCORE
+from eduprm.pipeline.label_judge import open_judge, score_nodes
 from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import ProblemSettings, parse_tasks
+from eduprm.prm.solutions import StepScorer
 from eduprm.problems import resolve_task
 from eduprm.search import PolicyTokenizer
 from eduprm.search.steps import cut_at_steps
@@ -65,12 +68,15 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
     policy = settings.policy
     tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
     name = grader_name(settings.problem, settings.problems)
+    judge = open_judge(settings)
     with open_grader(name, settings.problem.grader_options) as grader:
         _check_gold(problems, grader, name)
         with bar("label", total=len(todo)) as shown:
             for path in todo:
                 graded, labelled = _labelled(settings, read_forest(path), problems, grader, tokenizer)
                 if path.stem.startswith("train"):  # held-out questions are judged alike
+                    if judge is not None:
+                        labelled = _judged(labelled, problems, judge, path.stem)
                     if settings.label.filter is not None:
                         kind, options = settings.label.filter, settings.label.filter_options
                         labelled = filter_rows(labelled, filter=kind, options=options)
@@ -79,6 +85,17 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
                 write_table(graded, folder.path("grades", path.name))
                 write_shard(labelled, folder.path("labels"), path.stem)
                 shown.advance()
+
+
+def _judged(labelled: pl.DataFrame, problems: pl.DataFrame, judge: StepScorer, shard: str) -> pl.DataFrame:
+    """With the scores of the filter's judge; solutions without any are said."""
+    found = score_nodes(labelled, problems, judge)
+    if found.unscored:
+        say(
+            f"label: {shard}: the judge scores {found.unscored} of {found.solutions} solutions not, and they are left "
+            f"out; the first: {found.reason}"
+        )
+    return found.trees
 
 
 @contextmanager
@@ -175,4 +192,9 @@ def _left_out(labelled: pl.LazyFrame) -> dict[str, int]:
     rows = labelled.select(rows=pl.col("kept").count(), left_out=(~pl.col("kept")).sum()).collect()
     count, left = rows.row(0)
     say(f"label: {left} of {count} training solutions are left out by the filter, {count - left} are kept")
-    return {"filtered_solutions": count, "left_out_solutions": left}
+    facts = {"filtered_solutions": count, "left_out_solutions": left}
+    if JUDGE_SCORE in labelled.collect_schema():
+        rows = labelled.select((pl.col("kept").is_not_null() & pl.col(JUDGE_SCORE).is_null()).sum()).collect()
+        facts["unjudged_solutions"] = rows.item()
+        say(f"label: the judge could not score {rows.item()} of them")
+    return facts

@@ -75,6 +75,10 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
     for stage in STAGES:
         folder.check(stage, chosen[stage], versions[stage])
     quiet_libraries()
+    if "label" in wanted and not folder.is_done("label"):
+        from eduprm.pipeline.label_judge import find_judge
+
+        find_judge(settings)  # a PRM that is not there is said before trees grow
     began = time.monotonic()
     _write_config(settings, folder)
     say(_plan(settings, folder))

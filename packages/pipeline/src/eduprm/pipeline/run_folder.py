@@ -138,6 +138,12 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     dumped = settings.model_dump(mode="json")
     # How processes share the training decides nothing but its speed: a run may go on with another number of them.
     dumped["prm"]["train"].pop("sharding")
+    dumped["label"].pop("judge")
+    named = settings.label.judge_prm
+    if named == "judge":
+        dumped["label"]["judge"] = settings.label.judge.deciding()
+    elif named is not None and Path(named).is_dir():
+        dumped["label"]["judge_content"] = folder_digest(Path(named))
     source: dict[str, Any] = {"problems": None, "limit": settings.limit}
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.

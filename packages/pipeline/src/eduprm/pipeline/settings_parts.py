@@ -5,13 +5,14 @@ Each is a frozen model that knows what it may hold; names of choices are checked
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from eduprm.core import registry
 from eduprm.core.retry import RetrySettings
 from eduprm.label import grader_names
+from eduprm.pipeline.label_judge_settings import LabelJudgeSettings, check_judge
 from eduprm.prm import InputFormat, TrainConfig
 from eduprm.search.sglang import EntropyKind
 
@@ -152,7 +153,7 @@ class SampleSettings(_Part):
     num_samples: int = Field(8, ge=1, description="samples a held-out problem")
 
 
-class LabelSettings(_Part):
+class LabelSettings(LabelJudgeSettings):
     """How answers at the leaves become labels of the steps."""
 
     steps: tuple[str, ...] = Field(
@@ -195,8 +196,11 @@ class LabelSettings(_Part):
         None,
         description=f"which solutions are learned from: {listed(FILTERS)} or package.module:Filter; none: all",
     )
-    filter_options: Options = Field(
-        default_factory=dict, validate_default=True, description="of the filter, as in judge=equations"
+    filter_options: dict[str, int | float | bool | str | Options] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description='of the filter, as in judge=equations or \'{"judge": "scores", "judge_options": '
+        '{"threshold": 0.3}}\'',
     )
 
     @field_validator("steps")
@@ -233,7 +237,7 @@ class LabelSettings(_Part):
 
     @field_validator("filter_options")
     @classmethod
-    def _of_filter(cls, value: Options, info: ValidationInfo) -> Options:
+    def _of_filter(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         name = info.data.get("filter")
         if name is not None:
             registry.make(FILTERS, name, "Filter", value)
@@ -247,6 +251,11 @@ class LabelSettings(_Part):
         if "rule" in info.data:
             registry.make(LABEL_RULES, info.data["rule"], "Rule", value)
         return value
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        check_judge(self, self.filter, self.filter_options)
+        return self
 
 
 class PrmSettings(_Part):

@@ -27,6 +27,8 @@ def stage_versions(settings: TrainSettings) -> dict[str, dict[str, str]]:
     computing = dict(_COMPUTING)
     if settings.engine == "transformers":
         computing["search"] += _DECODING  # with a server, its own packages decode
+    if settings.label.judge_prm is not None:
+        computing["label"] += (*_PRM, "eduprm-serve")
     return {stage: _installed(names) for stage, names in computing.items()}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Mapping
 
 from eduprm.core.http import HttpService, RefusedCallError
 from eduprm.core.retry import RetryableError, RetrySettings
@@ -36,13 +37,22 @@ class Calls:
         max_connections: most at once.
         retry: how often and after what waits a failed call is made again; None: 12 attempts within a minute without
             scores.
+        headers: of every call.
 
     Attributes:
         num_retries: calls made again so far.
     """
 
-    def __init__(self, url: str, *, kind: str, max_connections: int, retry: RetrySettings | None) -> None:
-        self._service = HttpService(url, max_connections=max_connections)
+    def __init__(
+        self,
+        url: str,
+        *,
+        kind: str,
+        max_connections: int,
+        retry: RetrySettings | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._service = HttpService(url, max_connections=max_connections, headers=headers)
         self.url = self._service.url
         self._kind = kind
         self._retry = retry or _STUBBORN

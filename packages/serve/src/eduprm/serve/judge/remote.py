@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from eduprm.core.retry import RetrySettings
+from eduprm.core.retry import RetryableError, RetrySettings
 from eduprm.serve.calls import Calls, RefusedError
 from eduprm.serve.judge.prompts import Parts
 from eduprm.serve.judge.scorer import Critique, JudgeRefusalError
@@ -23,25 +23,30 @@ from eduprm.serve.wire import ServedPrmError
 __all__ = ["RemoteJudge", "judge_models"]
 
 _INFO_LIMIT_S = 10.0
-_CALL_LIMIT_S = 600.0
 _NOT_TAKEN = (400, 413, 422)
+_NOT_ALLOWED = (401, 403)
 _CONTROL = re.compile(
     r"<[|\uff5c][^<>\n]{1,60}[|\uff5c]>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<\|?endoftext\|?>"
 )
 
 
-def judge_models(url: str, *, retry: RetrySettings | None = None) -> list[str]:
+def judge_models(url: str, *, key: str | None = None, retry: RetrySettings | None = None) -> list[str]:
     """Names of the models that a server says it has.
 
+    Args:
+        url: of the server, `http://host:port`.
+        key: of its API, if it wants one; in no message.
+        retry: how often and after what waits a failed request is sent again.
+
     Raises:
-        ServedPrmError: nobody answers, or no server of completions.
+        ServedPrmError: nobody answers, no server of completions, or one that wants another key.
     """
 
     async def run() -> bytes:
-        calls = _calls(url, 1, retry)
+        calls = _calls(url, 1, retry, key)
         calls.open()
         try:
-            return await calls.call("GET", "/v1/models", limit_s=_INFO_LIMIT_S)
+            return await _asked(calls, "GET", "/v1/models", key=key, limit_s=_INFO_LIMIT_S)
         finally:
             await calls.close()
 
@@ -62,6 +67,8 @@ class RemoteJudge:
         temperature: of its draws.
         top_logprobs: most probable tokens among which Yes and No are sought; the others count 0.
         max_requests: most requests on their way at once.
+        limit_s: longest wait for one answer, in seconds.
+        key: of the server's API, if it wants one; in no message.
         retry: how often and after what waits a failed request is sent again.
     """
 
@@ -74,16 +81,19 @@ class RemoteJudge:
         temperature: float,
         top_logprobs: int = 20,
         max_requests: int = 16,
+        limit_s: float = 600.0,
+        key: str | None = None,
         retry: RetrySettings | None = None,
     ) -> None:
         self._url, self._model, self._retry = url, model, retry
+        self._limit_s, self._key = limit_s, key
         self._written = {"max_tokens": max_tokens, "temperature": temperature}
         self._top, self._max_requests = top_logprobs, max_requests
 
     @asynccontextmanager
     async def ready(self) -> AsyncIterator[None]:
         """Connections, for as long as it lasts."""
-        self._calls = _calls(self._url, self._max_requests, self._retry)
+        self._calls = _calls(self._url, self._max_requests, self._retry, self._key)
         self._places = asyncio.Semaphore(self._max_requests)
         self._calls.open()
         try:
@@ -128,9 +138,10 @@ class RemoteJudge:
         body = {"model": self._model, "prompt": "".join(text for text, _ in asked), **how}
         async with self._places:
             try:
-                answer = await self._calls.call(
-                    "POST", "/v1/completions", limit_s=_CALL_LIMIT_S, body=json.dumps(body).encode()
-                )
+                answer = await _asked(
+                    self._calls, "POST", "/v1/completions",
+                    key=self._key, limit_s=self._limit_s, body=json.dumps(body).encode(),
+                )  # fmt: skip
             except RefusedError as error:
                 if error.status not in _NOT_TAKEN:
                     raise
@@ -142,5 +153,38 @@ class RemoteJudge:
             raise ServedPrmError(f"{self._url} answered something else than JSON") from None
 
 
-def _calls(url: str, connections: int, retry: RetrySettings | None) -> Calls:
-    return Calls(url.rstrip("/"), kind="a server of completions", max_connections=connections, retry=retry)
+def _calls(url: str, connections: int, retry: RetrySettings | None, key: str | None) -> Calls:
+    headers = {"Authorization": f"Bearer {key}"} if key else None
+    return Calls(
+        url.rstrip("/"),
+        kind="a server of completions",
+        max_connections=connections,
+        retry=retry,
+        headers=headers,
+    )
+
+
+async def _asked(calls: Calls, method: str, route: str, *, key: str | None, **how: Any) -> bytes:
+    """The answer to one call; a server that repeats the key in what it refuses is quoted without it."""
+    try:
+        return await calls.call(method, route, **how)
+    except RefusedError as error:
+        reason = _without(key, error.reason)
+        message = _without(key, str(error))
+        if error.status in _NOT_ALLOWED:
+            wrong = "refuses the API key" if key else "wants an API key"
+            message = f"{calls.url} {wrong} ({reason}); give --judge.key-env, the environment variable that holds one"
+        raise RefusedError(message, status=error.status, reason=reason) from None
+    except ServedPrmError as error:
+        slow = isinstance(error.__cause__, RetryableError) and error.__cause__.cause == "no answer in time"
+        advice = "; give a longer --judge.limit-s or fewer --judge.max-tokens" if slow else ""
+        raise ServedPrmError(_without(key, str(error)) + advice) from None
+
+
+def _without(key: str | None, text: str) -> str:
+    """The text with the key, or the beginning of one that was cut, taken out."""
+    if not key:
+        return text
+    text = text.replace(key, "[the key]")
+    cut = next((n for n in range(len(key) - 1, 7, -1) if text.endswith(key[:n])), 0)
+    return text[: len(text) - cut] + "[the key]" if cut else text

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eduprm.serve.judge.prompts import read_prompts, shipped_prompts
+
+_WHERE = {"url", "key_env", "max_requests", "limit_s", "wait_s"}  # the scores do not depend on them
 
 
 class JudgeSettings(BaseModel):
@@ -23,6 +27,12 @@ class JudgeSettings(BaseModel):
         pattern=r"^https?://",
         description="of a server with OpenAI's completions and their log-probs (SGLang, vLLM), http://host:port; none: "
         "the model runs in this process",
+    )
+    key_env: str | None = Field(
+        None,
+        min_length=1,
+        description="name of the environment variable that holds the server's API key, which is sent and written "
+        "nowhere else; none: no key",
     )
     prompts: str = Field(
         "plain",
@@ -43,7 +53,17 @@ class JudgeSettings(BaseModel):
     )
     seed: int = Field(0, ge=0, description="of the draws")
     max_requests: int = Field(16, ge=1, description="most requests on their way to the server at once")
+    limit_s: float = Field(
+        600.0,
+        gt=0,
+        description="longest wait for one answer of the server, in seconds; a longer one is asked again",
+    )
     wait_s: float = Field(60.0, ge=0, description="seconds without an answer after which the run gives up")
+
+    def deciding(self) -> dict[str, Any]:
+        """What the scores depend on, the prompts themselves among it; where a server is makes no difference."""
+        how = self.model_dump(mode="json", exclude=_WHERE)
+        return {**how, "prompts": list(read_prompts(self.prompts)), "served": self.url is not None}
 
     @field_validator("prompts")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ JUDGE = "judge"
 """Its name; a folder of this name is ./judge."""
 
 _BUNDLED = "smollm2-135m-instruct"
-_WHERE = {"url", "max_requests", "wait_s"}  # the scores do not depend on them
 
 
 def named_place(name: str, reading: PrmReading, judge: JudgeSettings) -> PrmPlace:
@@ -58,11 +58,12 @@ class JudgeSource:
         self._settings, self._device, self._dtype = settings, reading.device, reading.dtype
         self._prompts = read_prompts(settings.prompts)
         self._retry = RetrySettings(patience_s=settings.wait_s, attempts=1000)
+        self._key = _key(settings)
         self.model = settings.model or _BUNDLED if settings.url is None else self._served(settings.url)
 
     def _served(self, url: str) -> str:
         try:
-            there = judge_models(url, retry=self._retry)
+            there = judge_models(url, key=self._key, retry=self._retry)
         except ServedPrmError as error:
             raise UsageError(f"--judge.url: {error}") from None
         wanted = self._settings.model
@@ -79,8 +80,8 @@ class JudgeSource:
         where = (
             {"served": self.model} if settings.url is not None else {"folder": folder_digest(self._folder())}
         )
-        how = settings.model_dump(mode="json", exclude={*_WHERE, "model", "prompts"})
-        return {"judge": {**how, **where, "prompts": list(self._prompts)}}
+        how = {name: value for name, value in settings.deciding().items() if name not in ("model", "served")}
+        return {"judge": {**how, **where}}
 
     def saved_cut(self) -> None:
         """A judge was not trained on steps."""
@@ -102,7 +103,7 @@ class JudgeSource:
         if settings.url is not None:
             model = RemoteJudge(
                 settings.url, self.model, **written, top_logprobs=settings.top_logprobs,
-                max_requests=settings.max_requests, retry=self._retry,
+                max_requests=settings.max_requests, limit_s=settings.limit_s, key=self._key, retry=self._retry,
             )  # fmt: skip
         else:
             model = self._loaded(written)
@@ -132,6 +133,27 @@ class JudgeSource:
                 f"--judge.model: expected a folder or the bundled model, got {self.model}; fetch it first"
             )
         return folder
+
+
+def _key(settings: JudgeSettings) -> str | None:
+    """The API key of the variable that is named; it is said and kept nowhere."""
+    name = settings.key_env
+    if name is None:
+        return None
+    if settings.url is None:
+        raise UsageError(
+            "--judge.key-env: expected --judge.url beside it, whose server wants the key; leave it out"
+        )
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise UsageError(
+            f"--judge.key-env: expected a key in the environment variable {name}, which is not set; set it"
+        )
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise UsageError(
+            f"--judge.key-env: expected a key of printable ASCII without blanks in {name}, got others; mend it"
+        )
+    return key
 
 
 class _Served:

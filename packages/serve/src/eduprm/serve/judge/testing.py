@@ -6,7 +6,8 @@ plainly; prompts are parsed as servers parse them, special tokens included.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import torch
@@ -24,9 +25,10 @@ class CompletionServing(LoopbackServing):
         model: a causal language model in evaluation mode.
         tokenizer: of transformers.
         name: what the server calls it.
-        fault: takes a body and how many came before it; None: answer, else this response.
+        fault: takes a body and how many came before it, and may wait; None: answer, else this response.
+        key: of its API; who sends another is refused with 401, and the refusal repeats what was sent.
 
-    Attributes: `url`; `bodies` of all completions asked for.
+    Attributes: `url`; `bodies` of all completions asked for; `key`.
     """
 
     def __init__(
@@ -35,20 +37,37 @@ class CompletionServing(LoopbackServing):
         tokenizer: Any,
         *,
         name: str = "a-judge",
-        fault: Callable[[dict[str, Any], int], web.Response | None] = lambda body, number: None,
+        fault: Callable[
+            [dict[str, Any], int], web.Response | Awaitable[web.Response | None] | None
+        ] = lambda body, number: None,
+        key: str | None = None,
     ) -> None:
         self._model, self._tokenizer, self._name, self._fault = model, tokenizer, name, fault
+        self.key = key
         self.bodies: list[dict[str, Any]] = []
         super().__init__(web.get("/v1/models", self._models), web.post("/v1/completions", self._completions))
 
-    async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": self._name, "object": "model"}]})
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        sent = request.headers.get("Authorization", "")
+        if self.key is None or sent == f"Bearer {self.key}":
+            return None
+        message = f"Incorrect API key provided: {sent.removeprefix('Bearer ')}"
+        return web.json_response({"error": {"message": message}}, status=401)
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return self._refusal(request) or web.json_response(
+            {"object": "list", "data": [{"id": self._name, "object": "model"}]}
+        )
 
     async def _completions(self, request: web.Request) -> web.Response:
+        if (refused := self._refusal(request)) is not None:
+            return refused
         body = await request.json()
         number = len(self.bodies)
         self.bodies.append(body)
-        return self._fault(body, number) or web.json_response(self._answer(body))
+        found = self._fault(body, number)
+        found = await found if inspect.isawaitable(found) else found
+        return found or web.json_response(self._answer(body))
 
     @torch.inference_mode()
     def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
