@@ -9,7 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from eduprm.forest import leaf_paths
 from eduprm.prm import ProcessRewardModel
+from eduprm.search import PRM_MODEL
 from eduprm_train.cli import main as train
 
 SMALL = [
@@ -74,6 +76,54 @@ def test_a_filter_of_solutions_by_name(labelled, tmp_path: Path, monkeypatch, ca
     learned = pl.concat([pl.read_parquet(path) for path in sorted((run / "labels").glob("train-*.parquet"))])
     rows = learned.filter(pl.col("kept").is_not_null())
     assert (rows["value"] == 1).to_list() == rows["kept"].to_list()
+
+
+@pytest.mark.parametrize("name", [PRM_MODEL, "judge"])
+def test_a_filter_with_a_judge_by_name(labelled, tmp_path: Path, capsys, name: str) -> None:
+    """The PRM that ships, and a language model of random weights that reads bytes."""
+    made, flags = labelled
+    run = shutil.copytree(made, tmp_path / "run")
+    (tmp_path / "critique.txt").write_text("{problem}\n{step}\n")
+    (tmp_path / "verdict.txt").write_text("?")
+    judge = {"model": flags[-1], "prompts": str(tmp_path), "samples": 1, "max_tokens": 2, "least": 0}
+    options = json.dumps({"judge": "scores", "judge_options": {"threshold": 0.4}})
+    asked = ["--run", str(run), *flags, "--only", "label", "--label.filter", "consensus"]
+    chosen = ["--label.filter-options", options, "--label.judge-prm", name]
+    chosen += ["--label.judge", json.dumps(judge)] if name == "judge" else []
+    assert train([*asked, *chosen, "--rerun", "label"]) == 0
+    said = " ".join("".join(capsys.readouterr()).split())
+    learned = pl.concat([pl.read_parquet(path) for path in sorted((run / "labels").glob("train-*.parquet"))])
+    scores = learned["judge_score"].drop_nulls()
+    assert scores.is_between(0, 1).all()
+    assert scores.n_unique() > 2
+    rows = learned.filter(pl.col("kept").is_not_null())
+    kept = rows.filter("kept")
+    assert kept["judge_score"].null_count() == 0
+    # What is kept has a step below the threshold where its answer is wrong, and only there.
+    keys = ["problem_id", "tree", "node_id"]
+    paths = leaf_paths(learned).select("problem_id", "tree", "leaf", node_id="path").explode("node_id")
+    least = (
+        paths.join(learned.select(*keys, "judge_score"), on=keys).group_by("problem_id", "tree", "leaf").min()
+    )
+    ends = kept.join(least, left_on=keys, right_on=["problem_id", "tree", "leaf"], suffix="_least")
+    assert (ends["judge_score_least"] < 0.4).to_list() == (ends["value"] == 0).to_list()
+    left, mute = rows.height - kept.height, rows["judge_score"].null_count()
+    assert f"label: {left} of {rows.height} training solutions are left out by the filter" in said
+    assert f"label: the judge could not score {mute} of them" in said
+    assert json.loads((run / "stages" / "label.json").read_text())["unjudged_solutions"] == mute
+    assert all("kept" not in pl.read_parquet_schema(path) for path in (run / "labels").glob("test-*.parquet"))
+    assert train(asked) == 2
+    assert "label.judge_prm was" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_judge_that_is_not_there_is_said_before_anything_is_grown(tmp_path: Path, capsys) -> None:
+    chosen = ["--run", str(tmp_path / "run"), "--label.filter", "consensus"]
+    chosen += ["--label.filter-options", '{"judge": "scores"}']
+    assert train([*chosen, "--label.judge-prm", str(tmp_path / "none")]) == 2
+    assert "--label.judge-prm" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "problems.parquet").exists()
+    assert train(chosen) == 2
+    assert "expected the PRM whose scores judge" in " ".join(capsys.readouterr().err.split())
 
 
 def test_weights_of_questions_by_name(

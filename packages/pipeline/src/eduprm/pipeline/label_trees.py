@@ -78,10 +78,10 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
                     if judge is not None:
                         labelled = _judged(labelled, problems, judge, path.stem)
                     if settings.label.filter is not None:
-                        kind, options = settings.label.filter, settings.label.filter_options
-                        labelled = filter_rows(labelled, filter=kind, options=options)
-                    by, how = settings.label.weights, settings.label.weights_options
-                    labelled = weigh_questions(labelled, graded, weights=by, options=how)
+                        kind, own = settings.label.filter, settings.label.filter_options
+                        labelled = filter_rows(labelled, filter=kind, options=own)
+                    weights, options = settings.label.weights, settings.label.weights_options
+                    labelled = weigh_questions(labelled, graded, weights=weights, options=options)
                 write_table(graded, folder.path("grades", path.name))
                 write_shard(labelled, folder.path("labels"), path.stem)
                 shown.advance()
