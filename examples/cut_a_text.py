@@ -7,7 +7,7 @@ text = "9 - 6 = 3\n3 + 7 = 10\n#### 10"
 print("at line breaks:", split_text(text, NEWLINE))
 
 policy = "smollm2-135m-instruct"
-prompt = PolicyTokenizer(policy).encode_chat([{"role": "user", "content": "What is 9 - 6 + 7?"}])
+prompt = PolicyTokenizer(policy).encode_chat("What is 9 - 6 + 7?")
 steps = TextCutter(policy, {"entropy": {"threshold": 1.0}}).steps(prompt, [text])[0]
 assert "".join(steps) == text
 print("above 1 nat:", steps)

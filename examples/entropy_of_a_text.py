@@ -3,7 +3,7 @@
 from eduprm.search import PolicyTokenizer, load_policy, score_tokens
 
 tokenizer = PolicyTokenizer("smollm2-135m-instruct")
-prompt = tokenizer.encode_chat([{"role": "user", "content": "What is 3 * 4 * 5?"}])
+prompt = tokenizer.encode_chat("What is 3 * 4 * 5?")
 token_ids = tokenizer.encode("3 * 4 = 12, and 12 * 5 = 60.")
 
 scores = score_tokens(load_policy("smollm2-135m-instruct"), prefix_ids=prompt, token_ids=token_ids)

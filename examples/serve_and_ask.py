@@ -2,20 +2,15 @@
 
 import subprocess
 import sys
-from tempfile import mkdtemp
 
-from eduprm.prm.testing import tiny_prm
 from eduprm.serve import Solution, score_served
 
-folder = tiny_prm(f"{mkdtemp()}/prm")  # random weights: put the folder of a PRM here
-command = [sys.executable, "-m", "eduprm.serve", "--prm", str(folder), "--port", "0"]
-with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
-    try:
-        line = service.stdout.readline()
-        print(line.strip())
-        url = line.split(" on ")[1].split(";")[0]
-        solutions = [Solution(problem="2 * 3?", steps=["2 * 3 = 6\n", end]) for end in ("#### 6", "#### 7")]
-        info, results = score_served(url, solutions)
-        print(info.identity[:12], [result.scores for result in results])
+command = [sys.executable, "-m", "eduprm.serve", "--prm", "smollm2-135m-steps-prm", "--port", "8399"]
+steps = ["2 * 3 = 6\n", "6 * 4 = 24\n"]
+with subprocess.Popen(command) as service:
+    try:  # the client waits for a service that is starting
+        ask = [Solution(problem="2 * 3 * 4?", steps=[*steps, end]) for end in ("#### 24", "#### 25")]
+        info, results = score_served("http://127.0.0.1:8399", ask)
+        print(info.name, [result.scores for result in results])
     finally:
         service.terminate()

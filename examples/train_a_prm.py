@@ -2,23 +2,17 @@
 
 from tempfile import mkdtemp
 
+import polars as pl
+
 from eduprm.prm import InputBuilder, InputFormat, ProcessRewardModel, TrainConfig, stepwise_trees, train_prm
 from eduprm.prm.testing import tiny_backbone
 
-rows = [
-    {
-        "prompt": f"{a} * {b}?",
-        "completions": [f"{a} * {b}", f"= {a * b + wrong}"],
-        "labels": [True, not wrong],
-    }
-    for a in range(2, 8)
-    for b in range(2, 8)
-    for wrong in (0, 1)
-]
-backbone = tiny_backbone(mkdtemp())  # random weights: put the name or folder of a language model here
+rows = pl.read_ndjson("tests/data/stepwise_form.jsonl")  # or a data set of `datasets`: any iterable of rows
+# Random weights: put the name or folder of a language model here.
+backbone = tiny_backbone(mkdtemp(), max_position_embeddings=1024)
 builder = InputBuilder.from_pretrained(backbone, InputFormat.stepwise())
-folder = f"{mkdtemp()}/prm"
-config = TrainConfig(epochs=2, lora=None, learning_rate=1e-3)
-result = train_prm(backbone, stepwise_trees(rows, builder), builder, folder, config=config, progress=False)
-print(f"{len(rows)} rows, {result.tokens} tokens, last loss {result.losses[-1][1]:.3f}: {result.folder}")
-print(ProcessRewardModel.from_pretrained(folder).score("3 * 4?", ["3 * 4\n", "= 12"]))
+data = stepwise_trees(rows, builder)
+result = train_prm(backbone, data, builder, f"{mkdtemp()}/prm", config=TrainConfig(epochs=2, lora=None))
+print(f"{result.data['labels']} labels, last loss {result.losses[-1][1]:.3f}: {result.folder}")
+prm = ProcessRewardModel.from_pretrained(result.folder)
+print(prm.score("3 * 4 + 1?", ["3 * 4 = 12", "12 + 1 = 13"]))

@@ -91,10 +91,14 @@ def test_steps_with_and_without_their_line_breaks_get_the_same_scores(bench, tmp
         assert (status, err) == (0, "")
         report = json.loads((tmp_path / name / "report.json").read_text())
         found[name] = [row["scores"] for row in read_lines(tmp_path / name / "rows.jsonl")]
-        said[name] = (report["joined_rows"], "in 2 of 3 rows the steps carry no line breaks" in out)
+        said[name] = (
+            report["joined_rows"],
+            report["joiner"],
+            "in 2 of 3 rows the steps carry no line breaks" in out,
+        )
     for one, other in zip(found["stripped"], found["broken"], strict=True):
         assert one == pytest.approx(other, abs=1e-6)
-    assert said == {"stripped": (2, True), "broken": (0, False)}
+    assert said == {"stripped": (2, "\n", True), "broken": (0, "", False)}
 
 
 def test_scores_threshold_and_figures_are_what_they_say(bench, prm, tmp_path):

@@ -14,7 +14,7 @@ from eduprm.core.command_line import CommandSettings, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
-    ROOT / "README.md",
+    *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "packages").glob("*/README.md")),
     ROOT / "examples" / "README.md",
@@ -29,10 +29,10 @@ SETTINGS = {
     "apps/warmup": "eduprm.teach.settings:WarmupSettings",
     "eduprm.serve": "eduprm.serve.server.settings:ServeSettings",
 }
-# What pages name of others: SGLang and its router, vLLM, torchrun, uv, lm-eval-harness, lighteval; and one placeholder.
+# What pages name of others: SGLang, its router, vLLM, torchrun, uv, ruff, lm-eval-harness, lighteval; one placeholder.
 FOREIGN = re.findall(
     r"\S+",
-    """--attention-backend --chunked-prefill-size --convert --cuda-graph-max-bs --disable-radix-cache --dtype
+    """--attention-backend --check --chunked-prefill-size --convert --cuda-graph-max-bs --disable-radix-cache --dtype
     --enable-deterministic-inference --enable-lora --extra --grammar-backend --is-embedding --json-model-override-args
     --locked --log-level-http --log_samples --lora-paths --max-running-requests --mem-fraction-static --model-path
     --nnodes --no-sync --nproc-per-node --policy --port --prefill-decode-interval --prefill-decode-interval-min-bs

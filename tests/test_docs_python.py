@@ -6,6 +6,7 @@ and a frame of candidates. A service that a block asks runs in this process.
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,21 @@ def test_each_block_of_the_readme_runs_alone_and_prints_what_it_says(
     for line, comment in zip(shown, said, strict=False):
         assert comment is None or line == comment[1]
     assert bool(shown) == ("print(" in block)
+
+
+IMPORT = re.compile(r"^ *from (eduprm[\w.]*) import (.+)$", re.MULTILINE)
+REFERENCE = sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md"))
+
+
+@pytest.mark.parametrize("page", [page for page in REFERENCE if IMPORT.search((ROOT / page).read_text())])
+def test_what_a_page_imports_is_there(page: str) -> None:
+    """Blocks of docs/ are fragments; those of extend.md run in a test of their own."""
+    text = (ROOT / page).read_text()
+    for code in re.findall(r"^```python[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        compile(code, page, "exec")
+    for module, names in IMPORT.findall(text):
+        for name in re.findall(r"(\w+)(?: as \w+)?", names.partition("#")[0]):
+            assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
 
 def test_what_is_expected_is_expected_of_pages_that_have_blocks() -> None:

@@ -64,16 +64,24 @@ def wheels(tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_package_gives_one_wheel_with_its_marker_of_types(wheels):
+def test_every_package_gives_one_wheel_with_all_of_its_files_and_no_others(wheels):
     import zipfile
 
     found = {path.name.split("-")[0]: path for path in wheels.glob("*.whl") if "eduprm_app" not in path.name}
     assert sorted(found) == sorted(f"eduprm_{name}" for name in PACKAGES)
     for name in PACKAGES:
         names = zipfile.ZipFile(found[f"eduprm_{name}"]).namelist()
+        info = f"eduprm_{name}-0.1.0.dist-info/"
         assert f"eduprm/{name}/py.typed" in names
-        # A file of the shared namespace would make one package hide the others.
-        assert "eduprm/__init__.py" not in names
+        assert f"{info}licenses/LICENSE" in names
+        # All of the package's files, prompts, weights and scripts of pages too, and nothing else: no tests, and no file
+        # of the shared namespace, which would make one package hide the others.
+        held = {one for one in names if not one.endswith("/") and not one.startswith(info)}
+        folder = next(ROOT.glob(f"packages/*/src/eduprm/{name}")).parents[1]
+        there = {
+            path.relative_to(folder).as_posix() for path in (folder / "eduprm").rglob("*") if path.is_file()
+        }
+        assert held == {path for path in there if "__pycache__" not in path}
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -54,6 +54,8 @@ def forest(run: Path) -> dict[str, bytes]:
 def test_what_is_missing_after_faults_the_next_start_fetches_and_nothing_else(tmp_path, train):
     with serving(scripted()) as server:
         train(tmp_path / "whole", "--url", server.url)
+    # With all trees there the server may be stopped (docs/scale.md).
+    assert "label" in train(tmp_path / "whole", "--url", server.url, "--only", "label")
     problems = pl.read_parquet(tmp_path / "whole" / "problems.parquet")
     unlucky = [tuple(ids) for ids in problems["prompt_token_ids"].to_list()[1:9:3]]
     refused = tuple(problems["prompt_token_ids"].to_list()[-1])

@@ -193,6 +193,26 @@ def test_omega_prm_trains_on_trees_that_the_runs_grader_has_searched(train, tmp_
     assert searched
 
 
+def test_refine_answers_in_turns_of_the_policys_chat_template(tmp_path, monkeypatch):
+    from eduprm_train.cli import main
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    run, options = tmp_path / "run", {"refine": {"turns": 2, "critique_tokens": 8}}
+    arguments = [
+        "--run", str(run), "--strategies", "refine", "--problem.num-train", "2", "--problem.num-test", "2", "--only",
+        "problems", "search", "label", "--search.budget.max-tokens-per-path", "64", "--strategy-options",
+        json.dumps(options),
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    trees = pl.concat([pl.read_parquet(path) for path in sorted((run / "labels").glob("*.parquet"))])
+    leaves = leaf_paths(trees).sort("problem_id", "leaf")
+    twice = leaves.filter(pl.len().over("problem_id") == 2)
+    assert twice.height
+    for first, second in zip(twice["text"][::2], twice["text"][1::2], strict=True):
+        assert second.startswith(f"{first}\nuser\nCheck your solution line by line.")
+        assert "\nuser\nNow solve the problem again without that mistake.\nassistant\n" in second
+
+
 @pytest.mark.parametrize("name", ["rollouts", "uncertain_first"])
 def test_a_prm_learns_the_values_that_rollouts_give_to_steps(train, name):
     own = {"solutions": 2, "rollouts": 3} | ({"max_rollouts": 6} if name == "uncertain_first" else {})
@@ -222,7 +242,7 @@ def test_a_prm_learns_the_values_that_rollouts_give_to_steps(train, name):
         (
             ["edo"],
             "expected one of beam, distinct_leaves, edu, greedy, greedy_step, mcts_edu, omega_prm, p_edu, particle, "
-            "rollouts, temperature, uncertain_first or package.module:Strategy, got 'edo'",
+            "refine, rollouts, temperature, uncertain_first or package.module:Strategy, got 'edo'",
         ),
         (["nowhere:Strategy"], "'nowhere:Strategy' cannot be imported"),
         (["edu", "edu"], "got 'edu' twice; write NAME=strategy"),

@@ -56,10 +56,14 @@ def hand_made(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
 
 
 def compared(
-    plain: pl.DataFrame, scored: dict[str, pl.DataFrame], tokens: pl.DataFrame, distinct: pl.DataFrame
+    plain: pl.DataFrame,
+    scored: dict[str, pl.DataFrame],
+    tokens: pl.DataFrame,
+    distinct: pl.DataFrame,
+    **how: str,
 ) -> Comparison:
     return compare(
-        plain, scored, tokens, distinct, headline="edu", families=FAMILIES, ns=NS, seed=0, bootstrap=20
+        plain, scored, tokens, distinct, headline="edu", families=FAMILIES, ns=NS, seed=0, bootstrap=20, **how
     )
 
 
@@ -160,3 +164,14 @@ def test_prms_are_compared_on_the_same_solutions_and_draws():
             gaps.append(chosen(first, "prm_min") - float(lowest["correct"]))
         found = own.filter(setting=setting, n=n)
         assert found["mean"].item() == pytest.approx(sum(gaps) / len(gaps))
+
+
+def test_rules_by_the_last_step_stand_only_where_it_speaks_of_the_whole_solution():
+    plain, tokens, distinct = hand_made(5)
+    whole, by_least = (
+        compared(plain, {"edu": plain}, tokens, distinct, solution=solution) for solution in ("last", "min")
+    )
+    for all_rules, fewer in ((whole.points, by_least.points), (whole.differences, by_least.differences)):
+        last = pl.col("rule").str.contains("_last")
+        assert all_rules.filter(last).height
+        assert fewer.equals(all_rules.filter(~last))

@@ -128,9 +128,7 @@ def judge(
         "problem_id", score=aggregate_expr(solution_score), gold=pl.col("correct")
     )
     curves = pl.concat(frames)
-    if solution_score != "last":
-        by_last = [rule for rule in curves["rule"].unique() if get_rule(rule).aggregate == "last"]
-        curves = curves.filter(~pl.col("rule").is_in(by_last))
+    curves = curves.filter(pl.Series([get_rule(rule).fits(solution_score) for rule in curves["rule"]]))
     table = {one.title: own[one.tree] for one in shown}
     return Judgement(
         main=main,

@@ -148,12 +148,10 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.
         source["problems"] = hashlib.sha256(settings.problems.read_bytes()).hexdigest()[:16]
-    # Trees of another engine differ by rounding, bounds by more; where the server is makes no difference.
     # A folder's content: the model that a round trained stands where the one before it stood.
     model = {"model": settings.policy.model}
     if Path(settings.policy.model).is_dir():
         model["content"] = folder_digest(Path(settings.policy.model))
-    served = {"engine": settings.engine, "server": {"entropy": settings.server.entropy}}
     chosen: dict[str, dict[str, Any]] = {
         "problems": {**source, "problem": dumped["problem"], "policy": {"model": settings.policy.model}},
         "search": {
@@ -163,7 +161,9 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
             "strategy_options": dumped["strategy_options"],
             "policy": {**model, "dtype": settings.policy.dtype},
             "shard_problems": settings.shard_problems,
-            **(served if settings.engine != "transformers" else {}),
+            # Trees of another engine differ by rounding, bounds by more; where the server is makes no difference.
+            "engine": settings.engine,
+            "server": {"entropy": settings.server.entropy},
             **({"label": {"steps": step_segmenters(settings)}} if reads_label_steps(settings) else {}),
         },
         "label": {"label": dumped["label"], "problem": {"grader": settings.problem.grader}},

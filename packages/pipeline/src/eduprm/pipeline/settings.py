@@ -86,9 +86,10 @@ class TrainSettings(CommandSettings):
         + ", ".join(registry.names(STRATEGIES))
         + " or package.module:Name; NAME=strategy "
         "names its trees. The PRM is trained on the first; on held-out problems the others are compared with it at "
-        "equal tokens. At least one has the policy's greedy path (edu, p_edu, distinct_leaves, greedy, mcts_edu; beam "
-        "and greedy_step may give it up; particle, omega_prm, rollouts and uncertain_first draw). omega_prm searches "
-        "with the gold answers; rollouts and uncertain_first draw where --label.steps end, for --label.rule rollouts",
+        "equal tokens. At least one has the policy's greedy path (edu, p_edu, distinct_leaves, greedy, mcts_edu, "
+        "refine; beam and greedy_step may give it up; particle, omega_prm, rollouts and uncertain_first draw). "
+        "omega_prm searches with the gold answers; rollouts and uncertain_first draw where --label.steps end, for "
+        "--label.rule rollouts",
     )
     strategy_options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

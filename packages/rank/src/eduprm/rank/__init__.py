@@ -1,6 +1,6 @@
 """Choose among solutions: candidates, selection rules, accuracies with intervals; files of solutions in and out.
 
-Frames in, frames out, without torch. Ranking a file (`eduprm.rank.job`) needs the extra `files`.
+Frames in, frames out, without torch. Ranking a file (`eduprm.rank.run.rank_file`) needs the extra `files`.
 """
 
 from typing import TYPE_CHECKING

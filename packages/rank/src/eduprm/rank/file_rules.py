@@ -21,13 +21,13 @@ def rule_names(settings: RankSettings, *, solution: str = "last") -> tuple[str, 
     Where the PRM's last step score does not speak of the whole solution (`eduprm.prm.source.PrmPlace.solution`), rules
     by it are left out unless `--aggregate last` names them.
     """
-    last = solution == "last" or settings.aggregate == "last"
+    solution = "last" if settings.aggregate == "last" else solution
     bases = dict.fromkeys([*registry.names(FOLDER), settings.rule])
     rules = [
         rule
         for base in bases
         for rule in variants(base, settings.rule_options if base == settings.rule else None)
-        if READABLE.issuperset(rule.needs) and (last or rule.aggregate != "last")
+        if READABLE.issuperset(rule.needs) and rule.fits(solution)
     ]
     return tuple(rule.name for rule in sorted(rules, key=lambda rule: rule.place))
 

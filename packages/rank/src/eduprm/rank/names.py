@@ -44,6 +44,19 @@ class NamedRule:
         """What makes one score of a solution's steps for it; None for a rule that takes none."""
         return getattr(self.rule, "aggregate", None)
 
+    def fits(self, solution: str) -> bool:
+        """Whether it reads a PRM's scores as they are meant.
+
+        Args:
+            solution: the aggregate by which the PRM scores a whole solution (`eduprm.prm.scorers`). Unless that is
+                "last", the last step's score says nothing of those before it.
+
+        Examples:
+            >>> [get_rule(name).fits("min") for name in ("prm_min", "prm_mean", "prm_last", "majority")]
+            [True, True, False, True]
+        """
+        return solution == "last" or self.aggregate != "last"
+
     @property
     def needs(self) -> tuple[str, ...]:
         """Columns that it reads and that not all candidates have."""

@@ -37,8 +37,8 @@ class PolicyTokenizer:
         """Texts of the vocabulary, built at first use; None for a tokenizer of no kind that a table serves."""
         return table_of(self._tokenizer, self.decode)
 
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a conversation, ready for the assistant's turn.
+    def encode_chat(self, messages: Sequence[Mapping[str, str]] | str) -> list[int]:
+        """Token ids of a conversation, ready for the assistant's turn; a text alone is one user's turn.
 
         Special tokens written out in a message are read as plain text; those of the chat template are themselves.
 
@@ -47,6 +47,8 @@ class PolicyTokenizer:
         """
         if not self._tokenizer.chat_template:
             raise ValueError("the policy's tokenizer has no chat template; use a plain prompt")
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
         turns = [{**message, "content": hole(number)} for number, message in enumerate(messages)]
         return self._literal.chat_ids(turns, [message["content"] for message in messages])
 

@@ -15,7 +15,6 @@ from eduprm.bench.repeats import summarise_repeats
 from eduprm.rank import RULES
 
 PLAIN_RULES = ("oracle", "majority", "weighted_majority_probability", "mean_logprob")
-PRM_RULES = tuple(rule.name for rule in RULES.values() if "step_scores" in rule.needs)
 _EDU = ["EDU", "P-EDU"]
 _POINT = ["prm", "setting", "n", "rule"]
 
@@ -49,6 +48,7 @@ def compare(
     *,
     headline: str,
     families: Mapping[str, str],
+    solution: str = "last",
     ns: Sequence[int],
     seed: int,
     bootstrap: int,
@@ -63,13 +63,15 @@ def compare(
             of the problem begins with.
         headline: the PRM of comparisons at equal tokens.
         families: of each setting: EDU, P-EDU, samples or greedy.
+        solution: the aggregate by which the PRMs score a solution; rules that it makes meaningless are left out.
         ns: numbers of solutions.
         seed: of the bootstrap.
         bootstrap: resamples.
     """
+    by_prm = [rule.name for rule in RULES.values() if "step_scores" in rule.needs and rule.fits(solution)]
     parts = [_named(grid_outcomes(plain, ns=ns, rules=PLAIN_RULES), "")]
     for name, frame in scored.items():
-        parts.append(_named(grid_outcomes(frame, ns=ns, rules=PRM_RULES), name))
+        parts.append(_named(grid_outcomes(frame, ns=ns, rules=by_prm), name))
     # Greedy decoding is one solution, whatever n.
     outcomes = pl.concat(parts).filter((pl.col("setting") != "greedy") | (pl.col("n") == min(ns)))
     points = summarise_repeats(outcomes, by=_POINT, seed=seed, bootstrap=bootstrap).drop("wins", "losses")
@@ -84,13 +86,16 @@ def compare(
     gaps = [_gaps_at_equal_n(outcomes, families), _gaps_between_prms(outcomes, headline)]
     spents = []
     judged = {"": plain, headline: scored[headline]}
+    rules = {"": PLAIN_RULES, headline: by_prm}
     shared = {prm: _paid_once(frame, distinct) for prm, frame in judged.items()}
     for comparison, candidates, with_greedy in (
         ("samples, =tokens", judged, False),
         ("samples, =distinct tokens", shared, False),
         ("greedy + samples, =tokens", judged, True),
     ):
-        found, spent = _gaps_at_equal_tokens(candidates, outcomes, tokens, families, with_greedy=with_greedy)
+        found, spent = _gaps_at_equal_tokens(
+            candidates, rules, outcomes, tokens, families, with_greedy=with_greedy
+        )
         gaps.append(found.with_columns(comparison=pl.lit(comparison)))
         spents.append(spent.with_columns(comparison=pl.lit(comparison)))
     by = ["comparison", "prm", "setting", "against", "n", "rule"]
@@ -152,6 +157,7 @@ def _with_seeds(edu: pl.DataFrame, samples: pl.DataFrame, keys: list[str]) -> pl
 
 def _gaps_at_equal_tokens(
     candidates: Mapping[str, pl.DataFrame],
+    rules: Mapping[str, Sequence[str]],
     outcomes: pl.DataFrame,
     tokens: pl.DataFrame,
     families: Mapping[str, str],
@@ -166,9 +172,8 @@ def _gaps_at_equal_tokens(
         greedy = _one_each(frame.filter(pl.col("setting") == "greedy")) if with_greedy else None
         kept, spent = equal_token_candidates(samples, budgets, greedy=greedy)
         packed = pl.concat_str("edu", pl.col("edu_n").cast(pl.String), "setting", separator="\x1f")
-        rules = PRM_RULES if prm else PLAIN_RULES
         # All that fits competes: how many that is differs from problem to problem.
-        found = grid_outcomes(kept.with_columns(setting=packed), ns=[1_000_000], rules=rules)
+        found = grid_outcomes(kept.with_columns(setting=packed), ns=[1_000_000], rules=rules[prm])
         part = pl.col("setting").str.split("\x1f")
         named = found.with_columns(
             prm=pl.lit(prm), edu=part.list.get(0), n=part.list.get(1).cast(pl.Int32), against=part.list.get(2)

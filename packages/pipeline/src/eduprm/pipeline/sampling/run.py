@@ -196,6 +196,7 @@ def _compare(
         pl.concat(distinct),
         headline="edu",
         families={one.setting.name: one.setting.family for one in everything},
+        solution=settings.prm.train.scoring.solution,
         ns=ns,
         seed=settings.seed,
         bootstrap=settings.bootstrap,

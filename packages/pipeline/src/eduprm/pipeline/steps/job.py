@@ -163,6 +163,7 @@ def write_results(folder: Path, scored: Scored, report: Mapping[str, Any], rows:
         **report,
         "counts": counts,
         "joined_rows": scored.joined.height,
+        "joiner": scored.joined["joiner"][0] if scored.joined.height else "",
         "overlap": scored.overlap,
         "made_from": scored.made_from,
     }
