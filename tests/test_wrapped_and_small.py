@@ -73,8 +73,8 @@ def test_rerank_with_int8_weights_is_near_the_full_ones(rerank, tmp_path):
 
 def bench_scores(folder: Path, prm: Path, *flags: str) -> np.ndarray:
     rows = [
-        {"id": f"gsm8k-{row['id']}-{k}", "problem": row["problem"], "steps": one["steps"], "label": label}
-        for row in ROWS
+        {"id": f"gsm8k-{2 * n + k}", "problem": row["problem"], "steps": one["steps"], "label": label}
+        for n, row in enumerate(ROWS)
         for k, (one, label) in enumerate(zip(row["solutions"], (-1, 0), strict=True))
     ]
     (folder / "gsm8k.json").write_text(json.dumps(rows))
