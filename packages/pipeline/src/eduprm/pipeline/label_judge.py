@@ -11,12 +11,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from eduprm.core.command_line import UsageError
 from eduprm.forest import topology
-from eduprm.forest.paths import path_rows
 from eduprm.label.judges.scores import COLUMN
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.prm.solutions import StepScorer, StepScores
@@ -83,7 +81,7 @@ def score_nodes(labelled: pl.DataFrame, problems: pl.DataFrame, scorer: StepScor
         UsageError: nothing can be scored any more.
     """
     questions = dict(problems.select("problem_id", "question").iter_rows())
-    found = np.full(labelled.height, np.nan)
+    found: list[float | None] = [None] * labelled.height
     unscored, reason, count = 0, None, 0
     for trees in labelled.with_row_index("row").partition_by("problem_id", maintain_order=True):
         question = questions[trees["problem_id"][0]]
@@ -94,8 +92,9 @@ def score_nodes(labelled: pl.DataFrame, problems: pl.DataFrame, scorer: StepScor
                 unscored, reason = unscored + 1, reason or result.rejected
                 continue
             for rows, score in zip(one.rows, result.scores, strict=True):
-                found[[row for row in rows if np.isnan(found[row])]] = score
-    column = pl.Series(COLUMN, found).fill_nan(None)
+                for row in rows:
+                    found[row] = score if found[row] is None else found[row]
+    column = pl.Series(COLUMN, found, dtype=pl.Float64)
     return Judged(labelled.with_columns(column), unscored, count, reason)
 
 
@@ -109,15 +108,18 @@ def _solutions(trees: pl.DataFrame) -> Iterator[_Solution]:
     """Those that carry labels, in the order of their leaves."""
     shape = topology(trees)
     texts, own = trees["text"].to_list(), trees["row"].to_list()
-    ends = trees["weight"].to_numpy() > 0
-    finish = trees["finish"].to_list()
-    leaves = np.flatnonzero(shape.is_leaf & ends)
-    flat, lengths = path_rows(shape, leaves)
-    for leaf, path in zip(leaves, np.split(flat, np.cumsum(lengths)[:-1]), strict=True):
+    ends = (trees["weight"] > 0).to_list()
+    finish, above = trees["finish"].to_list(), shape.parent.tolist()
+    for leaf in range(shape.num_nodes):
+        if not (shape.is_leaf[leaf] and ends[leaf]):
+            continue
+        path = [leaf]
+        while above[path[-1]] >= 0:
+            path.append(above[path[-1]])
         steps: list[str] = []
         rows: list[list[int]] = []
         text = ""
-        for node in path:
+        for node in reversed(path):
             text += texts[node]
             if not ends[node]:
                 continue
