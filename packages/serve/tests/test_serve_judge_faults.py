@@ -43,8 +43,8 @@ def serving(fault=lambda body, number: None, **options):
     return CompletionServing(None, None, fault=either, **options)
 
 
-def judge(server, **settings):
-    return JudgeSource(JudgeSettings(url=server.url, **SHORT | settings), PrmReading())
+def judge(server, path="", **settings):
+    return JudgeSource(JudgeSettings(url=server.url + path, **SHORT | settings), PrmReading())
 
 
 def failing(status, times, **headers):
@@ -52,6 +52,13 @@ def failing(status, times, **headers):
         return web.Response(status=status, text="busy", headers=headers) if number < times else None
 
     return fault
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
+def test_a_server_is_named_by_its_root_or_by_the_base_of_its_api(path):
+    with serving() as server:
+        (result,) = judge(server, path).open().score_steps(SOLUTIONS)
+    assert result.scores == RIGHT
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ class RemoteJudge:
 def _calls(url: str, connections: int, retry: RetrySettings | None, key: str | None) -> Calls:
     headers = {"Authorization": f"Bearer {key}"} if key else None
     return Calls(
-        url.rstrip("/"),
+        url.rstrip("/").removesuffix("/v1"),  # many write the base of OpenAI's API, which holds it
         kind="a server of completions",
         max_connections=connections,
         retry=retry,

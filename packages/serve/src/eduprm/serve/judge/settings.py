@@ -25,8 +25,8 @@ class JudgeSettings(BaseModel):
     url: str | None = Field(
         None,
         pattern=r"^https?://",
-        description="of a server with OpenAI's completions and their log-probs (SGLang, vLLM), http://host:port; none: "
-        "the model runs in this process",
+        description="of a server with OpenAI's completions and their log-probs (SGLang, vLLM), http://host:port, with "
+        "or without /v1; none: the model runs in this process",
     )
     key_env: str | None = Field(
         None,
