@@ -79,7 +79,7 @@ def adapted(
     tree: TokenTree,
     *,
     steps: int = 2,
-    learning_rate: float = 1e-4,
+    learning_rate: float = 3e-5,
     rank: int = 8,
     seed: int = 0,
 ) -> Iterator[ProcessRewardModel]:

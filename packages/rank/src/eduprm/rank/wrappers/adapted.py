@@ -36,7 +36,7 @@ class Wrapper:
     """
 
     steps: Annotated[int, Field(ge=1)] = 2
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-5
     rank: Annotated[int, Field(ge=1)] = 8
     share: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
