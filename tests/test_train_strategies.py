@@ -199,12 +199,12 @@ def test_refine_answers_in_turns_of_the_policys_chat_template(tmp_path, monkeypa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     run, options = tmp_path / "run", {"refine": {"turns": 2, "critique_tokens": 8}}
     arguments = [
-        "--run", str(run), "--strategies", "refine", "--problem.num-train", "2", "--problem.num-test", "2", "--only",
-        "problems", "search", "label", "--search.budget.max-tokens-per-path", "64", "--strategy-options",
-        json.dumps(options),
+        "--run", str(run), "--strategies", "refine", "--problem.num-train", "1", "--problem.num-test", "1", "--only",
+        "problems", "search", "--problem.task-config", '{"min_terms": 2, "max_terms": 3}',
+        "--search.budget.max-tokens-per-path", "32", "--strategy-options", json.dumps(options),
     ]  # fmt: skip
     assert main(arguments) == 0
-    trees = pl.concat([pl.read_parquet(path) for path in sorted((run / "labels").glob("*.parquet"))])
+    trees = pl.concat([pl.read_parquet(path) for path in sorted((run / "forest").glob("*.parquet"))])
     leaves = leaf_paths(trees).sort("problem_id", "leaf")
     twice = leaves.filter(pl.len().over("problem_id") == 2)
     assert twice.height
