@@ -7,6 +7,7 @@ question side by side, so that what they share is computed once; a node on sever
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import polars as pl
 
 from eduprm.core.command_line import UsageError
 from eduprm.forest import topology
+from eduprm.forest.paths import path_rows
 from eduprm.label.judges.scores import COLUMN
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.prm.solutions import StepScorer, StepScores
@@ -108,18 +110,15 @@ def _solutions(trees: pl.DataFrame) -> Iterator[_Solution]:
     """Those that carry labels, in the order of their leaves."""
     shape = topology(trees)
     texts, own = trees["text"].to_list(), trees["row"].to_list()
-    ends = (trees["weight"] > 0).to_list()
-    finish, above = trees["finish"].to_list(), shape.parent.tolist()
-    for leaf in range(shape.num_nodes):
-        if not (shape.is_leaf[leaf] and ends[leaf]):
-            continue
-        path = [leaf]
-        while above[path[-1]] >= 0:
-            path.append(above[path[-1]])
+    ends, finish = (trees["weight"] > 0).to_list(), trees["finish"].to_list()
+    leaves = (shape.is_leaf & (trees["weight"] > 0).to_numpy()).nonzero()[0]
+    flat, lengths = path_rows(shape, leaves)
+    rest = iter(flat.tolist())
+    for leaf, length in zip(leaves.tolist(), lengths.tolist(), strict=True):
         steps: list[str] = []
         rows: list[list[int]] = []
         text = ""
-        for node in reversed(path):
+        for node in itertools.islice(rest, length):
             text += texts[node]
             if not ends[node]:
                 continue
