@@ -15,6 +15,7 @@ paper's two models were trained for it, and the majority of five answers is take
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,38 +99,30 @@ class _Talk:
     async def next_answer(self, answer: Branch, critique: Sequence[int], revise: Sequence[int]) -> Branch:
         """The branch that leaves an answer at its end: question, critique, question, answer."""
         at = answer.stop - 1  # the token that ended the answer ends it here too, as the template has it
-        branch = self._with(Branch(parent=answer, start=at, **_nothing(answer), finish="length"), critique)
+        asked = as_branch(self._inserted(critique, answer))
+        branch = replace(asked, parent=answer, start=at)
         branch = extended(branch, await self.heard(branch.path_ids(), self._options.critique_tokens))
         ended = branch.finish == "stop" and revise[0] in self._engine.stop_ids
-        branch = self._with(branch, revise[1:] if ended else revise)
+        branch = extended(branch, self._inserted(revise[1:] if ended else revise, answer))
         branch = extended(branch, await self.heard(branch.path_ids(), self._options.max_tokens_per_path))
         answer.forks.append(at)
         return branch
 
-    def _with(self, branch: Branch, inserted: Sequence[int]) -> Branch:
-        self._num_tokens += len(inserted)
-        ids, zeros = np.array(inserted, np.int32), np.zeros(len(inserted), np.float32)
-        certain = Completion(
-            token_ids=ids, logprobs=zeros, entropies=zeros, runner_up_ids=ids,
+    def _inserted(self, ids: Sequence[int], like: Branch) -> Completion:
+        """Tokens that nobody chose, with bounds of their entropies where `like` has some."""
+        self._num_tokens += len(ids)
+        tokens, zeros = np.array(ids, np.int32), np.zeros(len(ids), np.float32)
+        return Completion(
+            token_ids=tokens, logprobs=zeros, entropies=zeros, runner_up_ids=tokens,
             runner_up_logprobs=zeros - np.inf, finish="length", prefix_tokens=0, cached_tokens=0,
-            entropies_upper=None if branch.entropies_upper is None else zeros,
+            entropies_upper=None if like.entropies_upper is None else zeros,
         )  # fmt: skip
-        return extended(branch, certain)
 
     def _left(self, length: int) -> int:
         """Tokens that a path of `length` tokens may still add."""
         left = self._engine.context_length - len(self._prompt_ids) - length
         most = self._options.max_total_tokens
         return left if most is None else min(left, most - self._num_tokens)
-
-
-def _nothing(like: Branch) -> dict[str, Any]:
-    """Arrays of a branch that has no token yet."""
-    names = ("token_ids", "logprobs", "entropies", "runner_up_ids", "runner_up_logprobs")
-    upper = like.entropies_upper
-    return {name: getattr(like, name)[:0] for name in names} | {
-        "entropies_upper": None if upper is None else upper[:0]
-    }
 
 
 def turn_ids(tokenizer: Tokenizer, request: str) -> list[int]:
@@ -143,10 +136,10 @@ def turn_ids(tokenizer: Tokenizer, request: str) -> list[int]:
     more = [*asked, {"role": "assistant", "content": "A"}, {"role": "user", "content": request}]
     try:
         before, whole = [*chat.encode_chat(asked), *chat.encode("A")], list(chat.encode_chat(more))
-    except (AttributeError, ValueError):
-        raise RequestError(
-            "refine asks in chat turns: expected a policy whose tokenizer has a chat template"
-        ) from None
+    except AttributeError:
+        raise RequestError("refine asks in chat turns: expected a tokenizer that writes them") from None
+    except ValueError as error:
+        raise RequestError(f"refine asks in chat turns: {error}") from error
     if whole[: len(before)] != before or len(whole) == len(before):
         raise RequestError(
             "refine asks in further chat turns: expected a chat template that leaves earlier ones as they were"
