@@ -64,8 +64,8 @@ def files(prm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     problem = {"problem_id": ["p"], "question": ["What is 2 * 3?"], "answer": ["6"]}
     pl.DataFrame(problem).write_parquet(run / "problems.parquet")
     rows = [
-        ("p", "ht", 1, "6", True, -1.5, 19, [0.9, 0.8]),
-        ("p", "ht", 2, "7", False, -1.2, 18, [0.9, 0.1]),
+        ("p", "samples-0.7", 1, "6", True, -1.5, 19, [0.9, 0.8]),
+        ("p", "samples-0.7", 2, "7", False, -1.2, 18, [0.9, 0.1]),
     ]
     pl.DataFrame(rows, schema=CANDIDATE_SCHEMA, orient="row").write_parquet(tmp_path / "candidates.parquet")
     return tmp_path

@@ -39,9 +39,8 @@ def step_scores(
         goes_on = parent >= 0 and not begins[node]
         spans.append(spans[parent] + own if goes_on else own)
         above.append(above[parent] if goes_on else parent)
-    whose = [-1] * (
-        len(parents) + 1
-    )  # per node, the place in `kept` of its step; the last entry is the prompt
+    # Per node, the place in `kept` of its step; the last entry is the prompt.
+    whose = [-1] * (len(parents) + 1)
     kept: list[list[int]] = []
     before: list[int] = []
     for node, span in enumerate(spans):
