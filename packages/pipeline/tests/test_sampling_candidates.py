@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from eduprm.forest import NODE_SCHEMA, leaf_paths
 from eduprm.pipeline.sampling.candidates import TOKEN_SCHEMA, distinct_tokens, found_leaves, setting_tokens
 from eduprm.pipeline.sampling.gold import line_items
 from eduprm.pipeline.sampling.grow import Setting, Trees
-from eduprm.search import Budget, CutRule, EduSampling, HighTemperature, TransformersEngine, grow_forest
+from eduprm.search import Budget, CutRule, EduSampling, HighTemperature, grow_forest
+from eduprm.search.sglang.testing import Letters
 from eduprm.search.steps import CutAt, mark_steps
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PROMPTS = [[1, 2, 3], [4, 5], [6]]
 PATH = 7
 
 
-class Letters:
-    def decode(self, token_ids):
-        return "".join(LETTERS[token] for token in token_ids)
-
-
 @pytest.fixture(scope="module")
-def policy():
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=26,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=64,
-            initializer_range=0.6,
-        )
-    )
-    return TransformersEngine(model, stop_ids=frozenset({25}))
+def policy(letter_engine):
+    return letter_engine(initializer_range=0.6)
 
 
 def edu(threshold, order, leaves):

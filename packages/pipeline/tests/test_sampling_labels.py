@@ -6,8 +6,6 @@ import random
 
 import polars as pl
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from eduprm.core.command_line import UsageError
 from eduprm.core.seeds import derive_seed
@@ -21,7 +19,8 @@ from eduprm.pipeline.sampling.rollouts import rollout_shares
 from eduprm.pipeline.sampling.settings import SamplingSettings
 from eduprm.pipeline.sampling.training import _choose_chains, _label_chains, _renumbered
 from eduprm.prm.testing import byte_tokenizer, tiny_prm
-from eduprm.search import HighTemperature, TransformersEngine, grow_forest
+from eduprm.search import HighTemperature, grow_forest
+from eduprm.search.sglang.testing import Letters
 from eduprm.search.steps import STEP_SCHEMA
 
 TREE = "samples-0.7"
@@ -179,17 +178,12 @@ def test_steps_of_chains_are_worth_their_rollouts_all_along_and_the_last_its_ans
     assert dict(roots.select("problem_id", "correct").rows()) == right
 
 
-class Letters:
-    def decode(self, token_ids):
-        return "".join(chr(97 + token) for token in token_ids)
-
-
 def ends_in_an_even_letter(text, problem):
     return ord(text[-1]) % 2 == 0
 
 
 @pytest.fixture
-def experiment(tmp_path):
+def experiment(tmp_path, letter_engine):
     """The experiment on a tiny policy with an alphabet of 25 letters and a stop token."""
     settings = SamplingSettings(
         output=tmp_path,
@@ -198,20 +192,9 @@ def experiment(tmp_path):
         training={"rollouts": 3, "temperature": 1.3},
         grid={"max_tokens_per_path": 6},
     )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=26,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=64,
-        )
-    )
     experiment = Experiment(settings)
     experiment.policy_key = {"policy": "tiny"}
-    experiment.engine = TransformersEngine(model, stop_ids=frozenset({25}))
+    experiment.engine = letter_engine()
     experiment.tokenizer = Letters()
     experiment.grader = FunctionGrader(ends_in_an_even_letter)
     experiment.problems = pl.DataFrame(
