@@ -38,9 +38,16 @@ LOSSES: dict[str, tuple[dict[str, float], str]] = {
     "bidirectional": ({"bidirectional": 1.0}, "bidirectional"),
     "nce_plus": ({"nce_plus": 1.0}, "nce_plus"),
 }
-WRAPPERS = ("none", "checked", "trajectory", "adapted")
+WRAPPERS = {
+    "none": [],
+    "checked": ["--wrap", "checked"],
+    "trajectory": ["--wrap", "trajectory"],
+    "adapted": ["--wrap", "adapted"],
+    "int8": ["--weights", "int8"],
+}
 STRATEGIES = (
     "edu", "greedy", "temperature", "distinct_leaves", "p_edu", "beam", "particle", "greedy_step", "mcts_edu",
+    "refine",
 )  # fmt: skip
 SHARED = ("problems.parquet", "forest", "costs", "stages/problems.json", "stages/search.json")
 
@@ -134,7 +141,6 @@ def rows_of_strategies(folder: Path) -> list[dict[str, Any]]:
 def row_of_wrapper(name: str, base: Path, out: Path) -> dict[str, Any]:
     """What a row says of a wrapper: apps/rerank on the held-out EDU solutions of the first row."""
     started = time.monotonic()
-    wrap = [] if name == "none" else ["--wrap", name]
     files = [
         str(base / "solutions.jsonl"),
         "--prm",
@@ -142,7 +148,7 @@ def row_of_wrapper(name: str, base: Path, out: Path) -> dict[str, Any]:
         "--output",
         str(out / f"wrap-{name}.jsonl"),
     ]
-    ranked = rank_file(load_settings([*files, *wrap]))
+    ranked = rank_file(load_settings([*files, *WRAPPERS[name]]))
     line = ranked.accuracies.filter(rule="prm_min").sort("n").row(-1, named=True)
     return {"kind": "wrapper", "name": name, **line, "seconds": round(time.monotonic() - started)}
 
