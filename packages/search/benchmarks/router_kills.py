@@ -280,7 +280,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=4, help="trees and requests at once")
     parser.add_argument("--pause-s", type=float, default=1.0, help="after a tree, while a worker is starting")
     parser.add_argument("--limit-s", type=float, default=3600.0, help="no kill after so long")
-    parser.add_argument("--attempts", type=int, default=8, help="of the client at one request")
+    parser.add_argument("--attempts", type=int, default=8, help="of the client at one request that was taken")
     options = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "SGLANG_PLATFORM": "eduprm_cpu"}
     with tempfile.TemporaryDirectory() as name:

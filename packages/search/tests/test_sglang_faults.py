@@ -7,8 +7,10 @@ SGLang is in tests/sglang.
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -167,6 +169,54 @@ def test_a_server_that_dies_is_not_waited_for_problem_by_problem(model):
     assert all(one.transient and one.rows is None for one in done)
     # The first few are patient, the rest are tried once each.
     assert client.num_retries < 40
+
+
+def of_p1(body: dict) -> bool:
+    """Whether a fork of problem p1 is asked for: `grow` asks for its greedy path first."""
+    return body["input_ids"][0] == 6 and len(body["input_ids"]) > 3
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_nobody_takes_for_a_while_is_sent_again_beyond_the_attempts(model, whole, status):
+    server = ScriptedServer()
+    server.fault = lambda body, number: (
+        web.Response(status=status, text="no available workers") if of_p1(body) and number <= 12 else None
+    )
+    growth, client = grow(model, server)
+    assert growth.rejected.is_empty()
+    assert growth.forest.equals(whole)
+    assert client.retried[f"status {status}"] >= 12
+
+
+def test_what_nobody_takes_is_given_up_when_the_patience_is_though_others_are_answered(model, whole):
+    server = ScriptedServer()
+    server.fault = lambda body, number: (
+        web.Response(status=503, text="no available workers") if of_p1(body) else None
+    )
+    patient = RetrySettings(attempts=2, first_wait_s=0.02, longest_wait_s=0.05, patience_s=0.5)
+    growth, _ = grow(model, server, retry=patient)
+    row = growth.rejected.row(0, named=True)
+    assert (growth.rejected.height, row["problem_id"], row["transient"]) == (1, "p1", True)
+    assert int(re.search(r"503: .* \((\d+) attempts\)", row["reason"])[1]) > 2
+    assert growth.forest.equals(whole.filter(pl.col("problem_id") != "p1"))
+
+
+def test_a_request_that_kills_its_worker_each_time_is_not_sent_for_ever(model, whole):
+    server, killed = ScriptedServer(), Counter()
+
+    def fault(body, number):
+        if not of_p1(body):
+            return None
+        # After each death the router has no worker for two attempts.
+        killed[tuple(body["input_ids"])] += number % 3 == 1
+        return "drop" if number % 3 == 1 else web.Response(status=503, text="no available workers")
+
+    server.fault = fault
+    growth, _ = grow(model, server)
+    assert growth.rejected["problem_id"].to_list() == ["p1"]
+    assert growth.rejected["transient"].to_list() == [True]
+    assert max(killed.values()) == QUICK.attempts
+    assert growth.forest.equals(whole.filter(pl.col("problem_id") != "p1"))
 
 
 # ---- what cannot help stops everything -------------------------------------------------------------------

@@ -15,6 +15,8 @@ from eduprm.core.retry import RetryableError
 __all__ = ["HttpService", "RefusedCallError"]
 
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
+# A full queue, and a service or a router with nobody behind it. A 502 may be of a worker that died of this call.
+_UNTAKEN = frozenset({429, 503})
 _LONGEST_ASKED_S = 60.0
 
 
@@ -90,14 +92,16 @@ class HttpService:
             raise RefusedCallError(message, status=0, reason="is no URL") from error
         except (aiohttp.ClientError, ConnectionError) as error:
             lost = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise RetryableError(lost, cause="connection refused or lost") from error
+            refused = isinstance(error, aiohttp.ClientConnectorError)
+            raise RetryableError(lost, cause="connection refused or lost", taken=not refused) from error
         if response.status == 200:
             return answer
         text = " ".join(answer.decode("utf-8", errors="replace").split())[:300]
         reason = f"{route} answered {response.status}: {text}"
         if response.status in _MAY_PASS:
             asked_s = _asked_s(response.headers.get("Retry-After"))
-            raise RetryableError(reason, cause=f"status {response.status}", asked_s=asked_s)
+            taken = response.status not in _UNTAKEN
+            raise RetryableError(reason, cause=f"status {response.status}", asked_s=asked_s, taken=taken)
         raise RefusedCallError(f"{self.url}: {reason}", status=response.status, reason=reason)
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 
 from eduprm.core.http import HttpService, RefusedCallError
-from eduprm.core.retry import RetryableError, RetrySettings
+from eduprm.core.retry import Attempts, RetryableError, RetrySettings
 from eduprm.serve.wire import ServedPrmError
 
 
@@ -87,22 +87,21 @@ class Calls:
             RefusedError: the service refuses the call, or is none.
             ServedPrmError: no answer.
         """
-        key = hashlib.sha256(body or route.encode()).hexdigest()
-        for attempt in range(1, self._retry.attempts + 1):
+        attempts = Attempts(self._retry, hashlib.sha256(body or route.encode()).hexdigest())
+        while True:
             try:
                 return await self._service.call(method, route, limit_s=limit_s, body=body)
             except RefusedCallError as error:
                 raise RefusedError(str(error), status=error.status, reason=error.reason) from error
             except RetryableError as error:
-                wait_s = self._retry.wait_s(attempt, key, asked_s=error.asked_s)
                 silent_s = time.monotonic() - self._scored_s
-                if attempt == self._retry.attempts or silent_s + wait_s > self._retry.patience_s:
+                wait_s = attempts.wait_s(error, silent_s=silent_s)
+                if wait_s is None:
                     raise ServedPrmError(
-                        f"{self.url} gives no scores: {error} ({attempt} attempts in {silent_s:.0f} s)"
+                        f"{self.url} gives no scores: {error} ({attempts.num} attempts in {silent_s:.0f} s)"
                     ) from error
                 self.num_retries += 1
                 await asyncio.sleep(wait_s)
-        raise AssertionError("unreachable")
 
 
 def first_error(errors: BaseExceptionGroup) -> BaseException:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from eduprm.core.http import HttpService, RefusedCallError
-from eduprm.core.retry import RetryableError, RetrySettings
+from eduprm.core.retry import Attempts, RetryableError, RetrySettings
 from eduprm.core.seeds import derive_seed
 from eduprm.search.contract import (
     Completion,
@@ -172,8 +172,8 @@ class SglangServer:
         body = payload(
             request, stop_ids=self.stop_ids, entropy=self._entropy, top_logprobs=self._top_logprobs
         )
-        key = request.group, len(request.prefix_ids), request.seed
-        for attempt in range(1, self._retry.attempts + 1):
+        attempts = Attempts(self._retry, request.group, len(request.prefix_ids), request.seed)
+        while True:
             try:
                 async with self._places:
                     answer = await (
@@ -189,17 +189,16 @@ class SglangServer:
                     vocab_size=self._facts.vocab_size,
                 )
             except RetryableError as error:
-                silent_s = time.monotonic() - self._answered_s
-                if attempt == self._retry.attempts or silent_s > self._retry.patience_s:
+                wait_s = attempts.wait_s(error, silent_s=time.monotonic() - self._answered_s)
+                if wait_s is None:
                     self.given_up[error.cause] += 1
-                    raise TransientError(f"{self._url}: {error} ({attempt} attempts)") from error
+                    raise TransientError(f"{self._url}: {error} ({attempts.num} attempts)") from error
                 self.retried[error.cause] += 1
-                await asyncio.sleep(self._retry.wait_s(attempt, *key, asked_s=error.asked_s))
+                await asyncio.sleep(wait_s)
             else:
                 self._answered_s = time.monotonic()
                 self.num_decoded += len(done.token_ids)
                 return done
-        raise AssertionError("unreachable")
 
     async def _ask_afresh(self, body: dict[str, Any], group: str) -> Any:
         # Prefixes are shared among requests of one extra_key only, and nobody has used this one. SGLang's router passes
