@@ -7,10 +7,10 @@ from itertools import accumulate
 import pytest
 import torch
 
+from eduprm.policy import BUNDLED_MODEL, resolve_model
 from eduprm.prm import StepCut
 from eduprm.problems import messages_for
 from eduprm.rank.testing import read_jsonl, rejected, write_jsonl
-from eduprm.search import BUNDLED_MODEL, resolve_model
 from eduprm.segment import is_symbol
 from eduprm_rerank.cli import main
 

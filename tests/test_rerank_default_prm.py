@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from eduprm.core.command_line import UsageError
+from eduprm.policy import resolve_model
 from eduprm.prm.prm_folder import find_prm, folder_digest
 from eduprm.rank.default_prm import SHIPPED, trained_for
 from eduprm.rank.testing import problems, write_jsonl
-from eduprm.search import resolve_model
 from eduprm_rerank.cli import main
 
 CUT = {
@@ -103,7 +103,7 @@ def test_a_folder_without_an_entry_of_ours_is_said(tmp_path):
     assert trained_for(tmp_path) == "its config does not say what it was trained for"
 
 
-def test_a_name_that_ships_is_resolved_and_others_are_not(prm, folder):
+def test_a_name_that_ships_is_resolved_and_others_are_not(prm, folder, monkeypatch):
     asked = []
 
     def resolve(name):
@@ -112,12 +112,13 @@ def test_a_name_that_ships_is_resolved_and_others_are_not(prm, folder):
             raise ValueError("model 'broken' needs a package")
         return str(prm) if name == "ours" else name
 
-    assert find_prm("ours", resolve=resolve) == prm
-    assert find_prm(str(prm), resolve=resolve) == prm
+    monkeypatch.setattr("eduprm.prm.prm_folder.resolve_model", resolve)
+    assert find_prm("ours") == prm
+    assert find_prm(str(prm)) == prm
     with pytest.raises(UsageError, match="--prm: no PRM at other; train one"):
-        find_prm("other", resolve=resolve)
+        find_prm("other")
     with pytest.raises(UsageError, match="--prm: model 'broken' needs a package"):
-        find_prm("broken", resolve=resolve)
+        find_prm("broken")
     assert asked == ["ours", "other", "broken"]
 
 

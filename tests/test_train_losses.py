@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from eduprm.forest import leaf_paths
+from eduprm.policy import PRM_MODEL
 from eduprm.prm import ProcessRewardModel
-from eduprm.search import PRM_MODEL
 from eduprm_train.cli import main as train
 
 SMALL = [

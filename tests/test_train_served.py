@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from aiohttp import web
 
-from eduprm.search import STEPS_MODEL, resolve_model
+from eduprm.policy import STEPS_MODEL, resolve_model
 from eduprm.search.sglang.testing import ScriptedServer, serving
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,7 +24,7 @@ def tiny(tmp_path_factory) -> Path:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from eduprm.search import BUNDLED_MODEL, resolve_model
+    from eduprm.policy import BUNDLED_MODEL, resolve_model
 
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(BUNDLED_MODEL))

@@ -33,7 +33,7 @@ Solution = tuple[list[int], list[list[int]]]
 def load(name: str, batch_tokens: int) -> ProcessRewardModel:
     """A PRM with a small random head on a backbone: its scores mean nothing, but depend on every token."""
     if name == "smollm2-135m-instruct":
-        from eduprm.search.models import resolve_model
+        from eduprm.policy import resolve_model
 
         name = str(resolve_model(name))
     model = load_classifier(name)

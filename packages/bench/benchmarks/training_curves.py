@@ -23,12 +23,13 @@ from transformers import TrainerCallback
 
 from eduprm.bench.metrics import auc_within
 from eduprm.forest import found_leaves, leaf_paths
+from eduprm.policy import resolve_model
 from eduprm.prm import InputBuilder, ProcessRewardModel, TrainConfig, labelled_trees, train_prm
 from eduprm.prm.config import InputFormat, LoraSettings, Scoring
 from eduprm.prm.data import TrainingData, forest_trees
 from eduprm.rank import candidates_from_leaves, choose, paired_difference
 from eduprm.rank.evaluate import summarise_choices
-from eduprm.search import EduSampling, replayed, resolve_model
+from eduprm.search import EduSampling, replayed
 
 KEYS = ["problem_id", "tree", "leaf"]
 LIKELIHOOD = Scoring(kind="likelihood")

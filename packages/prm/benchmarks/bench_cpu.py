@@ -91,7 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    from eduprm.search.models import resolve_model
+    from eduprm.policy import resolve_model
 
     path = str(resolve_model(options.model))
     rng = np.random.default_rng(0)

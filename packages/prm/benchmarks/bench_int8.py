@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from eduprm.policy import resolve_model
 from eduprm.prm import ProcessRewardModel
 from eduprm.prm.int8 import to_int8
-from eduprm.search import resolve_model
 
 Solutions = list[list[tuple[str, list[str]]]]
 

@@ -175,7 +175,7 @@ def load(name: str, device: str, dtype: torch.dtype) -> torch.nn.Module:
         )  # fmt: skip
         return LlamaForTokenClassification(config).to(device, dtype)
     if name == "smollm2-135m-instruct":
-        from eduprm.search.models import resolve_model
+        from eduprm.policy import resolve_model
 
         name = str(resolve_model(name))
     model = load_classifier(name)

@@ -73,7 +73,7 @@ def backbone(name: str, folder: Path) -> str:
 
         return str(tiny_backbone(folder / "tiny"))
     try:
-        from eduprm.search.models import resolve_model
+        from eduprm.policy import resolve_model
 
         return str(resolve_model(name))
     except (ImportError, ValueError, OSError) as error:

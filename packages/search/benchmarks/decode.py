@@ -26,6 +26,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
+from eduprm.policy import resolve_model
 from eduprm.search import (
     Budget,
     EduSampling,
@@ -35,7 +36,6 @@ from eduprm.search import (
     Strategy,
     TransformersEngine,
     grow_forest,
-    resolve_model,
 )
 
 

@@ -35,7 +35,8 @@ import polars as pl
 
 from eduprm.core.retry import RetrySettings
 from eduprm.forest import validate_forest
-from eduprm.search import Budget, EduSampling, PolicyTokenizer, resolve_model
+from eduprm.policy import resolve_model
+from eduprm.search import Budget, EduSampling, PolicyTokenizer
 from eduprm.search.compare import compare_forests
 from eduprm.search.grow import Grown, Growth, Job, collect, grow_trees
 from eduprm.search.sglang import SglangServer

@@ -11,7 +11,7 @@ in a round.
 
 On a GPU, where the packages are on PYTHONPATH (server A; then once more with `--skip-tokenizer-init`, server B):
 
-    MODEL=$(python3 -c 'from eduprm.search import resolve_model; print(resolve_model("smollm2-135m-steps"))' | tail -1)
+    MODEL=$(python3 -c 'from eduprm.policy import resolve_model; print(resolve_model("smollm2-135m-steps"))' | tail -1)
     setsid nohup python3 -m sglang.launch_server --model-path $MODEL --port 30000 --dtype bfloat16 \\
       --attention-backend triton --sampling-backend pytorch --mem-fraction-static 0.3 --grammar-backend none \\
       --max-running-requests 256 --prefill-decode-interval 8 --prefill-decode-interval-min-bs 128 \\

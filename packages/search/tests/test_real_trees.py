@@ -12,15 +12,8 @@ import pytest
 import torch
 
 from eduprm.forest import found_leaves, leaf_paths, validate_forest
-from eduprm.search import (
-    BUNDLED_MODEL,
-    Budget,
-    EduSampling,
-    PolicyTokenizer,
-    TransformersEngine,
-    grow_forest,
-    load_policy,
-)
+from eduprm.policy import BUNDLED_MODEL
+from eduprm.search import Budget, EduSampling, PolicyTokenizer, TransformersEngine, grow_forest, load_policy
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eduprm.forest import leaf_paths, validate_forest
-from eduprm.search import STEPS_MODEL, Completion, PolicyTokenizer, RequestError
+from eduprm.policy import STEPS_MODEL
+from eduprm.search import Completion, PolicyTokenizer, RequestError
 from eduprm.search.branches import to_rows
 from eduprm.search.strategies.refine import Refine, turn_ids
 

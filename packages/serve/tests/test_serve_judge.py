@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eduprm.core.errors import UsageError
+from eduprm.policy import BUNDLED_MODEL, resolve_model
 from eduprm.prm.source import PrmReading
-from eduprm.search import BUNDLED_MODEL, resolve_model
 from eduprm.serve.judge.prompts import Prompts, read_prompts, shipped_prompts
 from eduprm.serve.judge.scorer import JudgeScorer
 from eduprm.serve.judge.settings import JudgeSettings

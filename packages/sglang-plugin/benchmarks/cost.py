@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import psutil
 
-from eduprm.search import resolve_model
+from eduprm.policy import resolve_model
 from eduprm.sglang import with_entropy
 
 

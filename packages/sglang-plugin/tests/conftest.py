@@ -111,7 +111,7 @@ def stop_server(process: subprocess.Popen) -> None:
 
 @pytest.fixture(scope="session")
 def model_folder() -> str:
-    from eduprm.search.models import BUNDLED_MODEL, resolve_model
+    from eduprm.policy import BUNDLED_MODEL, resolve_model
 
     return resolve_model(BUNDLED_MODEL)
 

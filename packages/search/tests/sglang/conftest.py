@@ -101,7 +101,7 @@ def server_flags() -> list[str]:
 
 
 def start_worker(folder: Path, name: str, *flags: str, **environment: str) -> Process:
-    from eduprm.search import resolve_model
+    from eduprm.policy import resolve_model
 
     port = free_port()
     command = [*server_flags(), "--model-path", resolve_model(MODEL), "--host", "127.0.0.1"]

@@ -13,8 +13,8 @@ pytest.importorskip("sglang", reason="needs SGLang: uv sync --extra sglang")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from eduprm.policy import BUNDLED_MODEL, resolve_model
 from eduprm.prm.source import PrmReading
-from eduprm.search import BUNDLED_MODEL, resolve_model
 from eduprm.serve.judge.prompts import read_prompts
 from eduprm.serve.judge.remote import RemoteJudge, judge_models
 from eduprm.serve.judge.settings import JudgeSettings

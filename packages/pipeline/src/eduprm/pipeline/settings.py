@@ -22,7 +22,8 @@ from eduprm.pipeline.settings_parts import (
 )
 from eduprm.pipeline.strategies import PACKAGE as STRATEGIES
 from eduprm.pipeline.strategies import run_strategies
-from eduprm.search import PRM_MODEL, STEPS_MODEL, Budget, EduSampling, PolicySettings
+from eduprm.policy import PRM_MODEL, STEPS_MODEL
+from eduprm.search import Budget, EduSampling, PolicySettings
 
 STAGES = ("problems", "search", "label", "prm", "score", "report")
 Stage = Literal["problems", "search", "label", "prm", "score", "report"]

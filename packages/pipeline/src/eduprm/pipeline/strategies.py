@@ -18,7 +18,8 @@ from eduprm.core.registry import load, make
 from eduprm.core.seeds import derive_seed
 from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.prefix_quantile import QuantileScorer
-from eduprm.search import PRM_MODEL, STEPS_MODEL, CutRule, Strategy
+from eduprm.policy import PRM_MODEL, STEPS_MODEL
+from eduprm.search import CutRule, Strategy
 
 if TYPE_CHECKING:
     from eduprm.pipeline.settings import TrainSettings

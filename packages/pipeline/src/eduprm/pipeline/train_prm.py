@@ -23,6 +23,7 @@ from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import LabelSettings
 from eduprm.pipeline.strategies import run_strategies
+from eduprm.policy import resolve_model
 from eduprm.prm import (
     InputBuilder,
     InputFormat,
@@ -36,7 +37,7 @@ from eduprm.prm.loading import is_prm
 from eduprm.prm.processes import num_processes
 from eduprm.problems import messages_for
 from eduprm.problems.prompts import STEPS
-from eduprm.search import PolicySettings, PolicyTokenizer, resolve_model
+from eduprm.search import PolicySettings, PolicyTokenizer
 from eduprm.search.grow import Grown, Growth, Job
 from eduprm.search.strategies.greedy import Greedy
 

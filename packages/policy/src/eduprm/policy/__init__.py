@@ -1,29 +1,21 @@
-"""LoRA adapters that ship with the workspace: data, and where it lies.
+"""Models by name: those that ship, made into folders once, and folders and hub names as they are.
 
-What it is for: a policy that solves something and a PRM that judges it, on a machine without a hub. Each adapter's
-folder holds `adapter_model.safetensors`, `adapter_config.json` (peft's, with the name of the model it belongs to)
-and `recipe.toml`, the settings that made it: of `uv run apps/warmup` for a policy, of `uv run apps/train` for a
+What ships is for a machine without a hub: a policy that solves something and a PRM that judges it, as LoRA adapters of
+a small base model. `resolve_model` turns a name into a folder and needs the extra `models` for what ships. Each
+adapter's folder holds `adapter_model.safetensors`, `adapter_config.json` (peft's, with the name of the model it belongs
+to) and `recipe.toml`, the settings that made it: of `uv run apps/warmup` for a policy, of `uv run apps/train` for a
 PRM, which has `eduprm.json` besides: how it reads, cuts and scores.
 """
 
-from pathlib import Path
+from eduprm.policy.adapters import ADAPTERS, adapter_folder
+from eduprm.policy.models import BUNDLED_MODEL, PRM_MODEL, STEPS_MODEL, cache_folder, resolve_model
 
-__all__ = ["ADAPTERS", "adapter_folder"]
-
-ADAPTERS: tuple[str, ...] = ("smollm2-135m-steps", "smollm2-135m-steps-prm")
-"""Names of the adapters."""
-
-
-def adapter_folder(name: str) -> Path:
-    """Folder of an adapter.
-
-    Raises:
-        ValueError: no adapter of that name.
-
-    Examples:
-        >>> sorted(path.name for path in adapter_folder("smollm2-135m-steps").iterdir())
-        ['adapter_config.json', 'adapter_model.safetensors', 'recipe.toml']
-    """
-    if name not in ADAPTERS:
-        raise ValueError(f"expected an adapter out of {', '.join(ADAPTERS)}, got {name!r}")
-    return Path(__file__).parent / name
+__all__ = [
+    "ADAPTERS",
+    "BUNDLED_MODEL",
+    "PRM_MODEL",
+    "STEPS_MODEL",
+    "adapter_folder",
+    "cache_folder",
+    "resolve_model",
+]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eduprm.forest.literal import LiteralText, hole
+from eduprm.policy import resolve_model
 from eduprm.prm.config import InputFormat
 from eduprm.prm.joining import missing_joiner, with_joiner
 from eduprm.prm.tree import TokenTree, build_tree
@@ -121,10 +122,11 @@ class InputBuilder:
         *,
         trust_remote_code: bool = False,
     ) -> InputBuilder:
-        """Load the tokenizer of a backbone."""
+        """Load the tokenizer of a backbone: one that ships, a folder or a hub name."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(str(path_or_name), trust_remote_code=trust_remote_code)
+        path = resolve_model(str(path_or_name))
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
         return cls(tokenizer, input_format)
 
     def prompt_ids(self, problem: str) -> list[int]:

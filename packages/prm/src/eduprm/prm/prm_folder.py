@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from eduprm.core.errors import UsageError, first_line
+from eduprm.policy import resolve_model
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
 
 
-def find_prm(name: str, *, resolve: Callable[[str], str] | None = None) -> Path:
-    """Give the folder of a PRM; a hub name is fetched into the hub's cache.
-
-    `resolve` turns the name of a model that ships into a folder, and gives back what it does not know; it raises
-    ValueError where the packages of such a model are missing (`eduprm.search.resolve_model`).
+def find_prm(name: str) -> Path:
+    """Give the folder of a PRM: a folder's name, that of one that ships, or a hub name, fetched into the hub's cache.
 
     Raises:
         UsageError: there is none, with what to do.
@@ -36,9 +33,9 @@ def find_prm(name: str, *, resolve: Callable[[str], str] | None = None) -> Path:
         raise UsageError(f"--prm: {name} is a file; name the folder of a trained PRM")
     if _HUB_NAME.fullmatch(name) and name.count("/") == 1:
         return _from_hub(name)
-    if resolve is not None and "/" not in name:
+    if "/" not in name:
         try:
-            shipped = Path(resolve(name))
+            shipped = Path(resolve_model(name))
         except ValueError as error:
             raise UsageError(f"--prm: {first_line(error)}") from None
         if (shipped / "config.json").is_file():

@@ -17,6 +17,7 @@ import polars as pl
 import torch
 
 from eduprm.core.registry import load
+from eduprm.policy import resolve_model
 from eduprm.prm.attention import check_mask_honoured, context_tokens, implementation_of
 from eduprm.prm.calibration import read_calibration
 from eduprm.prm.calibrations._contract import ScoreCalibration
@@ -81,7 +82,7 @@ class ProcessRewardModel:
         batch_tokens: int = 8192,
         trust_remote_code: bool = False,
     ) -> ProcessRewardModel:
-        """Load a PRM folder or hub name (safetensors only).
+        """Load a PRM that ships (smollm2-135m-steps-prm; extra `shipped`), a folder or a hub name (safetensors only).
 
         `scoring` None: as saved in the config, a head where nothing is saved, and calibrated as saved; what was fitted
         to one way of scoring says nothing of another. Scoring by likelihood takes any language model, its own policy
@@ -99,6 +100,7 @@ class ProcessRewardModel:
             ValueError: no such model, one without a trained head of two labels, wrong and right, or one whose attention
                 drops tree masks.
         """
+        path_or_name = resolve_model(str(path_or_name))
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype is None:
             dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -110,7 +112,7 @@ class ProcessRewardModel:
         }
         calibration = None
         if scoring is None:
-            saved = read_model_config(str(path_or_name), trust_remote_code=trust_remote_code)
+            saved = read_model_config(path_or_name, trust_remote_code=trust_remote_code)
             scoring, calibration = read_scoring(saved), read_calibration(getattr(saved, "eduprm", None))
         scorer = load("eduprm.prm.scorers", scoring.kind, "Scorer")
         if scorer.needs == "head":

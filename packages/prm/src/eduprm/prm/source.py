@@ -6,7 +6,6 @@ A PRM behind a URL is a `PrmPlace` too (`eduprm.serve.source`). Imports no torch
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -87,15 +86,13 @@ class PrmSource(PrmReading):
     folder: Path = Field(description="its checkpoint")
 
     @classmethod
-    def find(
-        cls, name: str, reading: PrmReading | None = None, *, resolve: Callable[[str], str] | None = None
-    ) -> PrmSource:
-        """The PRM of a folder's name, a hub name (fetched) or, with `resolve`, a name that ships.
+    def find(cls, name: str, reading: PrmReading | None = None) -> PrmSource:
+        """The PRM of a folder's name, a hub name (fetched) or a name that ships.
 
         Raises:
             UsageError: there is none; as `eduprm.prm.prm_folder.find_prm`.
         """
-        return cls.at(find_prm(name, resolve=resolve), reading, name=name)
+        return cls.at(find_prm(name), reading, name=name)
 
     @classmethod
     def at(cls, folder: Path, reading: PrmReading | None = None, *, name: str | None = None) -> PrmSource:

@@ -21,6 +21,7 @@ from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from eduprm.core.registry import make
+from eduprm.policy import resolve_model
 from eduprm.prm.adapters import prepare_model
 from eduprm.prm.arguments import training_arguments
 from eduprm.prm.attention import TreeAttention, check_backbone, check_mask_honoured
@@ -169,9 +170,10 @@ def train_prm(
 ) -> TrainResult:
     """Train on packed trees and write a folder that stands alone (safetensors, tokenizer, input format).
 
-    `builder` must be the one that made `data`; `steps` says how its solutions were cut, for those who score others. A
-    killed call with `config.save_steps` goes on from its last checkpoint when called again with the same arguments, and
-    ends with the same weights. `callbacks` are transformers' own, to look at the model while it learns.
+    `backbone` is a folder, a hub name or a model that ships. `builder` must be the one that made `data`; `steps` says
+    how its solutions were cut, for those who score others. A killed call with `config.save_steps` goes on from its last
+    checkpoint when called again with the same arguments, and ends with the same weights. `callbacks` are transformers'
+    own, to look at the model while it learns.
 
     Under torchrun or `accelerate launch` every process calls this with the same arguments; the first one writes and
     shows progress. The number of processes and `config.sharding` change the weights by rounding alone, and a call
@@ -184,7 +186,7 @@ def train_prm(
         FloatingPointError: a loss or a gradient norm that is NaN or infinite.
     """
     config = settle_dtype(TrainConfig() if config is None else config)
-    output = Path(output)
+    backbone, output = resolve_model(str(backbone)), Path(output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"expected no folder at {output}, pass overwrite=True to replace it")
     _check_processes(config)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from eduprm.prm import StepCut
 from eduprm.prm.config import Scoring
-from eduprm.serve.source import named_source
+from eduprm.prm.source import PrmSource
 
 SHIPPED = "smollm2-135m-steps-prm"
 _SHIPPED_FOR = "sums, products, mixed arithmetic and equations of SmolLM2-135M taught to reason in steps"
@@ -35,7 +35,7 @@ def unnamed_prm(file: Path) -> tuple[str, Path, str]:
     for folder, whose in ((file.parent / "prm", f"beside {file.name}"), (_DEFAULT_RUN, "of the default run")):
         if (folder / "config.json").is_file():
             return str(folder), folder, f"no --prm: taking {folder}, {whose}; {trained_for(folder)}"
-    folder = named_source(SHIPPED).folder
+    folder = PrmSource.find(SHIPPED).folder
     line = (
         f"no --prm and no run's PRM: taking {SHIPPED}, which ships; for {_SHIPPED_FOR}; {trained_for(folder)}"
     )

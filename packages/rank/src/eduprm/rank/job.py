@@ -119,7 +119,7 @@ class Job:
         """Content of the policy that cuts, where one does; a hub name stands for itself."""
         if self.settings.policy_cut is None:
             return None
-        from eduprm.search import resolve_model
+        from eduprm.policy import resolve_model
 
         name = self.settings.policy.model
         try:

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from eduprm.core.errors import first_line
+from eduprm.policy import resolve_model
 from eduprm.prm import StepCut
 from eduprm.rank.settings import PolicySettings, RankSettings
-from eduprm.search import resolve_model
 
 
 def as_trained(settings: RankSettings, saved: Any) -> tuple[RankSettings, str | None]:

@@ -22,7 +22,6 @@ from eduprm.search.contract import (
 )
 from eduprm.search.cost import COST_SCHEMA
 from eduprm.search.grow import Grown, Growth, Job, grow_forest, grow_forest_async, grow_trees
-from eduprm.search.models import BUNDLED_MODEL, PRM_MODEL, STEPS_MODEL, resolve_model
 from eduprm.search.order import leaves_at_threshold, replayed
 from eduprm.search.policy import PolicySettings
 from eduprm.search.strategies._contract import PrefixScorer, Strategy
@@ -42,10 +41,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "BUNDLED_MODEL",
     "COST_SCHEMA",
-    "PRM_MODEL",
-    "STEPS_MODEL",
     "Branch",
     "Budget",
     "Completion",
@@ -78,7 +74,6 @@ __all__ = [
     "leaves_at_threshold",
     "load_policy",
     "replayed",
-    "resolve_model",
     "score_tokens",
     "to_rows",
 ]

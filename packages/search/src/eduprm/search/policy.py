@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eduprm.search.models import BUNDLED_MODEL
+from eduprm.policy import BUNDLED_MODEL
 
 if TYPE_CHECKING:
     from eduprm.search.embedded import TransformersEngine

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from eduprm.forest.literal import LiteralText, Parts, hole
-from eduprm.search.models import resolve_model
+from eduprm.policy import resolve_model
 from eduprm.search.token_table import TokenTable, table_of
 
 

@@ -14,27 +14,12 @@ from eduprm.core.retry import RetrySettings
 from eduprm.prm.config import Aggregate
 from eduprm.prm.folding import SOLUTION_OF_FOLD
 from eduprm.prm.solutions import StepScores
-from eduprm.prm.source import PrmReading, PrmSource
+from eduprm.prm.source import PrmSource
 from eduprm.serve.client import score_served
 from eduprm.serve.language_model import LanguageModelPrm, likelihood_fold, served_model
 from eduprm.serve.wire import ServedPrmError, Solution
 
-__all__ = ["LanguageModelSource", "ServedSource", "named_source"]
-
-
-def named_source(name: str, reading: PrmReading | None = None) -> PrmSource:
-    """The PRM of a folder, a hub name or a name that ships.
-
-    Raises:
-        UsageError: there is none.
-    """
-    return PrmSource.find(name, reading, resolve=_resolve)
-
-
-def _resolve(name: str) -> str:
-    from eduprm.search import resolve_model  # polars comes with it
-
-    return resolve_model(name)
+__all__ = ["LanguageModelSource", "ServedSource"]
 
 
 class ServedSource:

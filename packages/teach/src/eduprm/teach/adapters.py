@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from eduprm.search import resolve_model
+from eduprm.policy import resolve_model
 
 
 def stop_token(model: str) -> int:

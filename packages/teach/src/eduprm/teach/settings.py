@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
+from eduprm.policy import BUNDLED_MODEL
 from eduprm.problems.prompts import STEPS
-from eduprm.search import BUNDLED_MODEL
 
 
 class _Part(BaseModel):

@@ -18,7 +18,7 @@ from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from eduprm.search import resolve_model
+from eduprm.policy import resolve_model
 from eduprm.teach.examples import Example
 from eduprm.teach.settings import WarmupSettings
 

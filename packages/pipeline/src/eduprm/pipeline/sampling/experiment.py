@@ -16,8 +16,9 @@ from eduprm.core.store import Store, content_hash
 from eduprm.pipeline.label_trees import grader_name, open_grader
 from eduprm.pipeline.make_problems import problems_of
 from eduprm.pipeline.sampling.settings import SamplingSettings
+from eduprm.policy import resolve_model
 from eduprm.prm.prm_folder import folder_digest
-from eduprm.search import PolicyTokenizer, resolve_model
+from eduprm.search import PolicyTokenizer
 
 if TYPE_CHECKING:
     from eduprm.search import TransformersEngine

@@ -20,8 +20,9 @@ from eduprm.pipeline.sampling.grow import Trees
 from eduprm.pipeline.sampling.settings import Kind
 from eduprm.pipeline.sampling.training import RULE_OF
 from eduprm.pipeline.train_prm import seeded, token_source, train_on
+from eduprm.policy import resolve_model
 from eduprm.prm import InputFormat
-from eduprm.search import PolicySettings, resolve_model
+from eduprm.search import PolicySettings
 
 
 class Prm:

@@ -10,8 +10,9 @@ from pydantic_settings import SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
 from eduprm.pipeline.settings_parts import PrmSettings, ProblemSettings
+from eduprm.policy import STEPS_MODEL
 from eduprm.prm import InputFormat
-from eduprm.search import STEPS_MODEL, PolicySettings
+from eduprm.search import PolicySettings
 
 Kind = Literal["edu", "weighted", "lines", "shepherd", "adaptive"]
 Order = Literal["chronological", "best_first"]

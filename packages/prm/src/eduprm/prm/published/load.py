@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from eduprm.policy import resolve_model
 from eduprm.prm.published.choosing import choose_format, find_format
 from eduprm.prm.published.marks import StepMarks
 from eduprm.prm.published.weights import read_config
@@ -26,7 +27,7 @@ def load_step_scorer(
     batch_tokens: int = 8192,
     weights: Literal["full", "int8"] = "full",
 ) -> ProcessRewardModel:
-    """Load a PRM folder or hub name (safetensors only, never remote code) in the form that it was published in.
+    """Load a PRM's folder, hub name or name that ships (safetensors, no remote code) in the form it was published in.
 
     Args:
         path_or_name: the checkpoint.
@@ -52,7 +53,7 @@ def load_step_scorer(
         >>> len(prm.score("2 * 3 * 4?", ["2 * 3 = 6", "6 * 4 = 24"]))
         2
     """
-    path = str(path_or_name)
+    path = resolve_model(str(path_or_name))
     name = choose_format(read_config(path), path=path) if format is None else format
     marks = StepMarks() if marks is None else marks
     published = None if name == "eduprm" else find_format(name)

@@ -82,7 +82,7 @@ class TransformersEngine:
         trust_remote_code: bool = False,
         **options: Any,
     ) -> TransformersEngine:
-        """Load a model by name (see `eduprm.search.models.resolve_model`) onto a device.
+        """Load a model by name (see `eduprm.policy.resolve_model`) onto a device.
 
         Args:
             name: bundled model, local folder or hub name.

@@ -15,8 +15,8 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedMod
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils import logging as hf_logging
 
+from eduprm.policy import resolve_model
 from eduprm.search.contract import Request, RequestError
-from eduprm.search.models import resolve_model
 
 
 def load_policy(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from eduprm.policy import resolve_model
 from eduprm.search.contract import EngineMismatchError
-from eduprm.search.models import resolve_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

