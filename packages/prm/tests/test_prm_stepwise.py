@@ -42,7 +42,9 @@ def test_last_step_only(stepwise):
     assert tree.weights.tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("labels", [[1, 0], [True, False], [1.0, 0.0], np.array([1, 0])], ids=repr)
+@pytest.mark.parametrize(
+    "labels", [[1, 0], [True, False], [1.0, 0.0], np.array([1, 0]), ["+", "-"]], ids=repr
+)
 def test_label_types(stepwise, labels):
     data = stepwise_trees([{**ROWS[0], "labels": labels}], stepwise)
     assert data.trees[0].targets.tolist() == [1.0, 0.0]
@@ -69,7 +71,11 @@ def test_frames_give_the_same_trees(stepwise, kind):
     [
         ({"labels": [None, -100]}, "all 2 labels are masked"),
         ({"labels": [True]}, "expected as many labels as completions, got 1 and 2"),
-        ({"labels": ["+", "-"]}, "expected label 0 to be a bool or a number in"),
+        (
+            {"labels": ["+", "good"]},
+            "expected label 1 to be a bool, a number in [0, 1], '+' or '-', got 'good'",
+        ),
+        ({"labels": [1, -1]}, "got -1; turn ratings of -1, 0 and 1 into numbers first (docs/step-data.md)"),
         ({"labels": [float("nan"), 1]}, "expected label 0"),
         ({"labels": [0, 2]}, "expected label 1"),
         ({"completions": ["a", ""]}, "empty step 1"),
@@ -81,14 +87,17 @@ def test_bad_rows_are_refused_by_number_and_id(stepwise, change, reason):
     data = stepwise_trees([ROWS[0], {**ROWS[0], "id": "x7", **change}], stepwise)
     assert len(data.trees) == 1
     [refusal] = data.rejected
-    assert (refusal.row, refusal.row_id) == (1, "x7")
+    assert (refusal.row, refusal.row_id) == (2, "x7")  # counted from 1
     assert reason in refusal.reason
 
 
 def test_training_names_refused_rows_or_skips_them(stepwise, backbone, tmp_path):
     bad = {**ROWS[0], "id": "x7", "labels": [None, None]}
     data = stepwise_trees([*ROWS, bad], stepwise)
-    with pytest.raises(ValueError, match=r"row 2 \(id x7\): all 2 labels are masked"):
+    remedy = r"mend them, or leave them out with TrainConfig\(on_rejected='skip'\)"
+    with pytest.raises(
+        ValueError, match=rf"1 of the rows .*row 3 \(id x7\): all 2 labels are masked; {remedy}"
+    ):
         train_prm(backbone, data, stepwise, tmp_path / "a", progress=False)
     with pytest.warns(UserWarning, match="left out 1 rows.*x7"):
         result = train_prm(
@@ -101,7 +110,7 @@ def test_cut_labels_are_counted_and_rows_without_any_refused(stepwise):
     data = fit_to_length(stepwise_trees(ROWS, stepwise), 48)  # the first row's second step ends at 54
     assert (data.num_truncated, data.num_dropped_labels, len(data.trees)) == (1, 1, 2)
     data = fit_to_length(stepwise_trees(ROWS, stepwise), 20)
-    assert [refusal.row for refusal in data.rejected] == [0]
+    assert [refusal.row for refusal in data.rejected] == [1]
     assert "all 2 labels are cut off by max_length=20 (the first ends at token 46)" in data.rejected[0].reason
 
 
@@ -115,7 +124,7 @@ def test_labelled_forest_becomes_trees(builder, make_forest):
     assert tree.targets[1:].tolist() == [1.0, 0.25]
     assert data.num_unplaced_labels == 1
     assert [str(refusal) for refusal in data.rejected] == [
-        "row 3 (id q/edu): no node with tokens has a weight above 0"
+        "row 4 (id q/edu): no node with tokens has a weight above 0"
     ]
     assert data.summary()["path_tokens"] == len("p?=ab") + 1 + len("p?=c")
 

@@ -25,7 +25,7 @@ TokenSource = Literal["ids", "text"]
 
 
 class RejectedRow(NamedTuple):
-    """A row that cannot be trained on: its number in the input, its id, and why."""
+    """A row that cannot be trained on: its number in the input, counted from 1, its id, and why."""
 
     row: int
     row_id: str
@@ -179,7 +179,7 @@ def labelled_trees(
             trees.append(tree)
         else:
             rejected.append(
-                RejectedRow(int(tree.rows[0]), tree.name, "no node with tokens has a weight above 0")
+                RejectedRow(int(tree.rows[0]) + 1, tree.name, "no node with tokens has a weight above 0")
             )
     return TrainingData(trees, rejected, num_unplaced_labels=unplaced)
 
@@ -200,7 +200,7 @@ def fit_to_length(data: TrainingData, max_length: int) -> TrainingData:
             reason = (
                 f"all {lost} labels are cut off by max_length={max_length} (the first ends at token {first})"
             )
-            rejected.append(RejectedRow(int(tree.rows[0]), tree.name, reason))
+            rejected.append(RejectedRow(int(tree.rows[0]) + 1, tree.name, reason))
     return TrainingData(
         trees,
         rejected,
@@ -218,7 +218,13 @@ def settle_rejected(data: TrainingData, on_rejected: str) -> None:
     """
     shown = "; ".join(str(row) for row in data.rejected[:5])
     if data.rejected and (on_rejected == "raise" or not data.trees):
-        raise ValueError(f"{len(data.rejected)} of the rows cannot be trained on: {shown}")
+        rest = "; ..." if len(data.rejected) > 5 else ""
+        if not data.trees:
+            raise ValueError(f"none of the rows can be trained on: {shown}{rest}")
+        raise ValueError(
+            f"{len(data.rejected)} of the rows cannot be trained on: {shown}{rest}; mend them, or leave them out with "
+            "TrainConfig(on_rejected='skip')"
+        )
     if not data.trees:
         raise ValueError("expected at least one tree to train on, got none")
     if data.rejected:

@@ -22,17 +22,24 @@ from eduprm.prm.tree import TokenTree, build_tree
 __all__ = ["stepwise_trees"]
 
 IGNORED = -100
+MARKS = {"+": 1.0, "-": 0.0}
+"""Math-Shepherd's labels."""
 
 
 def _label(value: Any, index: int) -> float | None:
-    """Return a target in [0, 1], None where the label is masked (null or -100)."""
+    """Return a target in [0, 1], None where the label is masked (null or -100); `index` is counted from 0."""
     if value is None or (not isinstance(value, bool) and value == IGNORED):
         return None
     if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
         number = float(value)
         if math.isfinite(number) and 0.0 <= number <= 1.0:
             return number
-    raise ValueError(f"expected label {index} to be a bool or a number in [0, 1], got {value!r}")
+    elif isinstance(value, str) and value in MARKS:
+        return MARKS[value]
+    raise ValueError(
+        f"expected label {index} to be a bool, a number in [0, 1], '+' or '-', got {value!r}"
+        + ("; turn ratings of -1, 0 and 1 into numbers first (docs/step-data.md)" if value == -1 else "")
+    )
 
 
 def _column(row: Mapping[str, Any], name: str, kinds: tuple[type, ...], wanted: str) -> Any:
@@ -77,12 +84,12 @@ def stepwise_trees(
     r"""Return one chain per row: `prompt` text, `completions` list of texts, `labels` list of bools or numbers.
 
     `dataset` may be a `datasets.Dataset`, a polars frame or any iterable of mappings. `last_step_only` keeps the label
-    of the last step alone. Labels lie in [0, 1]; null and -100 mask one. Build `builder` with `InputFormat.stepwise()`
+    of the last step alone. Labels lie in [0, 1], "+" is 1 and "-" 0; null and -100 mask one. Build `builder` with `InputFormat.stepwise()`
     to get what TRL fed its models: the bare prompt, each step followed by the separator. A format without a separator
     puts its `joiner` between the steps of lists without line breaks, and that is said in a warning.
 
-    Rows without a usable label are collected in `rejected` with their row number and id; training on them is an error
-    unless the config says to skip them.
+    Rows without a usable label are collected in `rejected` with their row number, from 1, and id; training on them is
+    an error unless the config says to skip them.
 
     Examples:
         >>> from eduprm.prm import InputBuilder, InputFormat
@@ -101,7 +108,7 @@ def stepwise_trees(
             trees.append(_row_tree(row, builder, number, name, last_step_only=last_step_only))
             joined += bool(builder.added_joiner(list(row["completions"])))
         except ValueError as error:
-            rejected.append(RejectedRow(number, name, str(error)))
+            rejected.append(RejectedRow(number + 1, name, str(error)))
     if joined:
         warnings.warn(joined_line(joined, len(trees), builder.format.joiner), stacklevel=2)
     return TrainingData(trees, rejected)

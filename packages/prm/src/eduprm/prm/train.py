@@ -32,6 +32,7 @@ from eduprm.prm.data import TrainingData, fit_to_length, settle_rejected
 from eduprm.prm.fast import prepare_fast, settle_dtype
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.loading import quiet_transformers
+from eduprm.prm.loss_weights import say_idle_losses
 from eduprm.prm.model import unwrap
 from eduprm.prm.packing import fill_up, plan_batches
 from eduprm.prm.processes import is_first_process, num_processes, share
@@ -152,6 +153,8 @@ def _lay_out(
     pieces = [piece for tree in data.trees for piece in split_tree(tree, config.batch_tokens)]
     _say_parted_pairs(data, config)
     pieces = [piece for piece in pieces if (piece.weights > 0).any()]
+    if is_first_process():
+        say_idle_losses(pieces, config.losses)
     order = make("eduprm.prm.curricula", config.curriculum, "Curriculum", config.curriculum_options)
     plan = plan_batches(
         [piece.num_tokens for piece in pieces],

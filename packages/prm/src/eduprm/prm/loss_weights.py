@@ -1,0 +1,40 @@
+"""What a training's losses find in its data: one that weighs nothing everywhere trains nothing, and that is said."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+from eduprm.prm.model import to_tensors
+from eduprm.prm.packing import pack_rows
+from eduprm.prm.step_loss import load_losses
+from eduprm.prm.tree import TokenTree
+
+__all__ = ["say_idle_losses"]
+
+
+def say_idle_losses(pieces: Sequence[TokenTree], losses: Mapping[str, float]) -> None:
+    """Warn of each of the `losses` whose weight is 0 on all `pieces`, and name a choice for data without forks.
+
+    A loss is asked until it finds something, as a rule at the first piece.
+
+    Warns:
+        UserWarning: one for each such loss.
+    """
+    idle = {name: loss for name, (loss, _) in zip(losses, load_losses(losses), strict=True)}
+    for piece in pieces:
+        batch = to_tensors(pack_rows([piece], [[0]], pad_id=0))
+        idle = {name: loss for name, loss in idle.items() if not float(loss.weight(batch)) > 0}
+        if not idle:
+            return
+    forks = any(len(piece.forks.nodes) for piece in pieces)
+    for name in idle:
+        if forks:
+            rest = "it finds no place to learn from in these data; take it out or take other data"
+        else:
+            rest = (
+                "the data have no forks (places where solutions of one prompt part). For solutions without forks take "
+                "TrainConfig(losses={'cross_entropy': 1.0}, scoring=Scoring(kind='head')), which learns from the "
+                "labels of wrong steps too"
+            )
+        warnings.warn(f"the loss {name} weighs 0 on all trees and trains nothing: {rest}", stacklevel=4)
