@@ -18,6 +18,7 @@ from eduprm.bench.steps import (
     find_overlap,
     normalise_problem,
     predict_first_wrong,
+    read_prmbench,
     read_processbench,
 )
 from eduprm.bench.steps.processbench import PROCESSBENCH_SCHEMA, trivial_predictions
@@ -140,6 +141,19 @@ def test_array_and_lines_are_read_alike_and_bad_rows_are_named(tmp_path):
     wanted = ("a whole number as label from -1 to 1", "got True", "no steps, label", "text in step 1")
     wanted += ("text in 'problem', got '\\ud800'", "used by", "not JSON")
     assert all(part in reason for part, reason in zip(wanted, reasons, strict=True))
+
+
+def test_one_source_needs_no_list(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(rows_of(-1, 1)))
+    for source in (path, str(path)):
+        assert read_processbench(source).items.equals(read_processbench([path]).items)
+    assert read_processbench(path, parts="gsm8k").items.height == 2
+    with pytest.raises(BenchFileError, match=r"no/such\.json: expected a file or the name of a data set"):
+        read_processbench("no/such.json")
+    row = {"idx": "b7", "modified_question": "1?", "modified_process": ["a"], "error_steps": [1]}
+    path.write_text(json.dumps([{**row, "classification": "deception"}]))
+    assert read_prmbench(str(path), parts="deception").items.height == 1
 
 
 def test_whole_numbers_are_read_however_they_are_written(tmp_path):

@@ -97,8 +97,31 @@ def test_unknown_names_and_unused_marks_are_refused(made):
         load_step_scorer(
             made("label-tokens"), format="label-tokens", marks=MARKS.model_copy(update={"good": "yes"})
         )
-    with pytest.raises(ValueError, match=r"folder or hub name, got '.*nowhere'"):
+    with pytest.raises(ValueError, match=r"nowhere': no such folder; give a folder, a hub name"):
         load_step_scorer(made("trl").parent / "nowhere")
+
+
+def test_the_loader_of_our_own_prms_names_the_one_for_others(made):
+    """Qwen's head is elsewhere; TRL's loads, but is read in another form: its scores are not the same."""
+    from eduprm.prm import ProcessRewardModel
+
+    named = r"a PRM that others published is loaded by eduprm\.prm\.load_step_scorer"
+    with pytest.raises(ValueError, match=rf"a model without \['score\.bias', 'score\.weight'\]; {named}"):
+        ProcessRewardModel.from_pretrained(made("qwen2.5-math-prm"))
+    with pytest.warns(UserWarning, match=f"pass input_format if that is wrong; {named}"):
+        ProcessRewardModel.from_pretrained(made("trl"))
+
+
+def test_a_head_of_other_outputs_points_to_a_format_of_ones_own(made, tmp_path):
+    own = r"package\.module:Format \(docs/extend\.md\)$"
+    folder = shutil.copytree(made("trl"), tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    names = {"0": "bad", "1": "neutral", "2": "good"}
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": names}))
+    with pytest.raises(ValueError, match=rf"a head with two labels in .*, got 3: .*{own}"):
+        load_step_scorer(folder)
+    with pytest.raises(ValueError, match=rf"mark of no known PRM; name the format: .*{own}"):
+        choose_format({"architectures": ["LlamaForSequenceClassification"]}, path="x")
 
 
 HEADS = {

@@ -203,6 +203,15 @@ def test_low_confidence_takes_the_lowest_share() -> None:
     assert low_confidence_anchors(corpus[1], threshold=low_confidence_threshold(corpus)) == [48, 49]
 
 
+def test_a_probability_is_no_threshold_of_low_confidence() -> None:
+    hint = r"at most 0.*got 0\.02; for a probability of 0\.02 give ln 0\.02 = -3\.912"
+    with pytest.raises(ValueError, match=hint):
+        low_confidence_anchors([-0.1, -2.5], threshold=0.02)
+    with pytest.raises(ValueError, match=hint):  # before any solution is cut
+        get_segmenter("low_confidence", threshold=0.02)
+    assert low_confidence_anchors([0.0, -1e-3], threshold=0.0) == [1]
+
+
 def test_a_sure_solution_has_no_low_confidence() -> None:
     # guards a real trap: with <= every token of an all-certain greedy solution would be an anchor
     assert low_confidence_anchors([0.0] * 40) == []

@@ -177,7 +177,8 @@ def _check_labels(config: Any, path: str, labels: tuple[str, ...]) -> None:
         return
     if len(names) != 2:
         raise ValueError(
-            f"expected a head with two labels in {path}, got {len(names)}: {sorted(names.values())[:5]}"
+            f"expected a head with two labels in {path}, got {len(names)}: {sorted(names.values())[:5]}; a head of "
+            "other outputs wants a format of your own, package.module:Format (docs/extend.md)"
         )
     if names[0].strip().lower() in _RIGHT_NAMES:
         raise ValueError(f"expected label 0 to mean wrong and label 1 right in {path}, got {names}")

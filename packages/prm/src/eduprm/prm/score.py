@@ -27,6 +27,7 @@ from eduprm.prm.inputs import InputBuilder, StepBuilder, checked_problem
 from eduprm.prm.joining import joined_line
 from eduprm.prm.loading import (
     LABELS,
+    is_prm,
     load_classifier,
     load_language_model,
     read_input_format,
@@ -41,6 +42,8 @@ from eduprm.prm.token_values import token_values
 from eduprm.prm.tree import TokenTree, build_tree
 
 __all__ = ["ProcessRewardModel"]
+
+_OTHERS = "a PRM that others published is loaded by eduprm.prm.load_step_scorer, which reads its form"
 
 
 class ProcessRewardModel:
@@ -119,7 +122,11 @@ class ProcessRewardModel:
         }
         if scorer.needs == "head":
             labels = getattr(scorer, "labels", LABELS)
-            model: Any = load_classifier(path_or_name, need_head=True, labels=labels, **options)
+            try:
+                model: Any = load_classifier(path_or_name, need_head=True, labels=labels, **options)
+            except ValueError as error:
+                own = is_prm(path_or_name, trust_remote_code=trust_remote_code)
+                raise ValueError(str(error) if own else f"{error}; {_OTHERS}") from error
         else:
             model = load_language_model(path_or_name, **options)
         chosen = input_format or read_input_format(model.config)
@@ -131,7 +138,8 @@ class ProcessRewardModel:
                 builder = InputBuilder(builder.tokenizer, InputFormat())
             warnings.warn(
                 f"{path_or_name} does not say in which format it was trained; taking {builder.format.kind!r} (a chat "
-                "where the tokenizer has a template, else TRL's stepwise text): pass input_format if that is wrong",
+                "where the tokenizer has a template, else TRL's stepwise text): pass input_format if that is wrong; "
+                + _OTHERS,
                 stacklevel=2,
             )
         if getattr(scorer, "reference", False):

@@ -84,9 +84,10 @@ def stepwise_trees(
     r"""Return one chain per row: `prompt` text, `completions` list of texts, `labels` list of bools or numbers.
 
     `dataset` may be a `datasets.Dataset`, a polars frame or any iterable of mappings. `last_step_only` keeps the label
-    of the last step alone. Labels lie in [0, 1], "+" is 1 and "-" 0; null and -100 mask one. Build `builder` with `InputFormat.stepwise()`
-    to get what TRL fed its models: the bare prompt, each step followed by the separator. A format without a separator
-    puts its `joiner` between the steps of lists without line breaks, and that is said in a warning.
+    of the last step alone. Labels lie in [0, 1], "+" is 1 and "-" 0; null and -100 mask one. Build `builder` with
+    `InputFormat.stepwise()` to get what TRL fed its models: the bare prompt, each step followed by the separator. A
+    format without a separator puts its `joiner` between the steps of lists without line breaks, and that is said in a
+    warning.
 
     Rows without a usable label are collected in `rejected` with their row number, from 1, and id; training on them is
     an error unless the config says to skip them.

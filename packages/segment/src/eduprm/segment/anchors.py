@@ -106,9 +106,10 @@ def low_confidence_anchors(
         logprobs: [n] nats, log-probability of the token that stands at each position.
         quantile: take the threshold from these log-probs themselves (see low_confidence_threshold). 0.02, the
             paper's share, where neither is given.
-        threshold: nats; the published method takes one threshold from a whole corpus and gives it here.
+        threshold: ln of a probability, nats, at most 0; the published method takes one threshold from a whole corpus
+            and gives it here.
 
-    Errors: ValueError for both options at once, NaN, or a quantile outside (0, 1).
+    Errors: ValueError for both options at once, NaN, a threshold above 0, or a quantile outside (0, 1).
 
     Examples:
         >>> low_confidence_anchors([-0.1, -2.5, -0.2, -1.0], threshold=-0.9)
@@ -118,14 +119,37 @@ def low_confidence_anchors(
     """
     if quantile is not None and threshold is not None:
         raise ValueError(f"expected quantile or threshold, got both ({quantile} and {threshold})")
+    check_log_probability(threshold)
     values = _checked(logprobs, "logprobs")
     if not len(values):
         return []
     if threshold is None:
         threshold = low_confidence_threshold([values], quantile=0.02 if quantile is None else quantile)
-    elif np.isnan(threshold):
-        raise ValueError("expected a threshold in nats, got NaN")
     return [int(position) for position in np.flatnonzero(values < threshold)]
+
+
+def check_log_probability(threshold: float | None) -> None:
+    """Refuse a threshold that is no log-probability, such as a probability: every token would lie below it.
+
+    Errors: ValueError for NaN, or a value above 0 by more than rounding of float32.
+
+    Examples:
+        >>> try:
+        ...     check_log_probability(0.02)
+        ... except ValueError as error:
+        ...     print(str(error).partition("; ")[2])
+        for a probability of 0.02 give ln 0.02 = -3.912
+    """
+    if threshold is None:
+        return
+    if np.isnan(threshold):
+        raise ValueError("expected a threshold in nats, got NaN")
+    if threshold > 1e-4:
+        hint = f"; for a probability of {threshold:g} give ln {threshold:g} = {np.log(threshold):.4g}"
+        raise ValueError(
+            "expected a threshold of at most 0, the log-probability (nats) below which a token is improbable, got "
+            f"{threshold:g}{hint if threshold < 1 else ''}"
+        )
 
 
 def low_confidence_threshold(solutions: Iterable[Numbers], *, quantile: float = 0.02) -> float:

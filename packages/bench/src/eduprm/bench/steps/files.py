@@ -10,6 +10,9 @@ from typing import NamedTuple
 from eduprm.core.compressed import plain_name
 from eduprm.core.records import SUFFIXES, Record, RecordsError, read_records
 
+Names = str | Path | Sequence[str | Path]
+"""One file or data set, or several."""
+
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -25,16 +28,17 @@ class Source(NamedTuple):
     rows: Iterator[tuple[int, Record]]
 
 
-def open_sources(names: Sequence[str | Path]) -> list[Source]:
+def open_sources(names: Names) -> list[Source]:
     """Open files and hub data sets.
 
     Args:
-        names: paths of files that `eduprm.core.records.read_records` reads, or names on the hub; a folder is read as
-            `datasets.load_dataset` reads it.
+        names: one or several: paths of files that `eduprm.core.records.read_records` reads, or names on the hub; a
+            folder is read as `datasets.load_dataset` reads it.
 
     Raises:
         BenchFileError: no such file or data set, an unknown suffix, or a file that is not what its suffix says.
     """
+    names = [names] if isinstance(names, (str, Path)) else names
     if not names:
         raise BenchFileError("expected a file or the name of a data set, got none")
     opened: list[Source] = []

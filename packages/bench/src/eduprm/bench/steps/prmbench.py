@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from eduprm.bench.steps.files import open_sources
+from eduprm.bench.steps.files import Names, open_sources
 from eduprm.bench.steps.rows import ITEM_SCHEMA, Items, collect, id_of, short, steps_of, text_of, whole_number
 from eduprm.core.records import RowError
 from eduprm.rank.bootstrap import hashed_rng, percentile_interval, resample_counts
@@ -54,21 +53,22 @@ TOTAL = "total"
 ONLY_RIGHT = "multi_solutions"
 
 
-def read_prmbench(sources: Sequence[str | Path] = (HUB_NAME,), *, parts: Sequence[str] = ()) -> Items:
+def read_prmbench(sources: Names = HUB_NAME, *, parts: str | Sequence[str] = ()) -> Items:
     """Read PRMBench rows: idx, modified_question, modified_process, error_steps, classification.
 
     A row with an error step beyond its last step (the data have a few) is rejected: its gold is wrong, though the
     official code lets such a step pass unmet. Step numbers are whole, and may be written as 2.0 or "2".
 
     Args:
-        sources: files or hub names, as `open_sources` takes them.
-        parts: only these classes; empty: all.
+        sources: one or several files or hub names, as `open_sources` takes them.
+        parts: only this or these classes; empty: all.
 
     Raises:
         BenchFileError: a source cannot be used, or holds no usable row.
     """
     columns = ("idx", "modified_question", "modified_process", "error_steps", "classification")
     found = collect(open_sources(sources), _check, columns=columns, schema=PRMBENCH_SCHEMA)
+    parts = [parts] if isinstance(parts, str) and parts else parts
     return found if not parts else Items(found.items.filter(pl.col("part").is_in(parts)), found.rejected)
 
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from eduprm.bench.steps.files import open_sources
+from eduprm.bench.steps.files import Names, open_sources
 from eduprm.bench.steps.rows import ITEM_SCHEMA, Items, collect, id_of, short, steps_of, text_of, whole_number
 from eduprm.bench.steps.threshold import choose_threshold
 from eduprm.core.records import RowError
@@ -44,15 +43,15 @@ _FIGURES = ("acc_error", "acc_correct", "f1")
 _NUMBERED = re.compile(r"(.+)-\d+")
 
 
-def read_processbench(sources: Sequence[str | Path] = (HUB_NAME,), *, parts: Sequence[str] = ()) -> Items:
+def read_processbench(sources: Names = HUB_NAME, *, parts: str | Sequence[str] = ()) -> Items:
     """Read ProcessBench rows: id, problem, steps, label.
 
     A label is a whole number, which files may write as 1.0 or "1". The subset of a row is its id without the number
     ("gsm8k-12": gsm8k), else the name of its file or split.
 
     Args:
-        sources: files or hub names, as `open_sources` takes them.
-        parts: only these subsets; empty: all.
+        sources: one or several files or hub names, as `open_sources` takes them.
+        parts: only this or these subsets; empty: all.
 
     Raises:
         BenchFileError: a source cannot be used, or holds no usable row.
@@ -63,6 +62,7 @@ def read_processbench(sources: Sequence[str | Path] = (HUB_NAME,), *, parts: Seq
         columns=("id", "problem", "steps", "label"),
         schema=PROCESSBENCH_SCHEMA,
     )
+    parts = [parts] if isinstance(parts, str) and parts else parts
     return found if not parts else Items(found.items.filter(pl.col("part").is_in(parts)), found.rejected)
 
 

@@ -84,5 +84,6 @@ def choose_format(config: Mapping[str, Any], *, path: str) -> str:
             f"name the format: {causal}"
         )
     raise ValueError(
-        f"{path} says {shown} in its config, which is the mark of no known PRM; name the format: {', '.join(FORMATS)}"
+        f"{path} says {shown} in its config, which is the mark of no known PRM; name the format: {', '.join(FORMATS)}, "
+        "or one of your own, package.module:Format (docs/extend.md)"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eduprm.segment.anchors import low_confidence_anchors
+from eduprm.segment.anchors import check_log_probability, low_confidence_anchors
 from eduprm.segment.segmenters._contract import Solution, needed
 from eduprm.segment.spans import Span, spans_from_anchors
 
@@ -18,12 +18,16 @@ class Segmenter:
 
     Attributes:
         quantile: threshold from the solution's own log-probs; 0.02 where neither is given.
-        threshold: nats, of a whole corpus.
+        threshold: ln of a probability (nats, at most 0), of a whole corpus.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("logprobs",)
     quantile: float | None = None
     threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that is no log-probability."""
+        check_log_probability(self.threshold)
 
     def __call__(self, solution: Solution, /) -> list[Span]:
         """Return the steps."""
