@@ -255,6 +255,28 @@ def test_a_mistake_gets_one_line(bench, tmp_path, arguments, part):
     assert len(err.splitlines()) == 1
 
 
+def test_without_a_prm_the_default_runs_or_the_one_that_ships_is_taken(
+    prm, bench, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("eduprm.prm.prm_folder.resolve_model", lambda name: str(prm))
+    own = tmp_path / "runs" / "default"
+    for place, taken in (
+        ("1", "smollm2-135m-steps-prm, which ships"),
+        ("2", "runs/default/prm, of the default run"),
+    ):
+        assert main(["processbench", "a.json", "--output", place, "--limit", "2", "--bootstrap", "20"]) == 0
+        [line] = [
+            line
+            for line in capsys.readouterr().err.splitlines()
+            if line.startswith("bench processbench: no --prm")
+        ]
+        assert f"taking {taken}" in line
+        assert json.loads((tmp_path / place / "report.json").read_text())["prm"] == taken.partition(",")[0]
+        own.mkdir(parents=True, exist_ok=True)
+        if not (own / "prm").exists():
+            shutil.copytree(prm, own / "prm")
+
+
 def test_help_lists_the_commands(capsys):
     assert main(["--help"]) == 0
     assert "processbench" in capsys.readouterr().out

@@ -69,8 +69,8 @@ def test_a_greedy_leaf_in_each_of_two_trees_is_fine(nodes):
 def test_one_of_the_columns_alone_or_of_another_type_is_refused(found):
     with pytest.raises(ForestError, match="column 'greedy': expected this column"):
         validate_forest(found.drop("greedy"))
-    with pytest.raises(ForestError, match="column 'order': expected type Int32, got Int64"):
-        validate_forest(found.cast({"order": pl.Int64}))
+    with pytest.raises(ForestError, match="column 'order': expected type Int32, got Float64"):
+        validate_forest(found.cast({"order": pl.Float64}))
 
 
 @pytest.mark.parametrize("missing", [["order"], ["greedy"], list(FOUND_COLUMNS)])
@@ -79,7 +79,8 @@ def test_a_forest_of_before_says_in_a_line_what_it_lacks_and_what_to_do(found, m
         found_leaves(found.drop(missing))
     text = str(caught.value)
     assert len(text.splitlines()) == 1
-    assert re.search(rf"order and greedy.*{' and '.join(missing)} missing.*Grow it again", text)
+    assert re.search(rf"order and greedy.*{' and '.join(missing)} missing.*grow it again", text)
+    assert "A table of your own sampler: add both (eduprm.forest.FOUND_COLUMNS)" in text
 
 
 def test_the_view_says_when_a_leaf_was_found_and_which_is_greedy(found):

@@ -16,6 +16,7 @@ from eduprm.forest import (
     ForestError,
     validate_forest,
     validate_problems,
+    write_shard,
 )
 
 
@@ -42,12 +43,33 @@ def test_good_forests_pass_unchanged(labelled: pl.DataFrame, nodes: pl.DataFrame
     assert validate_forest(put("logprobs", 1, [-1e30])(nodes)).height == 6
 
 
+def test_integers_of_other_widths_are_cast_where_they_fit(labelled, tmp_path) -> None:
+    plain = pl.DataFrame(
+        labelled.to_dicts(),
+        schema_overrides={"logprobs": pl.List(pl.Float32), "entropies": pl.List(pl.Float32)},
+    )
+    assert plain.schema["node_id"] == pl.Int64  # as polars makes it
+    assert validate_forest(plain).equals(labelled)
+    assert validate_forest(plain).schema == labelled.schema
+    half = plain.cast({"value": pl.Float32, "token_ids": pl.List(pl.UInt16), "parent_id": pl.Int8})
+    assert validate_forest(half).schema == labelled.schema
+    assert pl.read_parquet(write_shard(plain, tmp_path, "0")).schema == labelled.schema
+    large = put("token_ids", 1, [2**31])(plain)
+    with pytest.raises(
+        ForestError, match=r"'token_ids', row 1 .*expected values of List\(Int32\), got \[2147483648\]"
+    ):
+        validate_forest(large)
+    problems = pl.DataFrame([["p", "1?", "1", [4], "s", "train", None]], schema=PROBLEM_SCHEMA, orient="row")
+    wide = problems.cast({"prompt_token_ids": pl.List(pl.Int64)})
+    assert validate_problems(wide).schema == problems.schema
+
+
 BROKEN = {
     "another type": (
-        lambda df: df.cast({"node_id": pl.Int64}),
+        lambda df: df.cast({"node_id": pl.Float64}),
         "node_id",
         None,
-        "expected type Int32, got Int64",
+        "expected type Int32, got Float64",
     ),
     "inner type": (
         lambda df: df.cast({"logprobs": pl.List(pl.Float64)}),

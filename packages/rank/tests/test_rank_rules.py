@@ -19,6 +19,7 @@ from eduprm.rank import (
     choose,
     first_n,
     rank_candidates,
+    validate_candidates,
 )
 
 Row = dict[str, Any]
@@ -352,5 +353,18 @@ def test_broken_candidates_are_refused_in_one_line(change: Row, message: str) ->
 
 
 def test_a_wrong_type_is_refused() -> None:
-    with pytest.raises(CandidateError, match="column 'leaf' must be Int32, got Int64"):
-        choose(frame([row(1)]).cast({"leaf": pl.Int64}), rules=["majority"])
+    with pytest.raises(CandidateError, match="column 'leaf' must be Int32, got Float64"):
+        choose(frame([row(1)]).cast({"leaf": pl.Float64}), rules=["majority"])
+
+
+def test_plain_integers_are_candidates_where_they_fit() -> None:
+    good = frame([row(1, scores=[0.5])])
+    plain = pl.DataFrame(good.to_dicts())
+    assert plain.schema["leaf"] == plain.schema["num_tokens"] == pl.Int64
+    assert validate_candidates(plain).equals(good)
+    assert validate_candidates(plain).schema == good.schema
+    assert validate_candidates(plain.cast({"logprob_sum": pl.Float32})).schema == good.schema
+    with pytest.raises(
+        CandidateError, match=r"candidates: column 'leaf', row 0: expected values of Int32, got 3000000000"
+    ):
+        validate_candidates(plain.with_columns(leaf=pl.lit(3_000_000_000)))

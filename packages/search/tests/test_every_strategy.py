@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import eduprm.search
 from eduprm.core import registry
 from eduprm.forest import found_leaves, leaf_paths, validate_forest
 from eduprm.search import Budget, grow_forest
 
 PACKAGE = "eduprm.search.strategies"
 PROMPTS = [(7, 7), (5,)]
+
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "search.md"
+
+
+def test_the_class_of_each_strategy_on_the_page_is_imported_from_the_package():
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", DOCS.read_text(), re.MULTILINE)
+    assert {name for name, _ in rows} == set(registry.names(PACKAGE))
+    for name, choice in rows:
+        assert getattr(eduprm.search, choice) is registry.load(PACKAGE, name, "Strategy")
+        assert choice in eduprm.search.__all__
 
 
 def with_budget() -> list[str]:

@@ -31,9 +31,10 @@ def found_leaves(df: pl.DataFrame) -> pl.DataFrame:
     if missing := [name for name in FOUND_COLUMNS if name not in df.columns]:
         raise ForestError(
             f"expected the columns order and greedy, which say when a leaf was found and which is the greedy path; "
-            f"{' and '.join(missing)} missing: the forest was grown before a search wrote them. Grow it again, or "
-            "compute them with eduprm.search.replayed from how it was grown"
+            f"{' and '.join(missing)} missing. A table of your own sampler: add both (eduprm.forest.FOUND_COLUMNS), on "
+            "leaves `order` 0, 1, 2, ... in each tree and `greedy`, null on inner nodes. A forest of an eduprm search "
+            "before these columns were: grow it again, or compute them with eduprm.search.replayed"
         )
-    check_columns(df, FOUND_COLUMNS, not_null=())
+    df = check_columns(df, FOUND_COLUMNS, not_null=())
     leaves = df.filter(pl.col("finish").is_not_null())
     return leaves.select("problem_id", "tree", pl.col("node_id").alias("leaf"), *FOUND_COLUMNS)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import polars as pl
 from polars.datatypes import DataType, DataTypeClass
 
-from .errors import ForestError, place_of
+from eduprm.core.widths import MisfitError, with_widths
+
+from .errors import ForestError, place_of, shown
 
 _Columns = dict[str, DataType | DataTypeClass]
 
@@ -67,18 +69,26 @@ FINISH_REASONS = ("stop", "length", "pruned")
 SPLITS = ("train", "test")
 
 
-def check_columns(df: pl.DataFrame, schema: pl.Schema, *, not_null: tuple[str, ...]) -> None:
-    """Refuse a frame that lacks a column of the schema, has another type there, or a null where none may be.
+def check_columns(df: pl.DataFrame, schema: pl.Schema, *, not_null: tuple[str, ...]) -> pl.DataFrame:
+    """Return the frame, integers of other widths (polars' own is Int64) cast to the schema's, and Float32 to Float64.
 
-    Columns beyond the schema are allowed (a score, say), and so is any order of columns.
+    Refused is a frame that lacks a column of the schema, has another type there, an integer that does not fit, or a
+    null where none may be. Columns beyond the schema are allowed (a score, say), and so is any order of columns.
 
     Examples:
+        >>> check_columns(pl.DataFrame({"leaves": [1]}), pl.Schema({"leaves": pl.Int32}), not_null=()).dtypes
+        [Int32]
         >>> try:
         ...     check_columns(pl.DataFrame({"tree": [1]}), pl.Schema({"tree": pl.String}), not_null=())
         ... except ForestError as error:
         ...     print(error)
         column 'tree': expected type String, got Int64
     """
+    try:
+        df = with_widths(df, schema)
+    except MisfitError as error:
+        why = f"expected values of {error.wanted}, got {shown(error.value)}"
+        raise ForestError(why, column=error.column, place=place_of(df, error.row)) from None
     for name, expected in schema.items():
         if name not in df.columns:
             have = ", ".join(df.columns) or "none"
@@ -89,3 +99,4 @@ def check_columns(df: pl.DataFrame, schema: pl.Schema, *, not_null: tuple[str, .
         if df[name].null_count():
             row = df[name].is_null().arg_max() or 0
             raise ForestError("expected a value, got null", column=name, place=place_of(df, row))
+    return df

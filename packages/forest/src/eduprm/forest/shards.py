@@ -53,8 +53,7 @@ def write_shard(df: pl.DataFrame, folder: str | Path, name: str) -> Path:
     """
     if not name or name.startswith(".") or Path(name).name != name:
         raise ValueError(f"expected a plain file name for a shard, got {name!r}")
-    validate_forest(df)
-    return write_table(df, Path(folder) / f"{name.removesuffix('.parquet')}.parquet")
+    return write_table(validate_forest(df), Path(folder) / f"{name.removesuffix('.parquet')}.parquet")
 
 
 def shard_files(path: str | Path) -> list[Path]:

@@ -29,7 +29,10 @@ _NODE_NOT_NULL = ("problem_id", "tree", "node_id", "token_ids", "logprobs", "ent
 
 
 def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.DataFrame:
-    """Return the frame unchanged if it is a forest (an empty one is), else raise.
+    """Return the frame if it is a forest (an empty one is), else raise.
+
+    Nothing is changed but widths: integers become those of the schema where they fit (polars' own are Int64), and
+    Float32 becomes Float64 where that is the schema's.
 
     Args:
         df: columns of NODE_SCHEMA, or of LABELLED_SCHEMA; with BOUND_COLUMNS where entropies are bounds and with
@@ -52,13 +55,13 @@ def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.Dat
     wants_labels = any(name in df.columns for name in LABEL_COLUMNS) if labelled is None else labelled
     schema = LABELLED_SCHEMA if wants_labels else NODE_SCHEMA
     not_null = _NODE_NOT_NULL + (tuple(LABEL_COLUMNS) if wants_labels else ())
-    check_columns(df, schema, not_null=not_null)
+    df = check_columns(df, schema, not_null=not_null)
     bounds = tuple(BOUND_COLUMNS) if any(name in df.columns for name in BOUND_COLUMNS) else ()
     if bounds:
-        check_columns(df, BOUND_COLUMNS, not_null=bounds)
+        df = check_columns(df, BOUND_COLUMNS, not_null=bounds)
     found = any(name in df.columns for name in FOUND_COLUMNS)
     if found:
-        check_columns(df, FOUND_COLUMNS, not_null=())
+        df = check_columns(df, FOUND_COLUMNS, not_null=())
     shape = topology(df)
     _check_finish(df, shape)
     if found:
@@ -72,7 +75,9 @@ def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.Dat
 
 
 def validate_problems(df: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame unchanged if it is a problems table, else raise a one-line ForestError.
+    """Return the frame if it is a problems table, else raise a one-line ForestError.
+
+    Nothing is changed but widths of integers, as by `validate_forest`.
 
     Examples:
         >>> frame = pl.DataFrame([["p", "2 * 3 = ?", "6", None, "gsm8k", "train", None]],
@@ -85,7 +90,7 @@ def validate_problems(df: pl.DataFrame) -> pl.DataFrame:
         ...     print(error)
         column 'problem_id', row 1 (problem 'p'): expected a new id, got one seen above: 'p'
     """
-    check_columns(df, PROBLEM_SCHEMA, not_null=("problem_id", "question", "source", "split"))
+    df = check_columns(df, PROBLEM_SCHEMA, not_null=("problem_id", "question", "source", "split"))
     for name in ("problem_id", "question"):
         blank = df[name].str.strip_chars() == ""
         _refuse_first(df, name, blank, "expected some text, got {}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from eduprm.core.widths import MisfitError, with_widths
 from eduprm.label import canonical_answer
 
 CANDIDATE_SCHEMA: dict[str, pl.DataType] = {
@@ -34,7 +35,8 @@ def validate_candidates(candidates: pl.DataFrame) -> pl.DataFrame:
     """Check a candidates frame and give it back: the schema's columns first, then ``order`` and ``greedy`` if there.
 
     Args:
-        candidates: frame with the columns of `CANDIDATE_SCHEMA` in any order, and optionally ``order``: the
+        candidates: frame with the columns of `CANDIDATE_SCHEMA` in any order (integers of any width that fit, as
+            polars' own Int64; Float32 for Float64), and optionally ``order``: the
             order in which the leaf was found within its problem, lowest first. Without it the leaf id
             stands for it, which is right for independent samples but not for a search by best-first. ``greedy`` says
             which is the policy's greedy solution; without it none is.
@@ -59,6 +61,10 @@ def validate_candidates(candidates: pl.DataFrame) -> pl.DataFrame:
     """
     wanted = dict(CANDIDATE_SCHEMA)
     wanted |= {name: kind for name, kind in OPTIONAL_COLUMNS.items() if name in candidates.columns}
+    try:
+        candidates = with_widths(candidates, wanted)
+    except MisfitError as error:
+        raise CandidateError(f"candidates: {error}") from None
     _check_schema(candidates, wanted)
     _check_nulls(candidates, [name for name in wanted if name not in _NULLABLE])
     _check_values(candidates)

@@ -21,10 +21,10 @@ _SHIPPED_FOR = "sums, products, mixed arithmetic and equations of SmolLM2-135M t
 _DEFAULT_RUN = Path("runs/default/prm")
 
 
-def unnamed_prm(file: Path) -> tuple[str, Path, str]:
+def unnamed_prm(file: Path | None) -> tuple[str, Path, str]:
     """The PRM of a run where there is one, else the one that ships.
 
-    `prm` in the folder of FILE comes first: runs/X/solutions.jsonl is ranked by the PRM of run X.
+    `prm` in the folder of FILE comes first: runs/X/solutions.jsonl is ranked by the PRM of run X. None: no such file.
 
     Returns:
         Its name, its folder, and a line that says which it is and what it was trained for.
@@ -32,7 +32,8 @@ def unnamed_prm(file: Path) -> tuple[str, Path, str]:
     Raises:
         UsageError: there is none; the one that ships cannot be had here.
     """
-    for folder, whose in ((file.parent / "prm", f"beside {file.name}"), (_DEFAULT_RUN, "of the default run")):
+    places = [] if file is None else [(file.parent / "prm", f"beside {file.name}")]
+    for folder, whose in [*places, (_DEFAULT_RUN, "of the default run")]:
         if (folder / "config.json").is_file():
             return str(folder), folder, f"no --prm: taking {folder}, {whose}; {trained_for(folder)}"
     folder = PrmSource.find(SHIPPED).folder

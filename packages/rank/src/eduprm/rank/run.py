@@ -5,12 +5,14 @@ What needs torch or polars is imported after the input file and the PRM's place 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eduprm.core.errors import UsageError
+from eduprm.prm.prm_folder import file_digest
 from eduprm.rank.files import SolutionsFile, open_solutions
 from eduprm.rank.prms import find_source
 from eduprm.rank.results import RankedFile
@@ -55,13 +57,16 @@ def output_path(settings: RankSettings, source: SolutionsFile) -> Path:
     """Where the ranked rows go.
 
     Raises:
-        UsageError: onto the input, into a folder, or into another format than the input's.
+        UsageError: onto the input, into a folder, into another format than the input's, or, where nobody named it, onto
+            what another file was ranked to.
     """
     if settings.output is None:
         name = settings.file.name
         for ending in (".gz", ".zst"):
             name = name.removesuffix(ending)
-        return Path("runs") / "rerank" / f"{Path(name).stem}.ranked{source.suffix}"
+        output = Path("runs") / "rerank" / f"{Path(name).stem}.ranked{source.suffix}"
+        _check_maker(output, settings.file)
+        return output
     output = settings.output
     if output.is_dir():
         raise UsageError(
@@ -78,3 +83,19 @@ def output_path(settings: RankSettings, source: SolutionsFile) -> Path:
         named = output.with_suffix(source.suffix)
         raise UsageError(f"--output: the output has the input's format; got {output}, name it {named}")
     return output
+
+
+def _check_maker(output: Path, file: Path) -> None:
+    """Refuse an output that another input made; the same content, moved or renamed, is the same input."""
+    try:
+        report = json.loads(output.with_name(f"{output.name}.report.json").read_bytes())
+        other, content = Path(report["file"]), report["made_from"]["input"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing there, or not a run's
+    if not output.exists() or other.resolve() == file.resolve() or file_digest(file) == content:
+        return
+    named = output.with_name(f"{file.resolve().parent.name}-{output.name}")
+    raise UsageError(
+        f"--output: {output} holds the ranked rows of {other}, not of {file}; name another place, as in "
+        f"--output {named}"
+    )

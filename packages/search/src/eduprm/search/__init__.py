@@ -1,10 +1,11 @@
 """Grow trees of solutions from a policy: the engine contract, EDU sampling and its baselines.
 
 `TransformersEngine`, `TextCutter`, `load_policy` and `score_tokens` need the extra `transformers` and are imported when
-asked for.
+asked for, and so are the strategies beyond EDU and its baselines.
 Engines of SGLang are in `eduprm.search.sglang`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eduprm.search.branches import Branch, CutRule, to_rows
@@ -39,34 +40,64 @@ if TYPE_CHECKING:
         load_policy,
         score_tokens,
     )
+    from eduprm.search.strategies.beam import BeamSearch
+    from eduprm.search.strategies.distinct_leaves import DistinctLeaves
+    from eduprm.search.strategies.greedy_step import GreedySteps
+    from eduprm.search.strategies.mcts_edu import MctsEdu
+    from eduprm.search.strategies.omega_prm import OmegaPrm
+    from eduprm.search.strategies.particle import ParticleFilter
+    from eduprm.search.strategies.refine import Refine
+    from eduprm.search.strategies.rollouts import Rollouts
+    from eduprm.search.strategies.uncertain_first import UncertainFirst
+
+_STRATEGIES = {
+    "BeamSearch": "beam",
+    "DistinctLeaves": "distinct_leaves",
+    "GreedySteps": "greedy_step",
+    "MctsEdu": "mcts_edu",
+    "OmegaPrm": "omega_prm",
+    "ParticleFilter": "particle",
+    "Refine": "refine",
+    "Rollouts": "rollouts",
+    "UncertainFirst": "uncertain_first",
+}
 
 __all__ = [
     "COST_SCHEMA",
+    "BeamSearch",
     "Branch",
     "Budget",
     "Completion",
     "CutRule",
+    "DistinctLeaves",
     "EduSampling",
     "Engine",
     "EngineMismatchError",
     "Greedy",
+    "GreedySteps",
     "Grown",
     "Growth",
     "HighTemperature",
     "Job",
+    "MctsEdu",
+    "OmegaPrm",
+    "ParticleFilter",
     "PolicySettings",
     "PolicyTokenizer",
     "PrefixHolder",
     "PrefixScorer",
     "PrunedEdu",
+    "Refine",
     "Request",
     "RequestError",
+    "Rollouts",
     "Strategy",
     "TextCutter",
     "TokenScorer",
     "Tokenizer",
     "TransformersEngine",
     "TransientError",
+    "UncertainFirst",
     "grow_forest",
     "grow_forest_async",
     "grow_trees",
@@ -88,4 +119,6 @@ def __getattr__(name: str) -> Any:
                 f"eduprm.search.{name} needs torch and transformers: install eduprm-search[transformers] ({error})"
             ) from error
         return getattr(embedded, name)
+    if name in _STRATEGIES:
+        return getattr(import_module(f"eduprm.search.strategies.{_STRATEGIES[name]}"), name)
     raise AttributeError(f"module 'eduprm.search' has no attribute {name!r}")

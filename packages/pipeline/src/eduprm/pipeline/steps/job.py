@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from eduprm.core.store import Store
 from eduprm.pipeline.steps.settings import StepSettings
 from eduprm.pipeline.steps.training import training_problems
 from eduprm.prm.source import PrmPlace, PrmReading, PrmSource
+from eduprm.rank.default_prm import unnamed_prm
 from eduprm.rank.wrapping import wrapped
 from eduprm.serve.judge.source import JUDGE, named_place
 
@@ -65,12 +67,25 @@ class Scored:
         return left if left.height else None
 
 
-def output_folder(settings: StepSettings, command: str) -> Path:
+def prm_name(settings: StepSettings, command: str) -> str:
+    """The PRM that --prm names, or the one that is taken without it, as apps/rerank does; a line on stderr says which.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if settings.prm is not None:
+        return settings.prm
+    name, _, line = unnamed_prm(None)
+    print(f"bench {command}: {line}", file=sys.stderr)
+    return name
+
+
+def output_folder(settings: StepSettings, command: str, prm: str) -> Path:
     """Where the run writes."""
     if settings.output is not None:
         return settings.output
-    names = [name for name in Path(settings.prm).resolve().parts if name != "/"][-2:]
-    if settings.prm == JUDGE:
+    names = [name for name in Path(prm).resolve().parts if name != "/"][-2:]
+    if prm == JUDGE:
         names = [JUDGE]
     return Path("runs") / "bench" / "-".join([command, *names])
 
@@ -88,13 +103,13 @@ def take(items: Items, settings: StepSettings) -> Items:
     return Items(draw_rows(items.items, settings.limit), items.rejected)
 
 
-def score(items: Items, settings: StepSettings, folder: Path) -> Scored:
+def score(items: Items, settings: StepSettings, folder: Path, prm_name: str) -> Scored:
     """Score all rows, and look for overlap.
 
     Raises:
         UsageError: there is no PRM, none of the rows fits it, or --train-problems cannot be read.
     """
-    prm = named_place(settings.prm, settings, settings.judge)
+    prm = named_place(prm_name, settings, settings.judge)
     training = training_problems(settings.train_problems, prm.folder if isinstance(prm, PrmSource) else None)
     place = wrapped(prm, settings)
     with status(f"reading {prm.name}", spinner=False):

@@ -8,7 +8,7 @@ from eduprm.bench.steps import evaluate_prmbench, predict_first_wrong, read_prmb
 from eduprm.bench.steps.prmbench import TOTAL, trivial_scores
 from eduprm.bench.steps.table import prmbench_table
 from eduprm.core.files import locked
-from eduprm.pipeline.steps.job import output_folder, readable, score, take, write_results
+from eduprm.pipeline.steps.job import output_folder, prm_name, readable, score, take, write_results
 from eduprm.pipeline.steps.page import Column, Row, write_bench_page
 from eduprm.pipeline.steps.printing import print_paths, print_rejected, print_summary
 from eduprm.pipeline.steps.settings import PrmBenchSettings
@@ -25,9 +25,10 @@ def run(settings: PrmBenchSettings) -> int:
     """Run the command; returns the exit status."""
     with readable():
         items = take(read_prmbench(settings.data, parts=settings.parts), settings)
-    folder = output_folder(settings, "prmbench")
+    prm = prm_name(settings, "prmbench")
+    folder = output_folder(settings, "prmbench", prm)
     with locked(folder, "--output"):
-        scored = score(items, settings, folder)
+        scored = score(items, settings, folder, prm)
         rows = scored.rows
         judges = {"PRM": rows}
         if scored.clean is not None:
@@ -50,7 +51,7 @@ def run(settings: PrmBenchSettings) -> int:
         report = {
             "benchmark": "PRMBench",
             "data": settings.data,
-            "prm": settings.prm,
+            "prm": prm,
             "threshold": {"value": settings.threshold},
             "rows_with_error_steps_beyond_the_last": rows.filter(beyond).height,
             "results": {name: frame.to_dicts() for name, frame in results.items()},
@@ -63,7 +64,7 @@ def run(settings: PrmBenchSettings) -> int:
         write_bench_page(
             folder,
             benchmark="PRMBench",
-            prm=settings.prm,
+            prm=prm,
             threshold={"value": settings.threshold},
             scored=scored,
             results=results,

@@ -11,7 +11,7 @@ from eduprm.bench.steps.processbench import MEAN, trivial_predictions
 from eduprm.bench.steps.table import processbench_table
 from eduprm.core.command_line import UsageError
 from eduprm.core.files import locked
-from eduprm.pipeline.steps.job import output_folder, readable, score, take, write_results
+from eduprm.pipeline.steps.job import output_folder, prm_name, readable, score, take, write_results
 from eduprm.pipeline.steps.page import Column, Row, write_bench_page
 from eduprm.pipeline.steps.printing import print_paths, print_rejected, print_summary, print_undefined
 from eduprm.pipeline.steps.settings import ProcessBenchSettings
@@ -31,9 +31,10 @@ def run(settings: ProcessBenchSettings) -> int:
     with readable():
         items = take(read_processbench(settings.data, parts=settings.parts), settings)
     _check_choice(settings, items.items)
-    folder = output_folder(settings, "processbench")
+    prm = prm_name(settings, "processbench")
+    folder = output_folder(settings, "processbench", prm)
     with locked(folder, "--output"):
-        scored = score(items, settings, folder)
+        scored = score(items, settings, folder, prm)
         threshold = _threshold(settings, scored.rows)
         rows = _predict(scored.rows, threshold["value"])
         judges = {"PRM": rows}
@@ -52,7 +53,7 @@ def run(settings: ProcessBenchSettings) -> int:
         report = {
             "benchmark": "ProcessBench",
             "data": settings.data,
-            "prm": settings.prm,
+            "prm": prm,
             "threshold": threshold,
             "results": {name: frame.to_dicts() for name, frame in results.items()},
             "own_best": _own_best(rows),
@@ -62,7 +63,7 @@ def run(settings: ProcessBenchSettings) -> int:
         write_bench_page(
             folder,
             benchmark="ProcessBench",
-            prm=settings.prm,
+            prm=prm,
             threshold=threshold,
             scored=scored,
             results=results,

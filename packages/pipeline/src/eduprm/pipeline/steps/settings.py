@@ -22,11 +22,11 @@ class StepSettings(PrmReading, WrapSettings, JudgedSettings, CommandSettings):
 
     model_config = SettingsConfigDict()
 
-    prm: str = Field(
-        "runs/default/prm",
+    prm: str | None = Field(
+        None,
         min_length=1,
-        description="folder or hub name of the PRM, or one that ships: smollm2-135m-steps-prm; or judge: the language "
-        "model of --judge",
+        description="folder or hub name of the PRM, or the one that ships, smollm2-135m-steps-prm, or judge: the "
+        "language model of --judge; none: runs/default/prm, else the one that ships",
     )
     output: Path | None = Field(
         None,
