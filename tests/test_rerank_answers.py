@@ -44,3 +44,25 @@ def test_equal_formulas_vote_together_with_and_without_gold(rerank, tmp_path, go
     assert (status, err) == (0, "")
     (row,) = read_jsonl(tmp_path / "out.jsonl")
     assert [one["final_answer"] for one in row["ranked"]] == [r"\frac{\pi}{2}"] * 3 + ["3"] * 2
+
+
+def test_a_graders_class_of_ones_own_takes_options(rerank, tmp_path, monkeypatch):
+    code = """
+class Grader:
+    name = "near"
+    def __init__(self, within=0):
+        self.within = within
+    def grade(self, text, problem):
+        return abs(int(text.split()[-1]) - int(problem["answer"])) <= self.within
+"""
+    (tmp_path / "own_near_grader.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    write_jsonl(
+        tmp_path / "in.jsonl",
+        [{"id": "v", "problem": "3*4?", "answer": "12", "solutions": ["it is 12", "it is 14"]}],
+    )
+    grader = ["--grader", "own_near_grader:Grader"]
+    for options, right in (([], {True, False}), (["--grader-options", "within=2"], {True})):
+        assert rerank("in.jsonl", "--output", "out.jsonl", *grader, *options)[0] == 0
+        (row,) = read_jsonl(tmp_path / "out.jsonl")
+        assert {one["correct"] for one in row["ranked"]} == right

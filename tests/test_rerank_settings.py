@@ -40,6 +40,7 @@ def test_toml_gives_settings_and_flags_win(tmp_path):
             ["--segment: segmenters: expected one of delimiter, entropy", "got 'words'"],
         ),
         (["x", "--grader", "maths"], ["--grader: expected one of math, number, none", "got 'maths'"]),
+        (["x", "--grader", "reasoning-gym"], ["or package.module:Grader, got", "want the generator's entry"]),
         (["x", "--rule", "best"], ["--rule: rules: expected one of greedy, hmr_prm, ", "got 'best'"]),
         (["x", "--rule", "no.where:Rule"], ["--rule: rules: 'no.where:Rule' cannot be imported"]),
         (

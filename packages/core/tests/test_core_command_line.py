@@ -169,3 +169,19 @@ def test_a_flag_near_to_none_is_answered_without_a_guess():
     with pytest.raises(UsageError) as caught:
         load("--colour", "red")
     assert "did you mean" not in str(caught.value)
+
+
+def test_help_shows_defaults_that_cannot_be_seen(capsys):
+    class Marked(CommandSettings):
+        joiner: str = Field("\n", description="between steps")
+        tag: str = Field("", description="behind a step; 5 % of them")
+        first: str = Field(" ", description="before the first")
+        name: str = Field("a b", description="its name")
+
+    with pytest.raises(SystemExit):
+        load_settings(Marked, ["--help"])
+    shown = capsys.readouterr().out
+    assert r"between steps (default: '\n')" in shown
+    assert "behind a step; 5 % of them (default: '')" in shown
+    assert "before the first (default: one blank)" in shown
+    assert "its name (default: a b)" in shown

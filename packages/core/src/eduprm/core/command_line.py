@@ -6,8 +6,10 @@ never by a traceback.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
+import re
 import sys
 import tomllib
 import warnings
@@ -17,7 +19,13 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings.exceptions import SettingsError
 
 from eduprm.core.arguments import flags_of, plain_arguments, without_none
@@ -101,6 +109,23 @@ class CommandSettings(BaseSettings):
 S = TypeVar("S", bound=CommandSettings)
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows defaults that are empty, or begin or end with a blank, as Python writes them: a line break is '\\n'."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = super()._get_help_string(action)
+        return (
+            None
+            if text is None
+            else re.sub(r"\(default: (|\s.*|.*\s)\)$", _quoted_default, text, flags=re.DOTALL)
+        )
+
+
+def _quoted_default(found: re.Match[str]) -> str:
+    # Help is wrapped at blanks, which would make one in quotes look like a line break.
+    return "(default: one blank)" if found[1] == " " else f"(default: {found[1]!r})"
+
+
 def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
     """Read the command line, and the TOML file that it names.
 
@@ -113,7 +138,8 @@ def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
     path = _config_path(given)
     try:
         recipe = {} if path is None else without_none(settings, read_toml(path))
-        return CliApp.run(settings, cli_args=given, **_merged(recipe, cleared))
+        source: CliSettingsSource[Any] = CliSettingsSource(settings, formatter_class=_HelpFormatter)
+        return CliApp.run(settings, given, cli_settings_source=source, **_merged(recipe, cleared))
     except ValidationError as error:
         lines = [_error_line(item, settings, recipe, path) for item in error.errors()]
         raise UsageError("\n".join(dict.fromkeys(lines))) from None

@@ -111,10 +111,11 @@ class RankSettings(PrmReading, WrapSettings, JudgedSettings, CommandSettings):
     grader: str = Field(
         "number",
         description="how answers are compared with the gold ones: "
-        f"{', '.join(GRADERS[:-1])}, package.module:function or none",
+        f"{', '.join(GRADERS[:-1])}, package.module:function, package.module:Grader (a class, which takes "
+        "--grader-options) or none",
     )
     grader_options: dict[str, int | float | bool | str] = Field(
-        default_factory=dict, description="of the grader, as in timeout_s=20"
+        default_factory=dict, description="of the grader, as in timeout_s=20; a function takes none"
     )
     columns: Columns = Columns()
     problems: ProblemsFile = ProblemsFile()
@@ -161,7 +162,13 @@ class RankSettings(PrmReading, WrapSettings, JudgedSettings, CommandSettings):
     @classmethod
     def _known_grader(cls, value: str) -> str:
         if value not in GRADERS and ":" not in value:
-            raise ValueError(f"expected one of {', '.join(GRADERS)} or package.module:function")
+            why = (
+                "; its scorers want the generator's entry, which FILE lacks"
+                if value in grader_names()
+                else ""
+            )
+            known = f"{', '.join(GRADERS)}, package.module:function or package.module:Grader"
+            raise ValueError(f"expected one of {known}, got {value!r}{why}")
         return value
 
     @model_validator(mode="after")
