@@ -55,9 +55,25 @@ def test_a_step_with_a_false_equation_loses_its_score():
 
 def test_equations_are_read_whole_wherever_steps_are_cut():
     assert Checked.refuted(["6 * ", "4 = ", "25", "\n24 / 4 = 6"]) == [False, False, True, False]
-    # A list of steps: "3" ends one, and "= 4" begins no equation with it.
-    assert Checked.refuted(["1 + 2 = 3", "3 + 1 = 5"], as_cut=False) == [False, True]
-    assert Checked.refuted(["1 + 2 = ", "3"], as_cut=False) != Checked.refuted(["1 + 2 = ", "3"], as_cut=True)
+    assert Checked.refuted(["1 + 2 = ", "4"]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"),
+    [
+        # "3" ends a step, and "3 + 1" goes on from nothing.
+        (["1 + 2 = 3", "3 + 1 = 5"], [1, 0]),
+        # A break within a step is none between steps.
+        (["First the product:\n2 * 3 = 6", "6 * 4 = 24", "24 + 1 = 25"], [1, 1, 1]),
+        (["First the product:\n2 * 3 = 6", "6 * 4 = 25", "25 + 1 = 26"], [1, 0, 1]),
+        # A list that carries its own breaks was cut within a line where it has none.
+        (["2 * 3 = 6\n", "6 * 4 ", "= 25\n", "#### 25"], [1, 1, 0, 1]),
+    ],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_checker_reads_a_list_of_steps_as_the_prm_does(steps, kept, complete):
+    (one,) = Checked().score_steps(ByLength(), [("?", steps)], complete=complete, as_cut=False)
+    assert one.scores == [keep / len(step) for keep, step in zip(kept, steps, strict=True)]
 
 
 @settings(max_examples=200, deadline=None)
