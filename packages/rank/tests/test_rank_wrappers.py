@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eduprm.core.errors import UsageError
+from eduprm.prm.config import InputFormat
 from eduprm.prm.solutions import StepScores
 from eduprm.prm.source import PrmReading, PrmSource
 from eduprm.prm.testing import tiny_prm
@@ -94,9 +95,28 @@ def test_the_whole_solution_counts_beside_its_steps():
     results = Trajectory(weight=0.25).score_steps(
         prm, [("?", ["ab", "abcd"]), ("?", ["long"])], complete=True, as_cut=False
     )
-    assert results[0].scores == [0.75 / 2 + 0.25 / 6, 0.75 / 4 + 0.25 / 6]
+    assert results[0].scores == [0.75 / 2 + 0.25 / 7, 0.75 / 4 + 0.25 / 7]  # with a line break
     assert results[1] == StepScores(None, 9, "too long")
     assert prm.as_cut  # the whole is one piece: nothing is put into it
+
+
+@pytest.mark.parametrize(
+    ("format_", "whole"),
+    [
+        (InputFormat(kind="plain", append_eos=False), "2 * 3 = 6\n6 * 4 = 24"),
+        (InputFormat(kind="plain", append_eos=False, joiner="; "), "2 * 3 = 6; 6 * 4 = 24"),
+        # It closes steps in its own way, and the whole has none: line breaks stand there.
+        (InputFormat.stepwise(separator="<step>"), "2 * 3 = 6\n6 * 4 = 24"),
+    ],
+)
+def test_the_whole_solution_is_read_as_its_steps_are_joined(format_, whole, tmp_path):
+    prm = PrmSource.at(tiny_prm(tmp_path / "prm", input_format=format_)).open()
+    asked = {"complete": True, "as_cut": False}
+    steps = ["2 * 3 = 6", "6 * 4 = 24"]
+    (found,) = Trajectory(weight=1.0).score_steps(prm, [("2 * 3 * 4?", steps)], **asked)
+    (expected,) = prm.score_steps([("2 * 3 * 4?", [whole])], **asked)
+    assert found.scores == [pytest.approx(expected.scores[0])] * 2
+    assert found.joiner == prm.builder.added_joiner(steps)
 
 
 def test_wrappers_by_name_one_around_the_other():
