@@ -88,7 +88,11 @@ class RunFolder:
         defaults = stage_settings(TrainSettings())[stage]
         before = {name: defaults[name] for name in settings if name in defaults} | record["settings"]
         if record["done"]:
-            before |= {name: settings[name] for name in settings if name.endswith(ADDED) and name not in record["settings"]}
+            before |= {
+                name: settings[name]
+                for name in settings
+                if name.endswith(ADDED) and name not in record["settings"]
+            }
         if changed := _changes(before, settings, show=quoted):
             raise UsageError(
                 f"--run: {self.root} holds stage {stage!r} made with other settings: {changed}. "
