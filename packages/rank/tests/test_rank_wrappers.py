@@ -134,6 +134,18 @@ def test_wrappers_by_name_one_around_the_other():
     assert len({str(key) for key in [*keys, place.key()]}) == 4
 
 
+def test_scores_of_a_wrapper_whose_code_changed_are_not_taken_up(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def key(code):
+        (tmp_path / "halving_of_mine.py").write_text(code)
+        return wrapped(Place(), WrapSettings(wrap=("halving_of_mine:Wrapper",))).key()
+
+    before = key("class Wrapper:\n    by = 0.5\n")
+    assert key("class Wrapper:\n    by = 0.25\n") != before
+    assert key("class Wrapper:\n    by = 0.5\n") == before
+
+
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
