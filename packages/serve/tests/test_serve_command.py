@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from eduprm.core.retry import RetrySettings
-from eduprm.prm import PrmReading, PrmSource
+from eduprm.prm.source import PrmReading, PrmSource
 from eduprm.serve import Solution, score_served
 from eduprm.serve.server.cli import main
 from eduprm.serve.server.loading import describe
