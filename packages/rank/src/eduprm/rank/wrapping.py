@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from eduprm.core import registry
 from eduprm.prm.config import Aggregate
-from eduprm.prm.prm_folder import file_digest
 from eduprm.prm.solutions import StepScorer, StepScores
 from eduprm.prm.source import PrmPlace
 from eduprm.rank.wrappers._contract import ScoreWrapper
@@ -70,11 +67,10 @@ class _WrappedPlace:
 
     def key(self) -> Any:
         """The PRM's, and the wrapper with its options, its code and the versions of what that computes with."""
-        code = inspect.getsourcefile(registry.load(FOLDER, self.wrapper_name, "Wrapper"))
         return {
             "prm": self.inner.key(),
             "wrap": [self.wrapper_name, dict(self.options)],
-            "code": None if code is None else file_digest(Path(code)),
+            "code": registry.source_digest(FOLDER, self.wrapper_name),
             "versions": {name: version(name) for name in _COMPUTING},
         }
 
