@@ -89,7 +89,7 @@ class ModelInfo(_Answer):
             form, its dtype, whether its weights were rounded, and the versions of what computes. Another identity:
             other scores.
         name: what the service was started with.
-        prm: hash of the PRM's files alone.
+        prm: hash of the PRM's files, and of the code of a form of one's own.
         max_tokens: most tokens of a problem with a solution; None: no limit.
         dtype, device: of the weights.
         weights: int8 where those of the decoder layers were rounded to 8 bits.
