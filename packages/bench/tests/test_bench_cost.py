@@ -99,7 +99,8 @@ def candidates(tree: str, tokens: list[int], problem: str = "p") -> pl.DataFrame
 def draw(tokens: list[int], budget: int, greedy: int | None, crossing: str) -> tuple[list[int], int]:
     spent, taken = greedy or 0, []
     for num in tokens:
-        if spent + num > budget and not (crossing == "keep" and spent < budget):
+        first = greedy is None and not taken
+        if spent + num > budget and not first and not (crossing == "keep" and spent < budget):
             break
         taken.append(num)
         spent += num
@@ -121,6 +122,7 @@ def test_a_budget_buys_what_a_loop_would_buy(tokens: Any, budget: int, greedy: A
     assert kept.filter(pl.col("tree") == "ht").sort("order")["num_tokens"].to_list() == taken
     assert spent.select("spent", "samples").row(0) == (cost, len(taken))
     assert spent["exhausted"].item() == (len(taken) == len(tokens) and cost < budget)
+    assert spent["over"].item() == ((tokens[0] if greedy is None else greedy) > budget)
     if greedy is not None:
         assert kept.sort("order")["tree"][0] == "greedy"
 

@@ -120,6 +120,12 @@ BROKEN_LABELS = {
         0,
         "expected a finite number, 0 or more, got inf",
     ),
+    "scale below": (
+        lambda df: df.with_columns(scale=pl.Series([-1.0] + [1.0] * (df.height - 1))),
+        "scale",
+        0,
+        "expected a finite number, 0 or more, got -1.0",
+    ),
     "too many leaves": (put("leaves", 1, 2), "leaves", 1, "expected 0 to the number of leaves below"),
     "too many right": (put("correct", 2, 2.0), "correct", 2, "expected 0 to the number in 'leaves', got 2.0"),
     "labels missing": (

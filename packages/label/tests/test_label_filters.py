@@ -52,6 +52,7 @@ def test_consensus_by_hand():
     found = filter_rows(labelled(PARENTS, TEXTS, RIGHT), filter="consensus")
     assert found["kept"].to_list() == [None, True, None, False, False, False]
     assert found["weight"].to_list() == [1, 1, 0, 0, 0, 0]
+    assert found["scale"].to_list() == [0.25, 1, 0, 0, 0, 0]
     # Without a right leaf behind 13, values and checker find the same wrong step.
     found = filter_rows(labelled(PARENTS, TEXTS, [True, False, False, False]), filter="consensus")
     assert found["kept"].to_list() == [None, True, None, True, True, False]
@@ -109,7 +110,10 @@ def test_what_is_kept_is_a_path_on_which_both_say_the_same(data, size):
     for node, weight in enumerate(after["weight"].to_list()):
         through = [leaf for leaf in leaves if _above(parents, leaf, node) and kept[leaf]]
         assert weight == pytest.approx(len(through) if steps[node] else 0)
-    assert after.drop("weight", "kept").equals(before.drop("weight"))
+    assert after.drop("weight", "scale", "kept").equals(before.drop("weight"))
+    for node, scale in enumerate(after["scale"].to_list()):
+        below = [kept[leaf] for leaf in leaves if _above(parents, leaf, node)]
+        assert scale == pytest.approx(sum(below) / len(below))
     assert leaf_paths(after.drop("kept")).height == len(leaves)
 
 

@@ -39,6 +39,15 @@ def test_one_leaves_the_weights_as_they_are():
     assert weigh_questions(NODES, graded(ROWS))["weight"].to_list() == NODES["weight"].to_list()
 
 
+def test_a_question_s_weight_is_its_scale_too():
+    scales = weigh_questions(NODES, graded(ROWS), weights="east")["scale"].to_list()
+    assert scales == pytest.approx([1.5, 1.5, 0, 0, 1])
+    half = NODES.with_columns(scale=pl.lit(0.5))
+    assert weigh_questions(half, graded(ROWS), weights="east")["scale"].to_list() == pytest.approx(
+        [0.75, 0.75, 0, 0, 0.5]
+    )
+
+
 def test_what_is_wrong_is_said():
     with pytest.raises(ValueError, match="east: expected power above 0, got 0"):
         weigh_questions(NODES, graded(ROWS), weights="east", options={"power": 0})

@@ -7,7 +7,7 @@ import pytest
 
 from eduprm.bench import token_cost
 from eduprm.forest import FOUND_COLUMNS, NODE_SCHEMA, found_leaves, leaf_paths
-from eduprm.pipeline.equal_level import Level, added_tokens, mean_decoded
+from eduprm.pipeline.equal_level import Level, added_tokens, mean_decoded, over_lines
 from eduprm.pipeline.judge import Compared
 from eduprm.rank import candidates_from_leaves
 
@@ -92,3 +92,31 @@ def test_equal_tokens_pay_for_what_was_decoded(main, other, kept, spent):
     assert curve.filter(rule="prm_min")["candidates"].item() == kept
     assert tokens["decoded"].item() == equal.spent["spent"].item() == spent
     assert equal.differences["drop"]["oracle"]["difference"] == 0.0
+
+
+# A search whose only solution comes behind a branch of 7 tokens that was given up: it costs 2 + 7 + 8.
+DEAR = forest("dear", [(None, 2, None, None, None), (0, 7, "pruned", 0, False), (0, 8, "stop", 1, True)])
+
+
+@pytest.mark.parametrize("ns", [[1], [1, 3], [3]])
+def test_a_problem_that_nothing_fits_in_keeps_its_first_solution_at_every_n(ns):
+    cheap, dear = (
+        nodes.with_columns(problem_id=pl.lit(name)) for nodes, name in ((SAMPLES, "a"), (DEAR, "a"))
+    )
+    main, other = pl.concat([cheap, SAMPLES]), pl.concat([dear, SEARCH.with_columns(tree=pl.lit("dear"))])
+    found = candidates(other)
+    level = Level(
+        candidates(main), found, found.filter("greedy"), added(main, other), ns, seed=0, bootstrap=10
+    )
+    curve, tokens, equal = level.compare("samples", Compared("dear", "Dear"))
+    # 7 tokens pay for one sample: neither the 17 of problem a nor the 9 of problem p fit; 21 pay for all.
+    over, spent = {1: 2, 3: 0}, {1: (17 + 9) / 2, 3: (17 + 18) / 2}
+    assert curve.filter(rule="oracle").select("n", "problems").rows() == [(n, 2) for n in ns]
+    assert tokens["decoded"].to_list() == [spent[n] for n in ns]
+    assert equal.over == {n: over[n] for n in ns if over[n]}
+    for way in ("drop", "keep"):
+        assert {one["problems"] for one in equal.differences[way].values()} == {2}
+    facts = {"problems": equal.spent.height, "problems_over_budget": equal.over}
+    said = over_lines({"equal_tokens": {equal.method: facts}})
+    told = "the first solution alone costs more than the budget on 2 of 2 problems at n = 1, and is kept"
+    assert said == ([f"Dear, =tokens: {told}"] if 1 in ns else [])

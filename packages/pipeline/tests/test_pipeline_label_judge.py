@@ -6,6 +6,7 @@ import pytest
 from eduprm.core.command_line import UsageError
 from eduprm.forest import NODE_SCHEMA
 from eduprm.pipeline.label_judge import find_judge, score_nodes
+from eduprm.pipeline.label_steps import ENDS
 from eduprm.pipeline.run_folder import stage_settings
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import LabelSettings
@@ -15,15 +16,17 @@ from eduprm.serve.judge.settings import JudgeSettings
 
 ASKED = {"filter": "consensus", "filter_options": {"judge": "scores"}}
 LONG = "9 " * 60
-# node: parent, text, weight, finish. 1 carries no label: its text begins the steps of 2 and 3. 4 is blank; 6 is long.
+# node: parent, text, weight, finish, whether a step ends there. 1 ends none: its text begins the steps of 2 and 3; 3
+# ends one without a label. 4 is blank; 6 is long; 7 is no training data.
 NODES = [
-    (None, "1 + 2 = 3\n", 1.0, None),
-    (0, "3 +", 0.0, None),
-    (1, " 4 = 7\n", 1.0, "stop"),
-    (1, " 4 = 8\n", 1.0, None),
-    (3, "\n", 1.0, None),
-    (4, "#### 8", 1.0, "length"),
-    (4, LONG, 1.0, "stop"),
+    (None, "1 + 2 = 3\n", 1.0, None, True),
+    (0, "3 +", 0.0, None, False),
+    (1, " 4 = 7\n", 1.0, "stop", True),
+    (1, " 4 = 8\n", 0.0, None, True),
+    (3, "\n", 1.0, None, True),
+    (4, "#### 8", 1.0, "length", True),
+    (4, LONG, 1.0, "stop", True),
+    (4, "#### 9", 0.0, "stop", True),
 ]
 PATHS = {
     2: (["1 + 2 = 3\n", "3 + 4 = 7\n"], [[0], [2]], True),
@@ -39,10 +42,11 @@ def scorer(tmp_path_factory):
 def trees():
     rows = [
         ("p", "edu", node, above, [node], [-0.5], [0.5], text, finish)
-        for node, (above, text, _, finish) in enumerate(NODES)
+        for node, (above, text, _, finish, _) in enumerate(NODES)
     ]
-    weights = pl.Series("weight", [weight for *_, weight, _ in NODES])
-    return pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row").with_columns(weights)
+    weights = pl.Series("weight", [weight for *_, weight, _, _ in NODES])
+    ends = pl.Series(ENDS, [ends for *_, ends in NODES])
+    return pl.DataFrame(rows, schema=NODE_SCHEMA, orient="row").with_columns(weights, ends)
 
 
 def test_each_step_has_its_score_at_the_node_where_it_ends(scorer):
@@ -51,7 +55,8 @@ def test_each_step_has_its_score_at_the_node_where_it_ends(scorer):
     assert (found.unscored, found.solutions) == (1, 3)
     assert "the PRM's context holds 64" in found.reason
     scores = found.trees["judge_score"].to_list()
-    assert [scores[1], scores[6]] == [None, None]  # no step ends there; the solution is too long
+    # No step ends there; the solution is too long; it has no label.
+    assert [scores[1], scores[6], scores[7]] == [None] * 3
     for steps, rows, ended in PATHS.values():
         (expected,) = scorer.score_steps([("1 + 2 + 4?", steps)], complete=ended, as_cut=True)
         for nodes, score in zip(rows, expected.scores, strict=True):

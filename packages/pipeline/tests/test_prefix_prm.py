@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from eduprm.core.command_line import UsageError
-from eduprm.pipeline.prefix_prm import PrefixPrm
+from eduprm.pipeline.prefix_prm import ENDED_EMPTY, NOT_BEGUN, PrefixPrm
+from eduprm.prm import InputFormat
 from eduprm.prm.testing import tiny_prm
 from eduprm.search import PolicySettings
 
@@ -70,3 +71,16 @@ def test_a_released_prm_is_read_again_when_asked(folder):
     prm.release()
     assert asyncio.run(prm("p", [(5, 6)])) == first
     assert prm.model is not held
+
+
+@pytest.mark.parametrize("separator", ["", "\n"])
+def test_a_beginning_without_text_has_a_score_that_no_prm_gives(tmp_path, separator):
+    folder = tiny_prm(tmp_path / "prm", input_format=InputFormat(kind="plain", separator=separator))
+    calls: list[int] = []
+    prm = counted(folder, calls)
+    stop = prm.model.builder.eos_id
+    assert asyncio.run(prm("p", [(), (stop,)])) == [NOT_BEGUN, ENDED_EMPTY]
+    assert not calls
+    mixed = asyncio.run(prm("q", [(stop,), (56,), (), (56, stop)]))
+    assert (mixed[0], mixed[2]) == (ENDED_EMPTY, NOT_BEGUN)
+    assert mixed[1] == mixed[3] == asyncio.run(prm("q", [(56,)]))[0]  # the stop token is no part of a step

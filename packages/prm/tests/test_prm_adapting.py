@@ -14,9 +14,9 @@ PROMPT = [50, 51, 61]
 GOOD, BAD = [[52, 53], [54, 10]], [[52, 53], [60, 10]]
 
 
-def opened(tmp_path, kind):
+def opened(tmp_path, kind, dtype="float32"):
     folder = tiny_prm(tmp_path / "m") if kind == "head" else tiny_backbone(tmp_path / "m")
-    return ProcessRewardModel.from_pretrained(folder, "cpu", scoring=Scoring(kind=kind))
+    return ProcessRewardModel.from_pretrained(folder, "cpu", dtype, scoring=Scoring(kind=kind))
 
 
 def test_the_tree_of_votes_by_hand():
@@ -29,9 +29,10 @@ def test_the_tree_of_votes_by_hand():
     assert tree.forks.values.tolist() == [0.0, 0.5]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", ["head", "likelihood"])
-def test_the_step_moves_scores_towards_the_votes_and_leaves_no_bit_behind(tmp_path, kind):
-    prm = opened(tmp_path, kind)
+def test_the_step_moves_scores_towards_the_votes_and_leaves_no_bit_behind(tmp_path, kind, dtype):
+    prm = opened(tmp_path, kind, dtype)
     model = prm.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     kinds = [(name, type(module)) for name, module in model.named_modules()]

@@ -155,6 +155,19 @@ def test_right_leaves_gained_on_wrong_ones(trained):
     assert np.mean(right) > np.mean(wrong)
 
 
+def test_in_bfloat16_it_trains_as_well(backbone, builder, tmp_path):
+    half = config(dtype="bfloat16", epochs=1)
+    result = train_prm(
+        backbone,
+        TrainingData([ragged_tree(1, num_nodes=9)]),
+        builder,
+        tmp_path / "half",
+        config=half,
+        progress=False,
+    )
+    assert result.losses[0][1] == pytest.approx(math.log(2), abs=1e-3)
+
+
 def test_a_folder_without_its_adapter_is_refused(trained, tmp_path):
     bare = shutil.copytree(trained.folder, tmp_path / "bare", ignore=shutil.ignore_patterns("adapter"))
     with pytest.raises(ValueError, match="its folder 'adapter' gives: expected a PRM trained with LoRA"):

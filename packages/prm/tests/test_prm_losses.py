@@ -142,6 +142,60 @@ def test_a_split_tree_has_the_losses_of_the_whole(policy, make_tree, function):
     assert ours.item() == pytest.approx(whole.item(), rel=1e-5)
 
 
+TOKENS_AND_FORKS = [ForkLoss(), LanguageModelLoss()]
+
+
+def scaled(tree, scales):
+    nodes = [tree.token_ids[a:b] for a, b in zip(tree.starts[:-1], tree.starts[1:], strict=True)]
+    prompt = tree.token_ids[: tree.starts[0]]
+    return build_tree(prompt, nodes, tree.parents, targets=tree.targets, weights=tree.weights, scales=scales)
+
+
+@pytest.mark.parametrize("function", TOKENS_AND_FORKS)
+def test_a_question_counts_by_its_scale(policy, make_tree, function):
+    first, second = make_tree(1, num_nodes=9), make_tree(4, num_nodes=7)
+    (ours, weight), (own, own_weight) = (packed(policy, [one], [[0]], function) for one in (first, second))
+    both, total = packed(policy, [first, scaled(second, np.full(7, 3.0))], [[0, 1]], function)
+    assert total.item() == pytest.approx(weight.item() + 3 * own_weight.item(), rel=1e-5)
+    assert both.item() == pytest.approx(ours.item() + 3 * own.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("function", TOKENS_AND_FORKS)
+def test_a_solution_left_out_is_as_if_it_were_not_there(policy, function):
+    ids, parents, targets = [[1, 2], [3], [4], [5]], [-1, 0, 0, 0], [0.5, 1.0, 1.0, 0.25]
+    less = build_tree([9], [*ids[:2], ids[3]], [-1, 0, 0], targets=[0.5, 1.0, 0.25])
+    tree = build_tree([9], ids, parents, targets=targets, scales=[1, 1, 0, 1])
+    ours, own = (packed(policy, [one], [[0]], function) for one in (tree, less))
+    assert ours[1].item() == pytest.approx(own[1].item())
+    assert ours[0].item() == pytest.approx(own[0].item(), rel=1e-5)
+    assert own[1].item() > 1
+    # Of a fork of two one is left out: nothing is preferred any more.
+    alone = build_tree([9], ids[:3], parents[:3], targets=[0.5, 1.0, 0.0], scales=[0.5, 1, 0])
+    assert alone.forks.nodes.tolist() == []
+    assert alone.token_values.tolist() == [0, 0.25, 0.25, 1, 0]
+
+
+def test_choices_that_begin_alike_count_by_their_scales():
+    tree = build_tree([9], [[1, 2], [1, 3], [4]], [-1, -1, -1], targets=[1.0, 0.0, 0.0], scales=[1, 3, 1])
+    assert tree.forks.values.tolist() == [0.25, 0.0]
+    assert tree.forks.scales.tolist() == [2.0, 1.0]
+
+
+def test_siblings_are_ranked_by_the_lesser_scale():
+    tree = build_tree([9], [[0], [1], [2]], [-1, -1, -1], targets=[1.0, 0.5, 0.0], scales=[2.0, 1.0, 0.0])
+    batch = to_tensors(pack_rows([tree], [[0]], pad_id=0))
+    assert RankingLoss().weight(batch).item() == 0.5  # of the first two; the third is left out
+    head = torch.nn.Linear(3, 2)
+    assert RankingLoss().total(torch.zeros(1, 4, 3), head, batch).item() == pytest.approx(0.5 * math.log(2))
+
+
+def test_solutions_that_are_all_wrong_have_a_backward_pass(policy):
+    tree = build_tree([9], [[1, 2], [3]], [-1, -1], targets=[0.0, 0.0])
+    ours, weight = packed(policy, [tree], [[0]], LanguageModelLoss())
+    assert (ours.item(), weight.item()) == (0.0, 0.0)
+    assert all((gradient == 0).all() for gradient in gradients(policy, ours).values())
+
+
 def test_a_fork_outlives_its_cut_branches():
     ids = [[1], [2], [3], [4, 4, 4], [5]]
     tree = build_tree([9], ids, [-1, 0, 1, 1, 0], targets=[0.5, 0.5, 1.0, 0.0, 0.25])

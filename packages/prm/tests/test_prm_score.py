@@ -269,7 +269,7 @@ def test_a_head_of_other_labels_is_refused(folder, tmp_path, labels, message):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"folder or hub name, got .*nowhere"):
+    with pytest.raises(ValueError, match=r"nowhere': no such folder; give a folder, a hub name"):
         ProcessRewardModel.from_pretrained(tmp_path / "nowhere")
 
 

@@ -118,3 +118,14 @@ def test_labelled_forest_becomes_trees(builder, make_forest):
         "row 3 (id q/edu): no node with tokens has a weight above 0"
     ]
     assert data.summary()["path_tokens"] == len("p?=ab") + 1 + len("p?=c")
+
+
+def test_a_solution_ends_alike_at_each_end_token_of_its_policy():
+    tokenizer = byte_tokenizer()
+    builder = InputBuilder(tokenizer, InputFormat(kind="plain", template="{problem}="))
+    eos, other = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|user|>")
+    text = builder.solution_ids(["ab"])[0]
+    body = builder.text_ids("ab")
+    assert builder.node_ids([*body, eos], ends=True) == builder.node_ids([*body, other], ends=True) == text
+    # Inside a solution nothing is taken away but an EOS.
+    assert builder.node_ids([*body, other], ends=False) == [*body, other]

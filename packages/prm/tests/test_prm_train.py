@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from eduprm.prm import ProcessRewardModel, train_prm
-from eduprm.prm.config import LoraSettings, TrainConfig
+from eduprm.prm.config import LoraSettings, Scoring, TrainConfig
 from eduprm.prm.data import TrainingData
 from eduprm.prm.train import last_complete_checkpoint
 from eduprm.prm.trainer import PrmTrainer
+from eduprm.prm.tree import build_tree
 
 FAST = {"learning_rate": 1e-2, "warmup": 0.0, "batch_tokens": 64}
 SGD = {"lora": None, "max_grad_norm": 0.0, "scheduler": "constant", "trainer_arguments": {"optim": "sgd"}}
@@ -50,6 +52,35 @@ def test_accumulation_of_four_is_a_batch_of_four(backbone, data, builder, tmp_pa
     for name in start:
         assert (first[name] - second[name]).abs().max() < 1e-6, name
     assert first["score.weight"].abs().max() > 1e-4  # a step was taken (the head starts at zero)
+
+
+def test_a_micro_batch_of_wrong_solutions_trains_beside_others(backbone, builder, tmp_path):
+    wrong = build_tree([9, 8], [[1, 2], [3]], [-1, 0], targets=[0.0, 0.0], name="wrong")
+    right = build_tree([9, 8], [[1, 2], [4]], [-1, 0], targets=[1.0, 1.0], name="right")
+    only = {
+        "losses": {"language_model": 1.0},
+        "scoring": Scoring(kind="likelihood"),
+        "batch_trees": 1,
+        "epochs": 1,
+    }
+    both = run(backbone, TrainingData([wrong, right]), builder, tmp_path / "a", accumulation=2, **only, **SGD)
+    one = run(backbone, TrainingData([right]), builder, tmp_path / "b", **only, **SGD)
+    assert both.losses[0][1] == pytest.approx(one.losses[0][1], abs=1e-6)
+    first, second = weights(both.folder), weights(one.folder)
+    assert all((first[name] - second[name]).abs().max() < 1e-6 for name in first)
+
+
+def test_siblings_parted_by_a_cut_are_said(backbone, data, builder, tmp_path):
+    longest = max(tree.num_tokens for tree in data.trees)
+    parted = sum(tree.num_tokens > longest - 1 for tree in data.trees)
+    ranked = {"losses": {"cross_entropy": 1.0, "ranking": 1.0}, "epochs": 1}
+    with pytest.warns(
+        UserWarning, match=rf"^{parted} of 4 trees have more than batch_tokens={longest - 1} .*ranking"
+    ):
+        run(backbone, data, builder, tmp_path / "a", **{**ranked, "batch_tokens": longest - 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run(backbone, data, builder, tmp_path / "b", **{**ranked, "batch_tokens": longest})
 
 
 def test_accumulation_by_plain_means_would_differ(backbone, data, builder, tmp_path, monkeypatch):

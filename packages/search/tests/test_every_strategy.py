@@ -25,6 +25,7 @@ def grown(hashed_policy, hashed_score, problems, letters):
     """Forest, its leaves in the order found, costs and the engine, of one strategy on two problems."""
 
     async def scorer(problem_id, prefixes):
+        assert all(prefixes), "a PRM has nothing to score before the first token"
         return [hashed_score(ids) for ids in prefixes]
 
     async def grader(problem_id, texts):

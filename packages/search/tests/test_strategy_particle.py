@@ -85,7 +85,7 @@ def simulated(policy, prompt, *, score, particles, max_leaves, max_tokens, thres
     def more(path):
         return path + policy.follow(prompt + path, 1, drawn=True)
 
-    population = [(more(()), -1, 0.0) for _ in range(particles)]  # path, its anchor or None, score
+    population = [(more(()), 0, 0.0) for _ in range(particles)]  # path, its anchor or None, score
     for turn in range(1000):
         stepped, moving = [], []
         for path, at, value in population:

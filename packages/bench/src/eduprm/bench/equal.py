@@ -16,10 +16,14 @@ def equal_tokens(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Candidates of independent samples that fit in the tokens another method decoded, problem by problem.
 
-    The greedy solution (if given) is paid first and always kept; then samples follow in their order while
-    their tokens fit. The first sample that crosses the budget ends the draw: taking a shorter one after it
-    would favour short answers. ``crossing="drop"`` leaves it out, so the samples get a little less than the budget;
-    ``"keep"`` takes it, a little more. The truth lies between: report both where it matters.
+    The greedy solution (if given) is paid first; then samples follow in their order while their tokens fit. The first
+    sample that crosses the budget ends the draw: taking a shorter one after it would favour short answers.
+    ``crossing="drop"`` leaves it out, so the samples get a little less than the budget; ``"keep"`` takes it, a little
+    more. The truth lies between: report both where it matters.
+
+    The first candidate of a problem is always kept, so that every problem stays in the comparison: without those in
+    which nothing fits, the smaller the budget the easier the problems. Where it alone costs more than the budget,
+    `over` says so; there the comparison favours the samples.
 
     Args:
         samples: candidates, one tree of independent samples per problem.
@@ -30,8 +34,8 @@ def equal_tokens(
     Returns:
         The candidates (with ``order`` anew: greedy first), and one row per problem: problem_id, budget,
         spent, samples (taken, without the greedy one), exhausted (all samples were taken and budget was
-        left: draw more, or the comparison is unfair to them). A problem where nothing fits keeps no
-        candidate when greedy is None.
+        left: draw more, or the comparison is unfair to them), over (the first candidate alone costs more than the
+        budget).
 
     Raises:
         ValueError: problems without a budget or without a greedy solution; broken candidates.
@@ -59,12 +63,14 @@ def equal_tokens(
     after = pl.col("num_tokens").cast(pl.Int64).cum_sum().over("problem_id", order_by="order")
     reached = after if crossing == "drop" else after - pl.col("num_tokens")
     fits = (reached <= pl.col("budget")) if crossing == "drop" else (reached < pl.col("budget"))
-    flagged = ordered.with_columns(_taken=fits | (pl.col("order") == 0))
+    first_one = pl.col("order") == pl.col("order").min().over("problem_id")
+    flagged = ordered.with_columns(_taken=fits | first_one)
     spent = flagged.group_by("problem_id").agg(
         budget=pl.col("budget").first(),
         spent=pl.col("num_tokens").filter("_taken").sum().cast(pl.Int64),
         samples=(pl.col("_taken") & (pl.col("order") > 0)).sum(),
         exhausted=pl.col("_taken").all(),
+        over=pl.col("num_tokens").first() > pl.col("budget").first(),
     )
     spent = spent.with_columns(exhausted=pl.col("exhausted") & (pl.col("spent") < pl.col("budget")))
     return flagged.filter("_taken").drop("_taken", "budget"), spent.sort("problem_id")

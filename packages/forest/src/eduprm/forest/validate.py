@@ -211,8 +211,10 @@ def _check_labels(df: pl.DataFrame, shape: Topology) -> None:
     for name in ("value", "label"):
         wrong = ~df[name].is_between(0.0, 1.0) | df[name].is_nan()
         _refuse_first(df, name, wrong, "expected a share from 0 to 1, got {}")
-    wrong = (df["weight"] < 0) | ~df["weight"].is_finite()
-    _refuse_first(df, "weight", wrong, "expected a finite number, 0 or more, got {}")
+    for name in ("weight", "scale"):
+        if name in df.columns:
+            wrong = ((df[name] < 0) | ~df[name].is_finite()).fill_null(True)
+            _refuse_first(df, name, wrong, "expected a finite number, 0 or more, got {}")
     wrong = (df["leaves"] < 0) | (df["leaves"] > below)
     _refuse_first(df, "leaves", wrong, "expected 0 to the number of leaves below this node, got {}")
     wrong = ~df["correct"].is_between(0.0, df["leaves"] + 1e-6) | df["correct"].is_nan()

@@ -12,7 +12,7 @@ import polars as pl
 
 from eduprm.core import registry
 
-__all__ = ["WEIGHTS", "weigh_questions"]
+__all__ = ["WEIGHTS", "scaled", "weigh_questions"]
 
 WEIGHTS = "eduprm.label.weights"
 
@@ -24,7 +24,7 @@ def weigh_questions(
     weights: str = "one",
     options: Mapping[str, Any] | None = None,
 ) -> pl.DataFrame:
-    """Return a labelled forest whose column `weight` is multiplied by its question's weight.
+    """Return a labelled forest whose columns `weight` and `scale` (1 where there is none) take its question's weight.
 
     Args:
         labelled: `label_forest`'s.
@@ -54,4 +54,14 @@ def weigh_questions(
         raise ValueError(
             f"weights {weights}: expected a number from 0 up for question {problem!r}, got {factor}"
         )
-    return labelled.with_columns(pl.col("weight") * factors["factor"])
+    return scaled(labelled, factors["factor"])
+
+
+def scaled(labelled: pl.DataFrame, factors: pl.Series) -> pl.DataFrame:
+    """Multiply `weight`, which losses at steps read, and `scale`, which those at tokens and forks read, by a factor.
+
+    Within a question `weight` also says how many solutions pass through a node; `scale` alone says how much of a node
+    counts at all.
+    """
+    scale = pl.col("scale") if "scale" in labelled.columns else pl.lit(1.0)
+    return labelled.with_columns(pl.col("weight") * factors, scale=scale * factors)

@@ -15,6 +15,7 @@ import polars as pl
 from eduprm.core import registry
 from eduprm.forest import topology
 from eduprm.label.filters._contract import RowFilter
+from eduprm.label.question_weights import scaled
 
 __all__ = ["FILTERS", "filter_rows"]
 
@@ -24,7 +25,7 @@ FILTERS = "eduprm.label.filters"
 def filter_rows(
     labelled: pl.DataFrame, *, filter: str, options: Mapping[str, Any] | None = None
 ) -> pl.DataFrame:
-    """Return a labelled forest whose column `weight` counts the solutions that a filter keeps.
+    """Return a labelled forest whose columns `weight` and `scale` count the solutions that a filter keeps.
 
     Args:
         labelled: `label_forest`'s; nodes at whose end no labelled step ends weigh 0.
@@ -33,7 +34,7 @@ def filter_rows(
 
     Returns:
         The forest with a column `kept` Boolean: of every leaf with a weight, whether its solution is kept; null at
-        other nodes.
+        other nodes. `scale` (1 where there is none) is multiplied by the kept part of each node's solutions.
 
     Raises:
         ValueError: no such filter or option, or one that answers for another number of nodes.
@@ -56,4 +57,4 @@ def filter_rows(
     below, kept_below = (shape.subtree_sum(marks.astype(np.int64)) for marks in (rows, rows & keeps))
     part = np.where(below > 0, kept_below / np.maximum(below, 1), 0.0)
     told = pl.select(kept=pl.when(pl.Series(rows)).then(pl.Series(keeps)))["kept"]
-    return labelled.with_columns(pl.Series("weight", weight * part), told)
+    return scaled(labelled, pl.Series(part)).with_columns(told)

@@ -18,6 +18,7 @@ from eduprm.core.command_line import UsageError
 from eduprm.core.progress import say
 from eduprm.core.seeds import derive_seed
 from eduprm.forest import leaf_paths
+from eduprm.pipeline.label_steps import step_ends
 from eduprm.pipeline.prefix_prm import open_prm
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
@@ -90,10 +91,10 @@ def calibrate(settings: TrainSettings, folder: RunFolder, tokens: TokenSource) -
 def step_outcomes(scored: pl.DataFrame, grades: pl.DataFrame, *, score: str = "score") -> pl.DataFrame:
     """A row for every step on the path of every graded leaf: problem_id, tree, score, gold (the leaf's grade).
 
-    Steps are nodes of a weight above 0, where there are weights.
+    Steps end where `step_ends` says, whatever they weigh in training: what a filter or the weights of questions leave
+    out is no less true, and questions left out for being easy or hopeless would be missing.
     """
-    ends = pl.col("weight") > 0 if "weight" in scored.columns else pl.lit(True)
-    nodes = scored.filter(ends & pl.col(score).is_not_null())
+    nodes = scored.filter(step_ends(scored) & pl.col(score).is_not_null())
     paths = leaf_paths(scored).select("problem_id", "tree", "leaf", node_id="path").explode("node_id")
     graded = grades.select("problem_id", "tree", "leaf", gold="correct").drop_nulls("gold")
     return (

@@ -2,11 +2,15 @@
 
 Every candidate costs what decoding it added to its tree: its whole path for independent samples, what lies behind its
 fork for a tree, and the branches that the search gave up on the way to it. Frames in, frames out.
+
+The first candidate of a problem is always kept, at every n: all n are judged on the same problems, and not on those
+alone that are cheap. Where it costs more than the budget the other strategy is favoured, so the first
+one's lead is there, if anything, too small; how many problems that are is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import polars as pl
@@ -31,11 +35,31 @@ class EqualTokens(NamedTuple):
         spent: `equal_tokens`' account at the largest n, the candidate that crosses the budget dropped.
         differences: by rule, the first strategy minus this one, paired; under "drop" and "keep" for what is done with
             the candidate that crosses the budget.
+        over: by n, problems whose first candidate alone costs more than the budget; those n without any are left out.
     """
 
     method: str
     spent: pl.DataFrame
     differences: dict[str, dict[str, dict[str, Any]]]
+    over: dict[int, int]
+
+
+def over_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """What a run's metrics.json says of problems on which even the first candidate does not fit in the budget.
+
+    Examples:
+        >>> equal = {"problems": 24, "problems_over_budget": {"1": 7, "2": 3}}
+        >>> over_lines({"equal_tokens": {"beam, =tokens": equal}})[0].split(": ")[1]
+        'the first solution alone costs more than the budget on 7 of 24 problems at n = 1, 3 at n = 2, and is kept'
+    """
+    found = []
+    for method, equal in metrics["equal_tokens"].items():
+        counts = [f"{count} at n = {n}" for n, count in equal.get("problems_over_budget", {}).items()]
+        if counts:
+            counts[0] = counts[0].replace(" at", f" of {equal['problems']} problems at")
+            told = f"the first solution alone costs more than the budget on {', '.join(counts)}, and is kept"
+            found.append(f"{method}: {told}")
+    return found
 
 
 def added_tokens(candidates: pl.DataFrame, cost: pl.DataFrame) -> pl.DataFrame:
@@ -108,7 +132,7 @@ class Level:
     def compare(self, main: str, other: Compared) -> tuple[pl.DataFrame, pl.DataFrame, EqualTokens]:
         """Rows of a curve, mean tokens by n, and the account at the largest n."""
         method = f"{'' if self._greedy is None else 'greedy+'}{other.title}, =tokens"
-        frames, decoded = [], []
+        frames, decoded, over = [], [], {}
         for n in self._ns:
             budget = self._budget(main, n)
             kept, spent = self._cut(budget, "drop")
@@ -120,10 +144,12 @@ class Level:
                 )
             )
             decoded.append(pl.DataFrame([(method, n, spent["spent"].mean())], schema=_DECODED, orient="row"))
+            over[n] = int(spent["over"].sum())
         # At the largest n: the truth lies between dropping and keeping the candidate that crosses the budget.
         differences = {"drop": self._differences(kept)}
         differences["keep"] = self._differences(self._cut(budget, "keep")[0])
-        return pl.concat(frames), pl.concat(decoded), EqualTokens(method, spent, differences)
+        equal = EqualTokens(method, spent, differences, {n: count for n, count in over.items() if count})
+        return pl.concat(frames), pl.concat(decoded), equal
 
     def _budget(self, main: str, n: int) -> pl.DataFrame:
         own = self._added.filter(pl.col("tree") == main, pl.col("place") < n)

@@ -18,6 +18,7 @@ from eduprm.core.command_line import UsageError
 from eduprm.forest import found_leaves, leaf_paths
 from eduprm.label import node_validity, step_validity
 from eduprm.pipeline.equal_level import EqualTokens, Level, added_tokens, mean_decoded
+from eduprm.pipeline.label_steps import step_ends
 from eduprm.rank import aggregate_expr, candidates_from_leaves, evaluate_methods
 from eduprm.rank.names import get_rule
 
@@ -79,7 +80,7 @@ def judge(
     """Judge a run on its held-out trees.
 
     Args:
-        scored: held-out forest with FOUND_COLUMNS and a column `score`; trees of all strategies.
+        scored: labelled held-out forest with FOUND_COLUMNS and a column `score`; trees of all strategies.
         grades: problem_id, tree, leaf, answer, correct.
         strategies: whose trees they are; the PRM was trained on the first.
         largest: largest N.
@@ -206,9 +207,8 @@ def _by_scores(candidates: pl.DataFrame, step_scores: pl.DataFrame) -> pl.DataFr
 
 
 def _step_scores(leaves: pl.DataFrame, scored: pl.DataFrame) -> pl.DataFrame:
-    """The scores along each leaf's path; an empty root has none."""
-    ends = pl.col("weight") > 0 if "weight" in scored.columns else pl.lit(True)
-    nodes = scored.filter(ends).select("problem_id", "tree", "node_id", "score")
+    """The scores along each leaf's path where a step ends; an empty root has none."""
+    nodes = scored.filter(step_ends(scored)).select("problem_id", "tree", "node_id", "score")
     return (
         leaves.select(*_KEYS, node_id=pl.col("path"))
         .explode("node_id")

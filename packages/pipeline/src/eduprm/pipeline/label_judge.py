@@ -1,6 +1,6 @@
 """Scores of a PRM at the steps of labelled trees, as the column that the judge `scores` of a filter reads.
 
-A step is the text from the end of one labelled node to that of the next. Blank text alone is no step: it goes to the
+A step is the text from where one ends to where the next does (`step_ends`). Blank text alone is no step: it goes to the
 step before it, or at a solution's beginning to the one behind it. Steps are scored in their solutions, those of one
 question side by side, so that what they share is computed once; a node on several paths has one score.
 """
@@ -18,6 +18,7 @@ from eduprm.core.command_line import UsageError
 from eduprm.forest import topology
 from eduprm.forest.paths import path_rows
 from eduprm.label.judges.scores import COLUMN
+from eduprm.pipeline.label_steps import step_ends
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.prm.solutions import StepScorer, StepScores
 from eduprm.prm.source import PrmPlace, PrmReading
@@ -75,7 +76,7 @@ def score_nodes(labelled: pl.DataFrame, problems: pl.DataFrame, scorer: StepScor
     """Score all solutions of labelled trees.
 
     Args:
-        labelled: `label_forest`'s, weights above 0 where a labelled step ends.
+        labelled: of the stage `label`. Solutions whose end weighs nothing are no training data, and are not scored.
         problems: problem_id and question.
         scorer: the judge.
 
@@ -110,7 +111,7 @@ def _solutions(trees: pl.DataFrame) -> Iterator[_Solution]:
     """Those that carry labels, in the order of their leaves."""
     shape = topology(trees)
     texts, own = trees["text"].to_list(), trees["row"].to_list()
-    ends, finish = (trees["weight"] > 0).to_list(), trees["finish"].to_list()
+    ends, finish = step_ends(trees).to_list(), trees["finish"].to_list()
     leaves = (shape.is_leaf & (trees["weight"] > 0).to_numpy()).nonzero()[0]
     flat, lengths = path_rows(shape, leaves)
     rest = iter(flat.tolist())

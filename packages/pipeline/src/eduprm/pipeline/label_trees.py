@@ -15,7 +15,7 @@ from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
 from eduprm.label import check_gold, filter_rows, get_grader, grade_leaves, label_forest, weigh_questions
 from eduprm.label.judges.scores import COLUMN as JUDGE_SCORE
 from eduprm.pipeline.label_judge import open_judge, score_nodes
-from eduprm.pipeline.label_steps import step_segmenters
+from eduprm.pipeline.label_steps import ENDS, step_segmenters
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import ProblemSettings, parse_tasks
@@ -140,6 +140,8 @@ def grade_trees(forest: pl.DataFrame, problems: pl.DataFrame, grader: Any) -> pl
 def label_steps(steps: pl.DataFrame, ends: pl.Series, graded: pl.DataFrame, **options: Any) -> pl.DataFrame:
     """Trees with labels (`eduprm.label.label_forest`); only nodes at whose end a step ends have a weight.
 
+    Which these are says the column `ends_step`: not all of them need have one.
+
     Args:
         steps: trees, cut at their steps.
         ends: per node, whether a step ends with it.
@@ -148,7 +150,8 @@ def label_steps(steps: pl.DataFrame, ends: pl.Series, graded: pl.DataFrame, **op
     """
     leaves = graded.select("problem_id", "tree", "correct", node_id="leaf")
     labelled = label_forest(steps, leaves, **options)
-    return labelled.with_columns(weight=pl.when(ends).then("weight").otherwise(0.0))
+    weight = pl.when(ends).then("weight").otherwise(0.0)
+    return labelled.with_columns(weight.alias("weight"), ends.alias(ENDS))
 
 
 def _check_gold(problems: pl.DataFrame, grader: Any, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from eduprm.pipeline.equal_level import over_lines
 from eduprm.pipeline.judge import HEADLINE_RULE, Judgement
 from eduprm.pipeline.page_figures import three
 from eduprm.pipeline.page_trees import run_trees
@@ -139,7 +140,8 @@ def _rules_table(metrics: dict[str, Any]) -> Table:
         rows=body,
         strong=strong,
         note="Per cent right with 95 % bootstrap intervals over problems; ~k counts problems where only the order of "
-        "candidates decided. Bold: the best rule that sees no gold answer.",
+        "candidates decided. Bold: the best rule that sees no gold answer."
+        + "".join(f" {line}." for line in over_lines(metrics)),
     )
 
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _Prefix = tuple[str, tuple[int, ...]]
 
+NOT_BEGUN = 0.5
+"""Score of a beginning without any token: nothing speaks for or against it, and logits of it are 0."""
+ENDED_EMPTY = 0.0
+"""Score of the stop token alone: a solution that ended without a word answers nothing."""
+
 
 def open_prm(name: str | Path, policy: PolicySettings) -> ProcessRewardModel:
     """Load a PRM of ours onto the policy's device.
@@ -46,6 +51,10 @@ def open_prm(name: str | Path, policy: PolicySettings) -> ProcessRewardModel:
 
 class PrefixPrm:
     """`eduprm.search.PrefixScorer` of a PRM, read when it is first asked. A beginning is scored as one step.
+
+    A PRM scores tokens, and has none to score where a beginning is empty or the stop token alone (that is not read as
+    part of a step). Whatever the PRM scores by, the former is worth `NOT_BEGUN` and the latter `ENDED_EMPTY`. By
+    likelihood both would be the product of no probabilities, 1, and a search would end its solutions at once.
 
     What trees that grow side by side ask for at the same time is scored together, and no prefix twice.
 
@@ -89,9 +98,14 @@ class PrefixPrm:
         await asyncio.sleep(0)
         waiting, self._waiting, self._pass = list(self._waiting), {}, None
         builder: InputBuilder = self.model.builder  # type: ignore[assignment]  # as open_prm has seen
-        solutions = [
-            (builder.prompt_ids(self._questions[problem_id]), [builder.node_ids(ids, ends=False)])
-            for problem_id, ids in waiting
-        ]
-        scores = self.model.score_ids(solutions)
-        self._known.update({one: own[-1] for one, own in zip(waiting, scores, strict=True)})
+        steps = {one: builder.node_ids(one[1], ends=False) for one in waiting}
+        # A separator of the input format is no token of the beginning.
+        bare = {one for one in waiting if steps[one] == builder.separator_ids}
+        solutions = {
+            one: (builder.prompt_ids(self._questions[one[0]]), [step])
+            for one, step in steps.items()
+            if one not in bare
+        }
+        scores = self.model.score_ids(list(solutions.values())) if solutions else []
+        self._known.update({one: own[-1] for one, own in zip(solutions, scores, strict=True)})
+        self._known.update({one: ENDED_EMPTY if one[1] else NOT_BEGUN for one in bare})

@@ -15,6 +15,7 @@ from rich.markup import escape
 from eduprm.core.files import atomic_write_bytes
 from eduprm.label import check_derivation
 from eduprm.pipeline.calibrating import reliability_of
+from eduprm.pipeline.equal_level import over_lines
 from eduprm.pipeline.judge import GREEDY, HEADLINE_RULE, Compared, Judgement, judge
 from eduprm.pipeline.page import write_run_page
 from eduprm.pipeline.page_figures import run_figures
@@ -98,6 +99,8 @@ def _metrics(settings: TrainSettings, folder: RunFolder, judged: Judgement) -> d
                     "spent_per_problem": one.spent["spent"].mean(),
                     "samples_per_problem": one.spent["samples"].mean(),
                     "problems_out_of_samples": int(one.spent["exhausted"].sum()),
+                    "problems": one.spent.height,
+                    "problems_over_budget": {str(n): count for n, count in one.over.items()},
                     "difference": one.differences,
                 }
                 for one in judged.equal
@@ -212,6 +215,8 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
                 f"{_points(keep)} if the solution that crosses the budget is kept",
                 markup=False,
             )
+    for line in over_lines(metrics):
+        console.print(line, markup=False)
     for key, title in (
         (
             "steps_against_checker",

@@ -41,8 +41,13 @@ def freeze_below(model: Any, last_layers: int) -> None:
             parameter.requires_grad_(False)
 
 
-def add_lora(model: Any, settings: LoraSettings, *, last_layers: int | None) -> Any:
-    """Wrap a classifier with peft adapters; its head stays trainable as a whole."""
+def add_lora(
+    model: Any, settings: LoraSettings, *, last_layers: int | None, cast_inputs: bool = False
+) -> Any:
+    """Wrap a classifier with peft adapters; its head stays trainable as a whole.
+
+    `cast_inputs` is for a base of half precision outside autocast: what the adapters multiply is cast to their float32.
+    """
     from peft import LoraConfig, TaskType, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -69,7 +74,7 @@ def add_lora(model: Any, settings: LoraSettings, *, last_layers: int | None) -> 
     for module in wrapped.modules():
         if isinstance(module, BaseTunerLayer):
             # Autocast casts what the adapters multiply; peft would first copy every input to their float32.
-            setattr(module, "cast_input_dtype_enabled", False)  # noqa: B010  # nn.Module declares no such bool
+            setattr(module, "cast_input_dtype_enabled", cast_inputs)  # noqa: B010  # nn.Module declares no such bool
     return wrapped
 
 

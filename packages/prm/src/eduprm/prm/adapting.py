@@ -95,7 +95,8 @@ def adapted(
     devices = [base.device] if base.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        model = add_lora(base, LoraSettings(rank=rank, alpha=2.0 * rank), last_layers=None)
+        lora = LoraSettings(rank=rank, alpha=2.0 * rank)
+        model = add_lora(base, lora, last_layers=None, cast_inputs=base.dtype != torch.float32)
     other = copy.copy(prm)
     other.model = model
     try:

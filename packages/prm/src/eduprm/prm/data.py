@@ -132,7 +132,8 @@ def forest_trees(
     """Yield one token tree per (problem_id, tree), in order; `rows` are row numbers of `forest`.
 
     `tokens="ids"` takes the forest's token ids as they are (the PRM's tokenizer is the policy's); `"text"` tokenises
-    the text of each node. With `labelled`, targets and weights come from the columns `label` and `weight`.
+    the text of each node. With `labelled`, targets, weights and scales come from the columns `label`, `weight` and,
+    where there is one, `scale`.
 
     Raises:
         ValueError: a frame that is no forest, a problem without a question, or ids of another tokenizer.
@@ -145,6 +146,8 @@ def forest_trees(
     ids, names = forest["problem_id"].to_list(), forest["tree"].to_list()
     targets = forest["label"].to_numpy() if labelled else np.zeros(forest.height)
     weights = forest["weight"].to_numpy() if labelled else np.zeros(forest.height)
+    scaled = labelled and "scale" in forest.columns
+    scales = forest["scale"].to_numpy() if scaled else np.ones(forest.height)
     starts = [*np.flatnonzero(parents < 0).tolist(), forest.height]
     for start, stop in pairwise(starts):
         nodes = [
@@ -158,6 +161,7 @@ def forest_trees(
             name=f"{ids[start]}/{names[start]}",
             targets=targets[start:stop],
             weights=weights[start:stop],
+            scales=scales[start:stop],
             rows=np.arange(start, stop),
         )
 

@@ -109,6 +109,7 @@ class InputBuilder:
         if self.format.append_eos and self.eos_id is None:
             raise ValueError("append_eos needs a tokenizer with an EOS token, got one without")
         self._literal = LiteralText(tokenizer)
+        self._special = frozenset(tokenizer.all_special_ids)
         separator = self.format.separator
         self.separator_ids: list[int] = (
             tokenizer.encode(separator, add_special_tokens=False) if separator else []
@@ -157,10 +158,11 @@ class InputBuilder:
         """Return a step's ids with the format's EOS (if it `ends` a complete solution) and separator.
 
         An EOS that the policy emitted at the end is kept only where the format wants one, so that sampled trees and
-        texts give the same input.
+        texts give the same input. A policy may have several ends (those of its generation config): of a solution that
+        `ends`, any special token at the end is one.
         """
         body = list(ids)
-        if body and body[-1] == self.eos_id:
+        if body and (body[-1] == self.eos_id or (ends and body[-1] in self._special)):
             body.pop()
         if ends and self.format.append_eos and self.eos_id is not None:
             body.append(self.eos_id)

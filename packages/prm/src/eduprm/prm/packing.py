@@ -31,7 +31,7 @@ class NodeTable(NamedTuple):
     """The N nodes of a batch that hold a token of their own, trees one after the other, each in preorder.
 
     Attributes: `rows`, `columns` int64 [N], where the node's last token lies; `lengths` int64 [N], its own tokens,
-    which end there; `targets`, `weights` float32 [N]; `parents` int64 [N], the place in
+    which end there; `targets`, `weights`, `scales` float32 [N]; `parents` int64 [N], the place in
     this table of the nearest ancestor in it, -1 for none; `trees` int64 [N].
     """
 
@@ -40,6 +40,7 @@ class NodeTable(NamedTuple):
     lengths: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+    scales: np.ndarray
     parents: np.ndarray
     trees: np.ndarray
 
@@ -48,13 +49,14 @@ class ForkTable(NamedTuple):
     """The C choices at the forks of a batch: `eduprm.prm.tree.Forks` with places in the rows.
 
     Attributes: `rows`, `columns` int64 [C], the token at which paths part; `tokens` int64 [C], the one that follows;
-    `values` float32 [C]; `groups` int64 [C], equal for the choices of one fork, from 0 without gaps.
+    `values`, `scales` float32 [C]; `groups` int64 [C], equal for the choices of one fork, from 0 without gaps.
     """
 
     rows: np.ndarray
     columns: np.ndarray
     tokens: np.ndarray
     values: np.ndarray
+    scales: np.ndarray
     groups: np.ndarray
 
 
@@ -195,27 +197,36 @@ def _node_table(trees: Sequence[TokenTree], slots: Sequence[tuple[int, int]]) ->
         targets = np.nan_to_num(tree.targets[own])
         last = tree.starts[own + 1] - 1 + offset
         weights = np.where(np.isfinite(tree.targets[own]), tree.weights[own], 0.0)
-        parts.append(NodeTable(row * full, last, tree.lengths[own], targets, weights, above, index * full))
+        columns = (
+            row * full,
+            last,
+            tree.lengths[own],
+            targets,
+            weights,
+            tree.scales[own],
+            above,
+            index * full,
+        )
+        parts.append(NodeTable(*columns))
         count += len(own)
-    return NodeTable(*_columns(parts, NodeTable._fields, {"targets", "weights"}))
+    return NodeTable(*_columns(parts, NodeTable._fields, {"targets", "weights", "scales"}))
 
 
 def _fork_table(trees: Sequence[TokenTree], slots: Sequence[tuple[int, int]]) -> ForkTable:
     parts: list[ForkTable] = []
     count = 0
     for tree, (row, offset) in zip(trees, slots, strict=True):
-        nodes, tokens, values = tree.forks
+        nodes, tokens, values, scales = tree.forks
         if not len(nodes):
             continue
         last = np.where(nodes >= 0, tree.last_tokens[nodes], tree.num_prompt_tokens - 1)
         known = last >= 0  # without a prompt nothing precedes the first choice
         _, groups = np.unique(nodes, return_inverse=True)
         full = np.full(len(nodes), row, dtype=np.int64)
-        parts.append(
-            ForkTable(*(part[known] for part in (full, last + offset, tokens, values, groups + count)))
-        )
+        columns = (full, last + offset, tokens, values, scales, groups + count)
+        parts.append(ForkTable(*(part[known] for part in columns)))
         count += int(groups.max()) + 1
-    return ForkTable(*_columns(parts, ForkTable._fields, {"values"}))
+    return ForkTable(*_columns(parts, ForkTable._fields, {"values", "scales"}))
 
 
 def _columns(

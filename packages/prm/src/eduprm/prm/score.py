@@ -88,9 +88,10 @@ class ProcessRewardModel:
         to one way of scoring says nothing of another. Scoring by likelihood takes any language model, its own policy
         among them.
 
-        `device` None: CUDA if there is one. `dtype` None: bfloat16 on CUDA, float32 elsewhere. `attn_implementation` as
-        in `TrainConfig`. A checkpoint without a saved format (no `eduprm` entry in its config) gets `input_format`, or
-        by default `InputFormat()` if its tokenizer has a chat template and `InputFormat.stepwise()` if not; a given
+        `device` None: CUDA if there is one. `dtype` None: bfloat16 on CUDA; float32 elsewhere, and for a PRM that is
+        scored against its reference (small differences of log-probs, lost in 8 bits). `attn_implementation` as in
+        `TrainConfig`. A checkpoint without a saved format (no `eduprm` entry in its config) gets `input_format`, or by
+        default `InputFormat()` if its tokenizer has a chat template and `InputFormat.stepwise()` if not; a given
         `input_format` always wins.
 
         Warns:
@@ -101,20 +102,21 @@ class ProcessRewardModel:
                 drops tree masks.
         """
         path_or_name = resolve_model(str(path_or_name))
+        calibration = None
+        if scoring is None:
+            saved = read_model_config(path_or_name, trust_remote_code=trust_remote_code)
+            scoring, calibration = read_scoring(saved), read_calibration(getattr(saved, "eduprm", None))
+        scorer = load("eduprm.prm.scorers", scoring.kind, "Scorer")
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype is None:
-            dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+            half = device.type == "cuda" and not getattr(scorer, "reference", False)
+            dtype = torch.bfloat16 if half else torch.float32
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         options: dict[str, Any] = {
             "dtype": dtype,
             "attn_implementation": implementation_of(attn_implementation, device=device, dtype=dtype),
             "trust_remote_code": trust_remote_code,
         }
-        calibration = None
-        if scoring is None:
-            saved = read_model_config(path_or_name, trust_remote_code=trust_remote_code)
-            scoring, calibration = read_scoring(saved), read_calibration(getattr(saved, "eduprm", None))
-        scorer = load("eduprm.prm.scorers", scoring.kind, "Scorer")
         if scorer.needs == "head":
             labels = getattr(scorer, "labels", LABELS)
             model: Any = load_classifier(path_or_name, need_head=True, labels=labels, **options)

@@ -20,7 +20,7 @@ import torch
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
-from eduprm.core.registry import make
+from eduprm.core.registry import load, make
 from eduprm.policy import resolve_model
 from eduprm.prm.adapters import prepare_model
 from eduprm.prm.arguments import training_arguments
@@ -81,7 +81,15 @@ def fingerprint(
     if config.curriculum != "none":  # whose plan follows from the rest
         digest.update(json.dumps([batch for batch in plan if batch]).encode())
     for tree in pieces:
-        arrays = (tree.token_ids, tree.parents, tree.starts, tree.targets, tree.weights, *tree.forks)
+        arrays = (
+            tree.token_ids,
+            tree.parents,
+            tree.starts,
+            tree.targets,
+            tree.weights,
+            tree.scales,
+            *tree.forks,
+        )
         for array in arrays:
             digest.update(array.tobytes())
     return digest.hexdigest()[:16]
@@ -134,6 +142,7 @@ def _lay_out(
         settle_rejected(data, config.on_rejected)
     check_backbone(model_config, longest=max(int(tree.end_positions.max()) for tree in data.trees))
     pieces = [piece for tree in data.trees for piece in split_tree(tree, config.batch_tokens)]
+    _say_parted_pairs(data, config)
     pieces = [piece for piece in pieces if (piece.weights > 0).any()]
     order = make("eduprm.prm.curricula", config.curriculum, "Curriculum", config.curriculum_options)
     plan = plan_batches(
@@ -145,6 +154,19 @@ def _lay_out(
         ),
     )
     return data, pieces, fill_up(plan, processes=num_processes())
+
+
+def _say_parted_pairs(data: TrainingData, config: TrainConfig) -> None:
+    """Warn where a loss compares siblings and trees are cut between them."""
+    losses = {name: load("eduprm.prm.losses", name, "Loss") for name in config.losses}
+    comparing = [name for name, loss in losses.items() if getattr(loss, "pairs", False)]
+    parted = sum(tree.num_tokens > config.batch_tokens for tree in data.trees)
+    if comparing and parted and is_first_process():
+        warnings.warn(
+            f"{parted} of {len(data.trees)} trees have more than batch_tokens={config.batch_tokens} tokens and are "
+            f"cut: {comparing[0]} compares no siblings across a cut; raise batch_tokens to have all pairs",
+            stacklevel=3,
+        )
 
 
 def train_prm(

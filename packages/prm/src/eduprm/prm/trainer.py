@@ -108,7 +108,8 @@ class PrmTrainer(Trainer):
     ) -> Any:
         """Return this micro-batch's share of the step's weighted means."""
         if any(getattr(loss, "reference", False) for loss, _ in self.losses):
-            inputs = {**inputs, "reference_logprobs": reference_logprobs(model, inputs)}
+            with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16, enabled=self.args.bf16):
+                inputs = {**inputs, "reference_logprobs": reference_logprobs(model, inputs)}
         hidden = packed_hidden(model, inputs)
         totals = self._weights(inputs) if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, the sum was divided by the weight of all of them.

@@ -26,12 +26,14 @@ class Forks(NamedTuple):
 
     Attributes: `nodes` int32 [C], the node at whose last token the paths part, -1 for the prompt; `tokens` int32 [C],
     the token that follows; `values` float32 [C], the target of what follows. A place has at least two rows; nodes
-    below one place that begin with the same token are one choice with the mean of their targets.
+    below one place that begin with the same token are one choice with the mean of their targets. `scales` float32 [C],
+    how much the choice counts.
     """
 
     nodes: IntArray
     tokens: IntArray
     values: np.ndarray
+    scales: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,9 +42,10 @@ class TokenTree:
 
     Attributes: `name` for messages; `token_ids`, `positions` (along the path, from 0), `stops` int32 [T]; `parents`
     int32 [N], -1 for children of the prompt; `starts` int32 [N + 1], node i holding tokens starts[i]:starts[i + 1];
-    `targets` float32 [N] in [0, 1]; `weights` float32 [N], 0 meaning no loss; `rows` int64 [N], the nodes' places in
-    the caller's table; `owned` bool [N], False for ancestors that another piece of a split tree answers for; `forks`,
-    those that this piece answers for, whole even where a piece holds one of the branches alone.
+    `targets` float32 [N] in [0, 1]; `weights` float32 [N], of losses at steps, 0 meaning none; `scales` float32 [N],
+    how much a node counts in losses at tokens and forks; `rows` int64 [N], the nodes' places in the caller's table;
+    `owned` bool [N], False for ancestors that another piece of a split tree answers for; `forks`, those that this piece
+    answers for, whole even where a piece holds one of the branches alone.
     """
 
     name: str
@@ -53,6 +56,7 @@ class TokenTree:
     starts: IntArray
     targets: np.ndarray
     weights: np.ndarray
+    scales: np.ndarray
     rows: IntArray
     owned: np.ndarray
     forks: Forks
@@ -106,11 +110,11 @@ class TokenTree:
 
     @property
     def token_values(self) -> np.ndarray:
-        """Target of the node that holds each token, float32 [T]: a node's value is the same anywhere inside it.
+        """Target times scale of the node that holds each token, float32 [T]: the same anywhere inside a node.
 
         0 for the prompt, for nodes without a target, and for those that another piece of a split tree answers for.
         """
-        own = np.where(self.owned & np.isfinite(self.targets), self.targets, 0.0)
+        own = np.where(self.owned & np.isfinite(self.targets), self.targets * self.scales, 0.0)
         return np.concatenate([np.zeros(self.num_prompt_tokens), np.repeat(own, self.lengths)]).astype(
             np.float32
         )
@@ -165,14 +169,15 @@ def build_tree(
     name: str = "tree",
     targets: Sequence[float] | np.ndarray | None = None,
     weights: Sequence[float] | np.ndarray | None = None,
+    scales: Sequence[float] | np.ndarray | None = None,
     rows: Sequence[int] | np.ndarray | None = None,
     owned: np.ndarray | None = None,
     forks: Forks | None = None,
 ) -> TokenTree:
     """Lay out nodes given in preorder.
 
-    Without `targets` every target and weight is 0; without `weights` every target weighs 1. Without `forks` they are
-    read off the nodes.
+    Without `targets` every target and weight is 0; without `weights` every target weighs 1; without `scales` every node
+    counts 1. Without `forks` they are read off the nodes.
 
     Raises:
         ValueError: no token at all, lists of unequal length, or nodes not in preorder.
@@ -197,8 +202,9 @@ def build_tree(
     prompt = np.arange(len(prompt_ids), dtype=np.int32)
     flat = [np.asarray(ids, dtype=np.int32) for ids in [prompt_ids, *node_ids]]
     target_array = np.zeros(count) if targets is None else np.asarray(targets, dtype=np.float64)
+    scale_array = np.ones(count) if scales is None else np.asarray(scales, dtype=np.float64)
     if forks is None:
-        forks = find_forks([] if targets is None else flat[1:], parent_array, target_array)
+        forks = find_forks([] if targets is None else flat[1:], parent_array, target_array, scale_array)
     default_weight = 0.0 if targets is None else 1.0
     return TokenTree(
         name=name,
@@ -211,39 +217,44 @@ def build_tree(
         weights=np.full(count, default_weight, np.float32)
         if weights is None
         else np.asarray(weights, np.float32),
+        scales=scale_array.astype(np.float32),
         rows=np.arange(count) if rows is None else np.asarray(rows, dtype=np.int64),
         owned=np.ones(count, dtype=bool) if owned is None else owned,
         forks=forks,
     )
 
 
-def find_forks(node_ids: Sequence[IntArray], parents: IntArray, targets: np.ndarray) -> Forks:
-    """Return the places where paths part; nodes without tokens are looked through, those without a target left out.
+def find_forks(
+    node_ids: Sequence[IntArray], parents: IntArray, targets: np.ndarray, scales: np.ndarray
+) -> Forks:
+    """Return the places where paths part.
+
+    Nodes without tokens are looked through; those without a target and those of scale 0 (all solutions through them
+    are left out of training) are no choices.
 
     Examples:
         >>> ids = [np.array([1]), np.array([2]), np.array([3])]
-        >>> forks = find_forks(ids, np.array([-1, 0, 0]), np.array([0.5, 1.0, 0.0]))
+        >>> forks = find_forks(ids, np.array([-1, 0, 0]), np.array([0.5, 1.0, 0.0]), np.ones(3))
         >>> forks.nodes.tolist(), forks.tokens.tolist(), forks.values.tolist()
         ([0, 0], [2, 3], [1.0, 0.0])
     """
     place = np.full(
         len(node_ids) + 1, -1, dtype=np.int32
     )  # where each node ends; the last entry is the prompt
-    choices: dict[int, dict[int, list[float]]] = {}
+    choices: dict[int, dict[int, list[int]]] = {}
     for node, (ids, parent) in enumerate(zip(node_ids, parents.tolist(), strict=False)):
         place[node] = node if len(ids) else place[parent]
-        if len(ids) and np.isfinite(targets[node]):
-            choices.setdefault(int(place[parent]), {}).setdefault(int(ids[0]), []).append(
-                float(targets[node])
-            )
+        if len(ids) and np.isfinite(targets[node]) and scales[node] > 0:
+            choices.setdefault(int(place[parent]), {}).setdefault(int(ids[0]), []).append(node)
     rows = [
-        (node, token, sum(values) / len(values))
+        (node, token, np.average(targets[own], weights=scales[own]), scales[own].mean())
         for node, tokens in sorted(choices.items())
         if len(tokens) > 1
-        for token, values in tokens.items()
+        for token, own in tokens.items()
     ]
-    nodes, tokens, values = zip(*rows, strict=True) if rows else ((), (), ())
-    return Forks(np.array(nodes, np.int32), np.array(tokens, np.int32), np.array(values, np.float32))
+    columns = zip(*rows, strict=True) if rows else ((), (), (), ())
+    kinds = (np.int32, np.int32, np.float32, np.float32)
+    return Forks(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
 
 
 def keep_nodes(
@@ -268,9 +279,10 @@ def keep_nodes(
         name=tree.name,
         targets=tree.targets[nodes],
         weights=np.where(keeps, tree.weights[nodes], 0.0),
+        scales=tree.scales[nodes],
         rows=tree.rows[nodes],
         owned=keeps,
-        forks=Forks(at[at > -2], tree.forks.tokens[at > -2], tree.forks.values[at > -2]),
+        forks=Forks(at[at > -2], *(column[at > -2] for column in tree.forks[1:])),
     )
 
 

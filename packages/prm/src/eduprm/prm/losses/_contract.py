@@ -16,17 +16,20 @@ __all__ = ["Batch", "LossFunction"]
 Batch = Mapping[str, torch.Tensor]
 """Tensors of `eduprm.prm.packing.PackedRows` by name: `input_ids`, `position_ids`, `stops`, `parents`, `values` [B, L];
 `used` [B];
-`node_rows`, `node_columns`, `node_lengths`, `node_targets`, `node_weights`, `node_parents`, `node_trees` [N];
-`fork_rows`, `fork_columns`, `fork_tokens`, `fork_values`, `fork_groups` [C]."""
+`node_rows`, `node_columns`, `node_lengths`, `node_targets`, `node_weights`, `node_scales`, `node_parents`,
+`node_trees` [N]; `fork_rows`, `fork_columns`, `fork_tokens`, `fork_values`, `fork_scales`, `fork_groups` [C]. Losses at
+steps weigh by `node_weights`; others by scales, which `values` already hold, so that what weighs questions and leaves
+solutions out holds for every loss."""
 
 
 class LossFunction(Protocol):
     """A class without settings of its own; `needs` says which output of the model it reads.
 
-    Two more attributes it may have: `labels`, tuple of the names of the head's outputs where they are others than
+    Three more attributes it may have: `labels`, tuple of the names of the head's outputs where they are others than
     wrong and right (losses and scorer that read the head agree on them); `reference`, True where it reads
     `reference_logprobs` of the batch, float32 [B, L]: log p of each token by the model before training. That wants
-    LoRA, whose base is that model.
+    LoRA, whose base is that model; `pairs`, True where it compares siblings, which a tree cut into pieces
+    (`split_tree`) may part: the training says so.
     """
 
     needs: ClassVar[Literal["head", "language_model"]]

@@ -4,7 +4,8 @@ Where paths part, the tree gives each of the k tokens that follow a value v. Wit
 after the shared prefix, a fork's loss is the cross-entropy of softmax(z) against v, sum_i v_i * -log softmax(z)_i, and
 the batch's is the sum over forks divided by the sum of their values. For two tokens a, b it is
 v_a softplus(z_b - z_a) + v_b softplus(z_a - z_b): a direct preference with soft labels, without a reference model, and
-restricted to the alternatives of the tree. Forks whose values are all equal prefer nothing and are left out.
+restricted to the alternatives of the tree. Forks whose values are all equal prefer nothing and are left out. A choice's
+scale (its question's weight, the part of its solutions that a filter keeps) multiplies its value in both sums.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Loss:
     Examples:
         >>> batch = {"fork_rows": torch.tensor([0, 0]), "fork_columns": torch.tensor([0, 0]),
         ...     "fork_tokens": torch.tensor([1, 2]), "fork_values": torch.tensor([1.0, 0.0]),
-        ...     "fork_groups": torch.tensor([0, 0])}
+        ...     "fork_scales": torch.ones(2), "fork_groups": torch.tensor([0, 0])}
         >>> round(Loss().total(torch.zeros(1, 1, 4), torch.nn.Linear(4, 3, bias=False), batch).item(), 4)
         0.6931
     """
@@ -32,8 +33,8 @@ class Loss:
     needs: ClassVar[Literal["head", "language_model"]] = "language_model"
 
     def weight(self, batch: Batch) -> torch.Tensor:
-        """Return the sum of the values at forks that prefer something."""
-        return batch["fork_values"][_unequal(batch)].sum()
+        """Return the sum of the scaled values at forks that prefer something."""
+        return (batch["fork_values"] * batch["fork_scales"])[_unequal(batch)].sum()
 
     def total(self, hidden: torch.Tensor, output: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Return the sum over forks of the values' cross-entropy with the softmax over the fork's tokens."""
@@ -49,7 +50,8 @@ class Loss:
         highest = highest.scatter_reduce(0, groups, logits.detach(), "amax")
         shifted = logits - highest[groups]
         normaliser = torch.zeros(count, device=logits.device).index_add(0, groups, shifted.exp())
-        return (batch["fork_values"][kept] * (normaliser[groups].log() - shifted)).sum()
+        values = batch["fork_values"][kept] * batch["fork_scales"][kept]
+        return (values * (normaliser[groups].log() - shifted)).sum()
 
 
 def _unequal(batch: Batch) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """The language model's cross-entropy on the tokens of solutions, each weighted by the value of the node that holds it.
 
-It keeps the model a language model of right solutions while another loss teaches it to prefer (the supervised term
-beside a preference loss); tokens of value 0 take no part.
+A node's scale (its question's weight, the part of its solutions that a filter keeps) multiplies its value. The loss
+keeps the model a language model of right solutions while another loss teaches it to prefer (the supervised term beside
+a preference loss); tokens of value 0 take no part.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def token_logprobs(places: torch.Tensor, output: Any, tokens: torch.Tensor) -> t
     for start in range(0, len(tokens), CHUNK):
         chunk = places[start : start + CHUNK], tokens[start : start + CHUNK]
         parts.append(checkpoint(_logprobs, *chunk, output, use_reentrant=False))
-    return torch.cat(parts) if parts else places.new_zeros(0, dtype=torch.float32)
+    # Without a token there is a gradient all the same, of nothing: a batch of wrong solutions has a backward pass.
+    return torch.cat(parts) if parts else places.sum(-1).float()
 
 
 def _logprobs(places: torch.Tensor, tokens: torch.Tensor, output: Any) -> torch.Tensor:

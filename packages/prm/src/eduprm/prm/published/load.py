@@ -34,7 +34,7 @@ def load_step_scorer(
         format: one of `FORMATS` or package.module:Format; None: told from the checkpoint's config.
         marks: what formats trl and label-tokens leave open.
         device: None: CUDA if there is one.
-        dtype: None: bfloat16 on CUDA, float32 elsewhere.
+        dtype: None: bfloat16 on CUDA, float32 elsewhere and for ours that is scored against its reference.
         attn_implementation: as in transformers; sdpa, eager or flex_attention.
         batch_tokens: most padded tokens per forward pass.
         weights: int8: those of the decoder layers rounded (`eduprm.prm.int8`).
@@ -59,14 +59,14 @@ def load_step_scorer(
     published = None if name == "eduprm" else find_format(name)
     marks.check_used(name, () if published is None else published.marks)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if dtype is None:
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    precision: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     if published is None:
         prm = ProcessRewardModel.from_pretrained(
-            path, device, precision, attn_implementation=attn_implementation, batch_tokens=batch_tokens
+            path, device, dtype, attn_implementation=attn_implementation, batch_tokens=batch_tokens
         )
     else:
+        if dtype is None:
+            dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        precision: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         model, builder = published.load(
             path, dtype=precision, attn_implementation=attn_implementation, marks=marks
         )

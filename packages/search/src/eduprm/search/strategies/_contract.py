@@ -48,7 +48,10 @@ class PrefixScorer(Protocol):
     """Scores beginnings of solutions; awaited, so that a PRM may answer over a network."""
 
     async def __call__(self, problem_id: str, prefixes: Sequence[tuple[int, ...]]) -> Sequence[float]:
-        """One score in [0, 1] per prefix: generated token ids from the solution's first, the prompt left out."""
+        """One score in [0, 1] per prefix: generated token ids from the solution's first, the prompt left out.
+
+        A solution may be its stop token alone, and has a score too.
+        """
         ...
 
 

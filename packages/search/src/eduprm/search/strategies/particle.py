@@ -5,8 +5,9 @@ replacement, by a softmax over the logits of the PRM's latest scores. This goes 
 that has ended keeps its score and takes part in the draws, as in its_hub.
 Our reading:
 
-* A step ends at an anchor. `resample_temperature` divides the logits: 1 is its_hub's, large values draw evenly. Scores
-  are clipped to 1e-7 from 0 and 1; what is no number counts as 0.
+* A step ends at an anchor behind the first token: before that there is nothing to score. `resample_temperature`
+  divides the logits: 1 is its_hub's, large values draw evenly. Scores are clipped to 1e-7 from 0 and 1; what is no
+  number counts as 0.
 * Of the copies of a particle the first goes on with the tokens already drawn, the others draw anew from its step's end.
   A particle under way that is not drawn is given up (finish "pruned").
 * Copies of a particle that has ended are one solution of the tree. One that is not drawn any more stays a solution: it
@@ -110,10 +111,10 @@ Strategy = ParticleFilter
 
 @dataclass(slots=True, eq=False)
 class _Particle:
-    """A path on its way: the anchor at which it stands (-1 before its first step, None when ended), latest score."""
+    """A path on its way: the anchor at which it stands (0 before its first step, None when ended), latest score."""
 
     branch: Branch
-    at: int | None = -1
+    at: int | None = 0
     score: float = 0.0
 
 
