@@ -13,7 +13,8 @@ from eduprm.core import registry
 from eduprm.core.retry import RetrySettings
 from eduprm.label import grader_names
 from eduprm.pipeline.label_judge_settings import LabelJudgeSettings, check_judge
-from eduprm.prm import InputFormat, TrainConfig
+from eduprm.pipeline.prm_input import PrmInput
+from eduprm.prm import TrainConfig
 from eduprm.search.sglang import EntropyKind
 
 CALIBRATIONS = "eduprm.prm.calibrations"
@@ -266,10 +267,9 @@ class PrmSettings(_Part):
         description="model to start from; none: the PRM that ships for the policy (smollm2-135m-steps-prm), or the "
         "policy",
     )
-    input: InputFormat | None = Field(
-        None,
-        description="how problem and steps become tokens; none: the prompt that a taught policy reads (style steps), "
-        "or the question and a line break",
+    input: PrmInput = Field(
+        PrmInput(),
+        description="how problem and steps become tokens: by default the problem stands in the policy's own prompt",
     )
     train: TrainConfig = Field(TrainConfig.for_small_model(), description="training")
     calibrate: str = Field(
