@@ -65,6 +65,22 @@ def test_a_file_without_problems_is_one_line_that_says_why(name, content, told, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("flags", "style"),
+    [
+        ((), "steps"),
+        (("--policy.model", "smollm2-135m-instruct"), "gsm8k"),
+        (("--problem.style", "products"), "products"),
+    ],
+)
+def test_a_taught_policy_is_asked_about_a_file_as_it_was_taught(flags, style, own_data, tmp_path):
+    (tmp_path / "mine.jsonl").write_text(own_data("gsm8k_form.jsonl").read_text())
+    found, used = problems(tmp_path / "mine.jsonl", *flags)
+    assert used == style
+    longest = max(len(ids) for ids in found["prompt_token_ids"])
+    assert (longest > 200) == (style != "steps")  # four worked examples
+
+
 @pytest.mark.parametrize("name", ["nobody/nothing", "./not-there", "empty"])
 def test_a_policy_that_cannot_be_loaded_is_one_line(name, own_data, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

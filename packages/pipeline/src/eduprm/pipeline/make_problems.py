@@ -17,6 +17,7 @@ from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import ProblemSettings, parse_tasks
 from eduprm.problems import make_split, messages_for, read_problems, style_for
 from eduprm.problems.making import part_of
+from eduprm.problems.prompts import ZERO_SHOT, taught_style
 from eduprm.search import PolicySettings, PolicyTokenizer
 
 
@@ -67,13 +68,13 @@ def problems_of(
             be loaded.
     """
     if file is not None:
-        problems, style = _split(_read(file, folder, limit), str(file)), "gsm8k"
+        problems, usual = _split(_read(file, folder, limit), str(file)), "gsm8k"
     elif wanted.dataset is not None:
-        problems, style = _from_dataset(wanted, folder, limit), "zero_shot"
+        problems, usual = _from_dataset(wanted, folder, limit), ZERO_SHOT
     else:
         problems = _generated(wanted, seed)
-        style = wanted.style or _style(wanted.task, policy)
-    style = wanted.style or style
+        usual = wanted.style or _style(wanted.task, policy)
+    style = wanted.style or taught_style(policy.model) or usual
     try:
         tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
     except Exception as error:  # transformers raises many kinds: no such name, no network, broken files
