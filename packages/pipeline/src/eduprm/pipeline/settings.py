@@ -135,6 +135,11 @@ class TrainSettings(CommandSettings):
                 f"--server.check-cache {self.server.check_cache} asks a server: expected --engine sglang and --url "
                 f"http://host:port, got --engine {self.engine}; leave it out"
             )
+        if self.server.key_env and self.engine != "sglang":
+            raise ValueError(
+                f"--server.key-env {self.server.key_env} is of a server's key: expected --engine sglang and --url "
+                f"http://host:port, got --engine {self.engine}; leave it out"
+            )
         if self.rounds > 1 and (self.engine != "transformers" or self.prm.train.scoring.kind != "likelihood"):
             raise ValueError(
                 "--rounds: a further round decodes with the PRM of the one before, a language model in this process: "

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from eduprm.core import registry
+from eduprm.core.api_key import api_key
 from eduprm.core.retry import RetrySettings
 from eduprm.label import grader_names
 from eduprm.pipeline.label_judge_settings import LabelJudgeSettings, check_judge
@@ -86,6 +87,12 @@ class ServerSettings(_Part):
     served_as: str | None = Field(
         None, description="what the server calls the policy; none: by the last part of its path"
     )
+    key_env: str | None = Field(
+        None,
+        min_length=1,
+        description="name of the environment variable that holds the server's API key (SGLang's --api-key), which is "
+        "sent and written nowhere else; none: no key",
+    )
     retry: RetrySettings = Field(RetrySettings(), description="when a failed request is sent again")
     check_cache: int = Field(
         0,
@@ -95,8 +102,15 @@ class ServerSettings(_Part):
     )
 
     def client_options(self) -> dict[str, Any]:
-        """Arguments of `SglangServer`."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "check_cache"}
+        """Arguments of `SglangServer`.
+
+        Raises:
+            UsageError: the variable of the API key holds none.
+        """
+        own = {"check_cache", "key_env"}
+        options = {name: getattr(self, name) for name in type(self).model_fields if name not in own}
+        key = None if self.key_env is None else api_key(self.key_env, flag="--server.key-env")
+        return {**options, "api_key": key}
 
 
 class ProblemSettings(_Part):
