@@ -68,7 +68,7 @@ def problems_of(
             be loaded.
     """
     if file is not None:
-        problems, usual = _split(_read(file, folder, limit), str(file)), "gsm8k"
+        problems, usual = _split(_read(file, wanted, folder, limit), str(file)), "gsm8k"
     elif wanted.dataset is not None:
         problems, usual = _from_dataset(wanted, folder, limit), ZERO_SHOT
     else:
@@ -124,10 +124,10 @@ def _generated(wanted: ProblemSettings, seed: int) -> pl.DataFrame:
     return pl.concat(parts).sort(pl.col("split") == "test", maintain_order=True)
 
 
-def _read(path: Path, folder: Path, limit: int | None) -> pl.DataFrame:
+def _read(path: Path, wanted: ProblemSettings, folder: Path, limit: int | None) -> pl.DataFrame:
     """Problems of a file, each question once; rows that cannot be used are listed in the run folder."""
     try:
-        read = read_problems(path, limit=limit, require_answer=True)
+        read = read_problems(path, columns=wanted.columns, limit=limit, require_answer=True)
     except (ForestError, ValueError) as error:
         raise UsageError(f"--problems: {error}") from None
     if read.rejected.height:
@@ -176,7 +176,7 @@ def _from_dataset(wanted: ProblemSettings, folder: Path, limit: int | None) -> p
         except Exception as error:  # the library raises many kinds: no network, no such name, no such split
             raise UsageError(f"--problem.dataset: {wanted.dataset!r}, split {split!r}: {error}") from None
         held_out = split == wanted.test_split
-        parts.append(_read(target, folder, wanted.num_test if held_out else limit))
+        parts.append(_read(target, wanted, folder, wanted.num_test if held_out else limit))
         target.unlink()
     if wanted.test_split is None:
         return _split(parts[0], wanted.dataset)

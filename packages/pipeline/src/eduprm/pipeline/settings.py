@@ -23,6 +23,7 @@ from eduprm.pipeline.settings_parts import (
 from eduprm.pipeline.strategies import PACKAGE as STRATEGIES
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.policy import PRM_MODEL, STEPS_MODEL
+from eduprm.problems.rows import ProblemColumns
 from eduprm.search import Budget, EduSampling, PolicySettings
 
 STAGES = ("problems", "search", "label", "prm", "score", "report")
@@ -170,6 +171,14 @@ class TrainSettings(CommandSettings):
     def _one_source(self) -> TrainSettings:
         if self.problems is not None and self.problem.dataset is not None:
             raise ValueError("--problems FILE and --problem.dataset NAME: expected one of the two, got both")
+        if (
+            self.problem.columns != ProblemColumns()
+            and self.problems is None
+            and self.problem.dataset is None
+        ):
+            raise ValueError(
+                "--problem.columns names columns of a file or data set: give --problems FILE or --problem.dataset NAME"
+            )
         if self.limit is not None and self.problems is None and self.problem.dataset is None:
             raise ValueError(
                 "--limit counts the problems of a file or data set: give --problems FILE, or set --problem.num-train"

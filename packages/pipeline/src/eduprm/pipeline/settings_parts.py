@@ -16,6 +16,7 @@ from eduprm.label import grader_names
 from eduprm.pipeline.label_judge_settings import LabelJudgeSettings, check_judge
 from eduprm.pipeline.prm_input import PrmInput
 from eduprm.prm import TrainConfig
+from eduprm.problems.rows import ProblemColumns
 from eduprm.search.sglang import EntropyKind
 
 CALIBRATIONS = "eduprm.prm.calibrations"
@@ -134,6 +135,9 @@ class ProblemSettings(_Part):
         None,
         description="its split to hold out, num_test problems of it; none: a quarter of the problems, by a hash of "
         "the question",
+    )
+    columns: ProblemColumns = Field(
+        ProblemColumns(), description="which column of the file or data set holds what"
     )
     num_train: int = Field(64, ge=1, description="generated problems to train on; unused with a file")
     num_test: int = Field(
