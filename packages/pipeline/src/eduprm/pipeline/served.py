@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from eduprm.core.command_line import UsageError
-from eduprm.core.http import RefusedCallError
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.search import EngineMismatchError
 
@@ -45,6 +44,8 @@ def on_server(settings: TrainSettings, use: Callable[[SglangServer], Awaitable[T
 
 def _about_key(error: BaseException | None, *, given: str | None) -> str:
     """What to do where the server lets nobody in without its key."""
+    from eduprm.core.http import RefusedCallError
+
     while error is not None and not isinstance(error, RefusedCallError):
         error = error.__cause__
     if error is None or error.status not in (401, 403):
