@@ -121,3 +121,36 @@ def test_flags_that_do_not_fit_together_are_refused(tmp_path, train):
     assert "--engine sglang and --url" in train(tmp_path / "a", expect=2)
     url = ("--url", "http://127.0.0.1:9")
     assert "--samples.temperature 1.0" in train(tmp_path / "b", *url, "--server.entropy", "bounds", expect=2)
+
+
+def test_a_server_with_a_key_is_used_and_the_key_is_in_no_file_or_message(tmp_path, train, monkeypatch):
+    key = "sk-of-the-server-0123"
+    monkeypatch.setenv("SERVER_KEY", key + "\n")
+    named = ("--server.key-env", "SERVER_KEY")
+    server = ScriptedServer(model=Path(resolve_model(STEPS_MODEL)).name, context=2000, api_key=key)
+    with serving(server):
+        url = ("--url", server.url)
+        said = train(tmp_path / "run", *url, expect=2)
+        assert "answered 401" in said
+        assert "the server wants an API key: give --server.key-env" in said
+        monkeypatch.setenv("SERVER_KEY", "sk-another-key")
+        said = train(tmp_path / "run", *url, *named, expect=2)
+        assert "refuses the API key: put its own into the environment variable SERVER_KEY" in said
+        assert "Unauthorized: Bearer [the key]" in said
+        assert "sk-another-key" not in said
+        monkeypatch.setenv("SERVER_KEY", key + "\n")
+        said = train(tmp_path / "run", *url, *named)
+    # Nearly all of these paths reach 16 tokens: the first of four shards says so, and the end.
+    assert "search: first of 4 shards: solutions cut before their end: " in said
+    assert said.count("cut before their end") == 2
+    assert "(limit 16 tokens)" in said
+    assert forest(tmp_path / "run")
+    assert "SERVER_KEY" in (tmp_path / "run" / "config.json").read_text()
+    for path in (tmp_path / "run").rglob("*.*"):
+        assert key.encode() not in path.read_bytes(), path
+    assert key not in said
+    monkeypatch.delenv("SERVER_KEY")
+    said = train(tmp_path / "other", *url, *named, expect=2)
+    assert "--server.key-env: expected a key in the environment variable SERVER_KEY, which is not set" in said
+    said = train(tmp_path / "here", "--engine", "transformers", *named, expect=2)
+    assert "--server.key-env SERVER_KEY is of a server's key: expected --engine sglang" in said

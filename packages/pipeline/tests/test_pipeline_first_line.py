@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from eduprm.core.command_line import UsageError, load_settings
 from eduprm.pipeline.make_problems import problems_of
 from eduprm.pipeline.run import _plan
-from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.run_folder import RunFolder, stage_settings
 from eduprm.pipeline.settings import TrainSettings
 
 GOOD = '{"question": "What is 2 + 3?", "answer": "5"}\n'
@@ -63,6 +64,39 @@ def test_a_file_without_problems_is_one_line_that_says_why(name, content, told, 
     with pytest.raises(UsageError, match=f"^--problems: .*{told}") as caught:
         problems(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_columns_of_other_names_are_named_by_flags(own_data, tmp_path):
+    rows = [json.loads(line) for line in own_data("gsm8k_form.jsonl").read_text().splitlines()]
+    lines = [json.dumps({"doc": {"q": row["question"]}, "a": row["answer"]}) + "\n" for row in rows]
+    (tmp_path / "mine.jsonl").write_text("".join(lines))
+    with pytest.raises(UsageError, match=r"no question in .*--problem\.columns\.question NAME"):
+        problems(tmp_path / "mine.jsonl")
+    with pytest.raises(UsageError, match=r"no gold answer; .*--problem\.columns\.answer NAME"):
+        problems(tmp_path / "mine.jsonl", "--problem.columns.question", "doc.q")
+    flags = ("--problem.columns.question", "doc.q", "--problem.columns.answer", "a")
+    found, _ = problems(tmp_path / "mine.jsonl", *flags)
+    assert set(found["question"]) == {row["question"] for row in rows}
+    settings = load_settings(TrainSettings, ["--problems", str(tmp_path / "mine.jsonl"), *flags])
+    assert stage_settings(settings)["problems"]["problem.columns.question"] == "doc.q"
+    with pytest.raises(UsageError, match=r"--problem\.columns names columns of a file or data set"):
+        load_settings(TrainSettings, flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "style"),
+    [
+        ((), "steps"),
+        (("--policy.model", "smollm2-135m-instruct"), "gsm8k"),
+        (("--problem.style", "products"), "products"),
+    ],
+)
+def test_a_taught_policy_is_asked_about_a_file_as_it_was_taught(flags, style, own_data, tmp_path):
+    (tmp_path / "mine.jsonl").write_text(own_data("gsm8k_form.jsonl").read_text())
+    found, used = problems(tmp_path / "mine.jsonl", *flags)
+    assert used == style
+    longest = max(len(ids) for ids in found["prompt_token_ids"])
+    assert (longest > 200) == (style != "steps")  # four worked examples
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "./not-there", "empty"])

@@ -34,13 +34,14 @@ class HttpService:
     Args:
         url: of the service.
         max_connections: most at once.
-        headers: of every call.
+        headers: of every call; a bearer's key in them is taken out of what the service is quoted with.
     """
 
     def __init__(self, url: str, *, max_connections: int, headers: Mapping[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
         self._max_connections = max_connections
         self._headers = dict(headers or {})
+        self._key = self._headers.get("Authorization", "").removeprefix("Bearer ")
         self._session: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
@@ -96,7 +97,8 @@ class HttpService:
             raise RetryableError(lost, cause="connection refused or lost", taken=not refused) from error
         if response.status == 200:
             return answer
-        text = " ".join(answer.decode("utf-8", errors="replace").split())[:300]
+        text = " ".join(answer.decode("utf-8", errors="replace").split())
+        text = (text.replace(self._key, "[the key]") if self._key else text)[:300]
         reason = f"{route} answered {response.status}: {text}"
         if response.status in _MAY_PASS:
             asked_s = _asked_s(response.headers.get("Retry-After"))

@@ -17,6 +17,7 @@ from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import ProblemSettings, parse_tasks
 from eduprm.problems import make_split, messages_for, read_problems, style_for
 from eduprm.problems.making import part_of
+from eduprm.problems.prompts import ZERO_SHOT, taught_style
 from eduprm.search import PolicySettings, PolicyTokenizer
 
 
@@ -67,13 +68,13 @@ def problems_of(
             be loaded.
     """
     if file is not None:
-        problems, style = _split(_read(file, folder, limit), str(file)), "gsm8k"
+        problems, usual = _split(_read(file, wanted, folder, limit), str(file)), "gsm8k"
     elif wanted.dataset is not None:
-        problems, style = _from_dataset(wanted, folder, limit), "zero_shot"
+        problems, usual = _from_dataset(wanted, folder, limit), ZERO_SHOT
     else:
         problems = _generated(wanted, seed)
-        style = wanted.style or _style(wanted.task, policy)
-    style = wanted.style or style
+        usual = wanted.style or _style(wanted.task, policy)
+    style = wanted.style or taught_style(policy.model) or usual
     try:
         tokenizer = PolicyTokenizer(policy.model, trust_remote_code=policy.trust_remote_code)
     except Exception as error:  # transformers raises many kinds: no such name, no network, broken files
@@ -123,10 +124,10 @@ def _generated(wanted: ProblemSettings, seed: int) -> pl.DataFrame:
     return pl.concat(parts).sort(pl.col("split") == "test", maintain_order=True)
 
 
-def _read(path: Path, folder: Path, limit: int | None) -> pl.DataFrame:
+def _read(path: Path, wanted: ProblemSettings, folder: Path, limit: int | None) -> pl.DataFrame:
     """Problems of a file, each question once; rows that cannot be used are listed in the run folder."""
     try:
-        read = read_problems(path, limit=limit, require_answer=True)
+        read = read_problems(path, columns=wanted.columns, limit=limit, require_answer=True)
     except (ForestError, ValueError) as error:
         raise UsageError(f"--problems: {error}") from None
     if read.rejected.height:
@@ -175,7 +176,7 @@ def _from_dataset(wanted: ProblemSettings, folder: Path, limit: int | None) -> p
         except Exception as error:  # the library raises many kinds: no network, no such name, no such split
             raise UsageError(f"--problem.dataset: {wanted.dataset!r}, split {split!r}: {error}") from None
         held_out = split == wanted.test_split
-        parts.append(_read(target, folder, wanted.num_test if held_out else limit))
+        parts.append(_read(target, wanted, folder, wanted.num_test if held_out else limit))
         target.unlink()
     if wanted.test_split is None:
         return _split(parts[0], wanted.dataset)

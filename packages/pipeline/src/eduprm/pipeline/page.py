@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from eduprm.pipeline.cut_solutions import cut_tables
 from eduprm.pipeline.equal_level import over_lines
 from eduprm.pipeline.judge import HEADLINE_RULE, Judgement
 from eduprm.pipeline.page_figures import three
@@ -40,6 +41,7 @@ def write_run_page(
             _headline_table(metrics),
             _rules_table(metrics),
             *_metric_tables(metrics),
+            *cut_tables(metrics["stages"]["search"].get("cut_solutions", {})),
             *fault_tables(metrics["stages"]["search"]),
             *check_tables(metrics["stages"]["search"]),
         ],

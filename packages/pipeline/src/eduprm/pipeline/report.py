@@ -15,6 +15,7 @@ from rich.markup import escape
 from eduprm.core.files import atomic_write_bytes
 from eduprm.label import check_derivation
 from eduprm.pipeline.calibrating import reliability_of
+from eduprm.pipeline.cut_solutions import cut_lines
 from eduprm.pipeline.equal_level import over_lines
 from eduprm.pipeline.judge import GREEDY, HEADLINE_RULE, Compared, Judgement, judge
 from eduprm.pipeline.page import write_run_page
@@ -246,7 +247,7 @@ def show(settings: TrainSettings, folder: RunFolder) -> None:
         console.print(f"leaves of {tree}: {facts['leaves']}, {facts['right']:.0%} right{extra}")
     search = metrics["stages"]["search"]
     checked = [check_line(search["cache_check"])] if "cache_check" in search else []
-    for line in (*fault_lines(search), *checked):
+    for line in (*cut_lines(search.get("cut_solutions", {})), *fault_lines(search), *checked):
         console.print(f"search: {line}", markup=False)
     console.print()
     console.print(f"[bold]Found:[/] {_found(metrics['headline'])}")

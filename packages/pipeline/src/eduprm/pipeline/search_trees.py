@@ -17,6 +17,7 @@ import polars as pl
 from eduprm.core.errors import UnfinishedError
 from eduprm.core.progress import Bar, bar, say
 from eduprm.forest import token_counts
+from eduprm.pipeline.cut_solutions import CutWatch, count_cut, cut_lines
 from eduprm.pipeline.growing import grow_shard
 from eduprm.pipeline.recheck_forks import recheck_forks
 from eduprm.pipeline.run_folder import RunFolder
@@ -55,7 +56,7 @@ def search_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
                     break
     rejected = rejected_of(folder)
     left = rejected.filter("transient")
-    facts = _summary(folder, rejected.filter(~pl.col("transient")))
+    facts = _summary(settings, folder, rejected.filter(~pl.col("transient")))
     if todo and not left.height:
         # The first shard says enough, and memory does not grow with the problems.
         trees = pl.read_parquet(folder.path("forest", "train-00000.parquet"))
@@ -82,28 +83,29 @@ def _in_turn(todo: _Todo) -> list[_Todo]:
 def _grow_here(
     settings: TrainSettings, folder: RunFolder, todo: _Todo, tokenizer: PolicyTokenizer, shown: Bar
 ) -> None:
-    engine = settings.policy.open_engine()
+    engine, watch = settings.policy.open_engine(), CutWatch(settings, len(todo))
 
     def told(_: Grown) -> None:
         shown.advance(note=f"{engine.num_decoded / max(shown.seconds, 1e-9):.0f} tokens/s")
 
     for shard, jobs in todo:
         rows = settings.policy.max_rows
-        store(
-            folder, shard, grow_shard(jobs, engine=engine, tokenizer=tokenizer, max_rows=rows, on_tree=told)
-        )
+        grown = grow_shard(jobs, engine=engine, tokenizer=tokenizer, max_rows=rows, on_tree=told)
+        store(folder, shard, grown)
+        watch.note(grown.forest)
 
 
 def _grow_served(
     settings: TrainSettings, folder: RunFolder, todo: _Todo, tokenizer: PolicyTokenizer, shown: Bar
 ) -> None:
-    faults = ServerFaults(folder)
+    faults, watch = ServerFaults(folder), CutWatch(settings, len(todo))
     at_once = trees_at_once(settings.server.max_requests)
 
     async def grow(engine: SglangServer) -> None:
         def keep(shard: Shard, growth: Growth) -> None:
             store(folder, shard, growth)
             faults.note(engine)
+            watch.note(growth.forest)
 
         jobs = itertools.chain.from_iterable(jobs for _, jobs in todo)
         put = _by_shard(todo, keep)
@@ -133,7 +135,7 @@ def _by_shard(todo: _Todo, whole: Callable[[Shard, Growth], None]) -> Callable[[
     return put
 
 
-def _summary(folder: RunFolder, rejected: pl.DataFrame) -> dict[str, Any]:
+def _summary(settings: TrainSettings, folder: RunFolder, rejected: pl.DataFrame) -> dict[str, Any]:
     counts = pl.concat([token_counts(pl.read_parquet(path)) for path in _files(folder, "forest")])
     costs = pl.concat([pl.read_parquet(path) for path in _files(folder, "costs")])
     trees: dict[str, Any] = {}
@@ -154,8 +156,11 @@ def _summary(folder: RunFolder, rejected: pl.DataFrame) -> dict[str, Any]:
             f"({row['path_tokens']} if no prefix were shared); of {row['prefix_tokens']} prefix tokens "
             f"{row['cached_tokens'] / prefix:.1%} were held, {row['recomputed_tokens'] / prefix:.1%} computed again"
         )
-    facts = {"trees": trees, "rejected": rejected.height, "rejected_for": rejected_for(rejected)}
-    for line in fault_lines({**folder.facts("search"), **facts}):
+    forests = (pl.read_parquet(path, columns=["tree", "finish"]) for path in _files(folder, "forest"))
+    cut = count_cut(settings, forests)
+    facts = {"trees": trees, "cut_solutions": cut, "rejected": rejected.height}
+    facts["rejected_for"] = rejected_for(rejected)
+    for line in (*cut_lines(cut), *fault_lines({**folder.facts("search"), **facts})):
         say(f"search: {line}")
     if rejected.height:
         say(

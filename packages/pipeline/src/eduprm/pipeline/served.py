@@ -24,9 +24,10 @@ def on_server(settings: TrainSettings, use: Callable[[SglangServer], Awaitable[T
     """
     from eduprm.search.sglang import SglangServer
 
+    options = settings.server.client_options()
     assert settings.url is not None  # TrainSettings checks it
     try:
-        server = SglangServer(settings.url, model=settings.policy.model, **settings.server.client_options())
+        server = SglangServer(settings.url, model=settings.policy.model, **options)
     except ValueError as error:
         raise UsageError(f"--policy.model: {error}") from None
 
@@ -37,4 +38,18 @@ def on_server(settings: TrainSettings, use: Callable[[SglangServer], Awaitable[T
     try:
         return asyncio.run(entered())
     except EngineMismatchError as error:
-        raise UsageError(f"--url: {error}") from None
+        advice = _about_key(error, given=settings.server.key_env)
+        raise UsageError(f"--url: {error}{advice}") from None
+
+
+def _about_key(error: BaseException | None, *, given: str | None) -> str:
+    """What to do where the server lets nobody in without its key."""
+    from eduprm.core.http import RefusedCallError
+
+    while error is not None and not isinstance(error, RefusedCallError):
+        error = error.__cause__
+    if error is None or error.status not in (401, 403):
+        return ""
+    if given:
+        return f"; the server refuses the API key: put its own into the environment variable {given}"
+    return "; the server wants an API key: give --server.key-env, the environment variable that holds it"

@@ -23,6 +23,7 @@ from eduprm.pipeline.settings_parts import (
 from eduprm.pipeline.strategies import PACKAGE as STRATEGIES
 from eduprm.pipeline.strategies import run_strategies
 from eduprm.policy import PRM_MODEL, STEPS_MODEL
+from eduprm.problems.rows import ProblemColumns
 from eduprm.search import Budget, EduSampling, PolicySettings
 
 STAGES = ("problems", "search", "label", "prm", "score", "report")
@@ -135,6 +136,11 @@ class TrainSettings(CommandSettings):
                 f"--server.check-cache {self.server.check_cache} asks a server: expected --engine sglang and --url "
                 f"http://host:port, got --engine {self.engine}; leave it out"
             )
+        if self.server.key_env and self.engine != "sglang":
+            raise ValueError(
+                f"--server.key-env {self.server.key_env} is of a server's key: expected --engine sglang and --url "
+                f"http://host:port, got --engine {self.engine}; leave it out"
+            )
         if self.rounds > 1 and (self.engine != "transformers" or self.prm.train.scoring.kind != "likelihood"):
             raise ValueError(
                 "--rounds: a further round decodes with the PRM of the one before, a language model in this process: "
@@ -165,6 +171,14 @@ class TrainSettings(CommandSettings):
     def _one_source(self) -> TrainSettings:
         if self.problems is not None and self.problem.dataset is not None:
             raise ValueError("--problems FILE and --problem.dataset NAME: expected one of the two, got both")
+        if (
+            self.problem.columns != ProblemColumns()
+            and self.problems is None
+            and self.problem.dataset is None
+        ):
+            raise ValueError(
+                "--problem.columns names columns of a file or data set: give --problems FILE or --problem.dataset NAME"
+            )
         if self.limit is not None and self.problems is None and self.problem.dataset is None:
             raise ValueError(
                 "--limit counts the problems of a file or data set: give --problems FILE, or set --problem.num-train"

@@ -10,10 +10,13 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from eduprm.core import registry
+from eduprm.core.api_key import api_key
 from eduprm.core.retry import RetrySettings
 from eduprm.label import grader_names
 from eduprm.pipeline.label_judge_settings import LabelJudgeSettings, check_judge
-from eduprm.prm import InputFormat, TrainConfig
+from eduprm.pipeline.prm_input import PrmInput
+from eduprm.prm import TrainConfig
+from eduprm.problems.rows import ProblemColumns
 from eduprm.search.sglang import EntropyKind
 
 CALIBRATIONS = "eduprm.prm.calibrations"
@@ -85,6 +88,12 @@ class ServerSettings(_Part):
     served_as: str | None = Field(
         None, description="what the server calls the policy; none: by the last part of its path"
     )
+    key_env: str | None = Field(
+        None,
+        min_length=1,
+        description="name of the environment variable that holds the server's API key (SGLang's --api-key), which is "
+        "sent and written nowhere else; none: no key",
+    )
     retry: RetrySettings = Field(RetrySettings(), description="when a failed request is sent again")
     check_cache: int = Field(
         0,
@@ -94,8 +103,15 @@ class ServerSettings(_Part):
     )
 
     def client_options(self) -> dict[str, Any]:
-        """Arguments of `SglangServer`."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "check_cache"}
+        """Arguments of `SglangServer`.
+
+        Raises:
+            UsageError: the variable of the API key holds none.
+        """
+        own = {"check_cache", "key_env"}
+        options = {name: getattr(self, name) for name in type(self).model_fields if name not in own}
+        key = None if self.key_env is None else api_key(self.key_env, flag="--server.key-env")
+        return {**options, "api_key": key}
 
 
 class ProblemSettings(_Part):
@@ -119,6 +135,9 @@ class ProblemSettings(_Part):
         None,
         description="its split to hold out, num_test problems of it; none: a quarter of the problems, by a hash of "
         "the question",
+    )
+    columns: ProblemColumns = Field(
+        ProblemColumns(), description="which column of the file or data set holds what"
     )
     num_train: int = Field(64, ge=1, description="generated problems to train on; unused with a file")
     num_test: int = Field(
@@ -266,10 +285,9 @@ class PrmSettings(_Part):
         description="model to start from; none: the PRM that ships for the policy (smollm2-135m-steps-prm), or the "
         "policy",
     )
-    input: InputFormat | None = Field(
-        None,
-        description="how problem and steps become tokens; none: the prompt that a taught policy reads (style steps), "
-        "or the question and a line break",
+    input: PrmInput = Field(
+        PrmInput(),
+        description="how problem and steps become tokens: by default the problem stands in the policy's own prompt",
     )
     train: TrainConfig = Field(TrainConfig.for_small_model(), description="training")
     calibrate: str = Field(

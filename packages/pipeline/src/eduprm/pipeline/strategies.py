@@ -37,6 +37,7 @@ class RunStrategy:
         after_training_trees: it grows once the first strategy's trees for training are there.
         never_greedy: none of its solutions is the policy's greedy path.
         greedy_forks: its forks are decoded greedily.
+        max_tokens_per_path: tokens at which it cuts a path, its own or its budget's; None for a strategy without.
     """
 
     def __init__(self, strategy: Strategy, *, cut: CutRule, name: str | None) -> None:
@@ -44,6 +45,11 @@ class RunStrategy:
         self.after_training_trees = bool(getattr(strategy, "after_training_trees", False))
         self.never_greedy = bool(getattr(strategy, "never_greedy", False))
         self.greedy_forks = bool(getattr(strategy, "greedy_forks", False))
+        self.max_tokens_per_path: int | None = getattr(
+            strategy,
+            "max_tokens_per_path",
+            getattr(getattr(strategy, "budget", None), "max_tokens_per_path", None),
+        )
         self.cut = cut
         self.tree = name or strategy.tree
         self.title = name or str(getattr(strategy, "title", strategy.tree))

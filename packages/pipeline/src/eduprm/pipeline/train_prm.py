@@ -19,6 +19,7 @@ from eduprm.pipeline.growing import grow_shard
 from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.label_trees import grader_name, open_grader
 from eduprm.pipeline.prefix_prm import open_prm
+from eduprm.pipeline.prm_input import chosen_format
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import TrainSettings
 from eduprm.pipeline.settings_parts import LabelSettings
@@ -35,8 +36,6 @@ from eduprm.prm import (
 )
 from eduprm.prm.loading import is_prm
 from eduprm.prm.processes import num_processes
-from eduprm.problems import messages_for
-from eduprm.problems.prompts import STEPS
 from eduprm.search import PolicySettings, PolicyTokenizer
 from eduprm.search.grow import Grown, Growth, Job
 from eduprm.search.strategies.greedy import Greedy
@@ -74,7 +73,8 @@ def _tokens(settings: TrainSettings, folder: RunFolder) -> Literal["ids", "text"
 
 def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
     """Train with all processes there are; the first one writes prm/ and shows progress."""
-    style = folder.facts("problems").get("style")
+    format, line = _format(settings, folder)
+    say(f"prm: {line}")
     labelled = left_to_train(settings, pl.read_parquet(folder.path("labels", "train-*.parquet")))
     return train_on(
         _weighed(labelled, settings.label),
@@ -82,7 +82,7 @@ def train(settings: TrainSettings, folder: RunFolder) -> TrainResult:
         folder.path("prm"),
         backbone=settings.backbone,
         policy=settings.policy,
-        format=settings.prm.input or _input_format(style),
+        format=format,
         config=seeded(settings.prm.train, settings.seed, "prm"),
         steps=_cut(settings, folder),
     )
@@ -161,20 +161,23 @@ def token_source(backbone: str, policy: PolicySettings, tokenizer: Any) -> Liter
     """Trees speak the policy's token ids; a backbone with another vocabulary reads their texts."""
     if backbone == policy.model:
         return "ids"
-    own = InputBuilder.from_pretrained(
-        resolve_model(policy.model),
-        _PLAIN,
-        trust_remote_code=policy.trust_remote_code,
+    own = _tokenizer(policy.model, policy)
+    return "ids" if own.get_vocab() == tokenizer.get_vocab() else "text"
+
+
+def _format(settings: TrainSettings, folder: RunFolder) -> tuple[InputFormat, str]:
+    """How the PRM reads problems, and the line that says so."""
+    tokenizer = _tokenizer(settings.backbone, settings.policy)
+    return chosen_format(
+        settings.prm.input,
+        folder.facts("problems").get("style"),
+        has_chat_template=bool(getattr(tokenizer, "chat_template", None)),
     )
-    return "ids" if own.tokenizer.get_vocab() == tokenizer.get_vocab() else "text"
 
 
-def _input_format(style: str | None) -> InputFormat:
-    """The policy's own prompt where it is one question: by likelihood, a PRM is asked what the policy was asked."""
-    if style == STEPS:
-        system, user = (turn["content"] for turn in messages_for("{problem}", STEPS))
-        return InputFormat(kind="chat", system=system, template=user)
-    return InputFormat(kind="plain", template="{problem}\n")
+def _tokenizer(model: str, policy: PolicySettings) -> Any:
+    trust = policy.trust_remote_code
+    return InputBuilder.from_pretrained(resolve_model(model), _PLAIN, trust_remote_code=trust).tokenizer
 
 
 def _cut(settings: TrainSettings, folder: RunFolder) -> StepCut | None:

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from eduprm.core import registry
 
@@ -40,6 +49,11 @@ class InputFormat(_Frozen):
     system: str | None = Field(
         default=None, description="system turn of a chat; None leaves it to the chat template's own default"
     )
+    examples: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        description="worked examples of a chat, question and solution each: a user's and an assistant's turn before "
+        "the problem",
+    )
     separator: str = Field(
         default="", description="text, usually one special token, whose ids close every step"
     )
@@ -62,6 +76,20 @@ class InputFormat(_Frozen):
         if "{problem}" not in value:
             raise ValueError(f"template must hold '{{problem}}', got {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _examples_of_a_chat(self) -> InputFormat:
+        if self.kind == "plain" and self.examples:
+            raise ValueError("examples: expected none in a plain prompt; write them into the template")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_examples(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Formats without examples stay what they were before there were any: in saved PRMs, hashes and store keys.
+        values: dict[str, Any] = handler(self)
+        if not values.get("examples"):
+            values.pop("examples", None)
+        return values
 
     @classmethod
     def stepwise(cls, *, separator: str = "\n") -> InputFormat:

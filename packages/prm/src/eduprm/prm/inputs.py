@@ -135,8 +135,13 @@ class InputBuilder:
         problem = checked_problem(problem)
         if self.format.kind == "chat":
             turns = [] if self.format.system is None else [{"role": "system", "content": self.format.system}]
+            texts = [problem]
+            for example in self.format.examples:
+                for role, text in zip(("user", "assistant"), example, strict=True):
+                    turns.append({"role": role, "content": hole(len(texts))})
+                    texts.append(text)
             turns.append({"role": "user", "content": self.format.render(hole(0))})
-            return self._literal.chat_ids(turns, [problem])
+            return self._literal.chat_ids(turns, texts)
         bos = self.tokenizer.bos_token_id
         first, *others = self.format.template.split("{problem}")
         parts = [(first, True)]

@@ -23,6 +23,16 @@ TASKS = "eduprm.problems.tasks"
 _TAUGHT = {"smollm2-135m-steps": STEPS}
 
 
+def taught_style(policy: str) -> str | None:
+    """The style that a policy was taught to answer, which it is asked in whatever the problems; None for any other.
+
+    Examples:
+        >>> taught_style("smollm2-135m-steps"), taught_style("smollm2-135m-instruct")
+        ('steps', None)
+    """
+    return _TAUGHT.get(policy)
+
+
 def style_for(task: str, *, policy: str | None = None) -> str:
     """The style of a task: what the policy was taught, else the task's own worked examples, else zero-shot.
 
@@ -36,9 +46,8 @@ def style_for(task: str, *, policy: str | None = None) -> str:
         >>> style_for("products", policy="smollm2-135m-steps")
         'steps'
     """
-    if policy in _TAUGHT:
-        return _TAUGHT[policy]
-    return task if shots_of(task) else ZERO_SHOT
+    taught = taught_style(policy) if policy is not None else None
+    return taught or (task if shots_of(task) else ZERO_SHOT)
 
 
 @cache

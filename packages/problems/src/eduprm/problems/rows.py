@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from eduprm.core.column_path import PathError, column_of, value_at
 from eduprm.core.records import Record, RowError
@@ -24,6 +24,11 @@ COMMON_NAMES: Mapping[str, tuple[str, ...]] = {
 """Column names that are looked for, in this order, where no mapping is given."""
 
 
+def _looked_for(role: str) -> str:
+    *others, last = COMMON_NAMES[role]
+    return f"{', '.join(others)} or {last}"
+
+
 class ProblemColumns(BaseModel):
     """Which column of a file holds what; None means: look for the common names (COMMON_NAMES).
 
@@ -34,9 +39,17 @@ class ProblemColumns(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    question: str | None = None
-    answer: str | None = None
-    problem_id: str | None = None
+    question: str | None = Field(
+        None,
+        min_length=1,
+        description=f"the problem's text, a column or a path such as doc.question; none: {_looked_for('question')}",
+    )
+    answer: str | None = Field(
+        None, min_length=1, description=f"gold answer or worked answer; none: {_looked_for('answer')}"
+    )
+    problem_id: str | None = Field(
+        None, min_length=1, description=f"id, a text or a number; none: {_looked_for('problem_id')}"
+    )
 
 
 def problem_row(
@@ -51,7 +64,7 @@ def problem_row(
     column = _column(record, "answer", names.answer, required=names.answer is not None)
     answer = _answer(record, column) if column is not None else None
     if answer is None and require_answer:
-        raise RowError("no gold answer; fill it in, or map its column with columns={'answer': NAME}")
+        raise RowError(f"no gold answer; fill it in, or {_mapping('answer')}")
     own_id = _text(record, "problem_id", names.problem_id)
     derived = hashlib.sha256(question.encode()).hexdigest()[:16]
     source = defaults["source"] or record.get("source")
@@ -71,16 +84,21 @@ def _column(record: Mapping[str, Any], role: str, chosen: str | None, *, require
     if chosen is not None:
         if column_of(chosen, record) is None and required:
             have = ", ".join(map(str, record)) or "none"
-            raise RowError(f"no column {chosen!r} for the {role}, only {have}; correct the columns mapping")
+            raise RowError(
+                f"no column {chosen!r} for the {role}, only {have}; name another: {_mapping(role)}"
+            )
         return chosen
     held = [name for name in COMMON_NAMES[role] if record.get(name) is not None]
     if not held and required:
         looked = ", ".join(COMMON_NAMES[role])
         have = ", ".join(map(str, record)) or "none"
-        raise RowError(
-            f"no {role} in {looked} (the row has {have}); map its column, as in columns={{'{role}': NAME}}"
-        )
+        raise RowError(f"no {role} in {looked} (the row has {have}); {_mapping(role)}")
     return held[0] if held else None
+
+
+def _mapping(role: str) -> str:
+    """What to do, for the two that read problems: the apps by a flag, the package by an argument."""
+    return f"map its column with --problem.columns.{role.replace('_', '-')} NAME (columns={{'{role}': NAME}} in Python)"
 
 
 def _value(record: Mapping[str, Any], column: str) -> Any:

@@ -73,19 +73,20 @@ def train_prms(experiment: Experiment, sets: dict[Kind, pl.DataFrame]) -> list[P
 def _trained(experiment: Experiment, name: str, number: int, labelled: pl.DataFrame) -> Path:
     settings = experiment.settings
     wanted = settings.prm
+    format = wanted.input.resolved(InputFormat())
     config = seeded(wanted.train, settings.seed, "prm", number)
     backbone = wanted.backbone or settings.policy.model
     questions = experiment.problems.filter(split="train").select("problem_id", "question")
     key = {
         **experiment.policy_key,
         "prm": version("eduprm-prm"),
-        "input": wanted.input.model_dump(mode="json"),
+        "input": format.model_dump(mode="json"),
         "config": config.model_dump(mode="json"),
         "labels": frame_hash(labelled.select("problem_id", "token_ids", "parent_id", "label", "weight")),
         "questions": content_hash(questions.rows()),
     }
     if wanted.backbone is not None:
-        _check_vocabulary(backbone, settings.policy, wanted.input)
+        _check_vocabulary(backbone, settings.policy, format)
         key["backbone"] = model_content(backbone)
 
     def train(folder: Path) -> None:
@@ -95,7 +96,7 @@ def _trained(experiment: Experiment, name: str, number: int, labelled: pl.DataFr
             folder,
             backbone=backbone,
             policy=settings.policy,
-            format=wanted.input,
+            format=format,
             config=config,
         )
         facts = {

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import SettingsConfigDict
 
 from eduprm.core.command_line import CommandSettings
+from eduprm.pipeline.prm_input import PLAIN, PrmInput
 from eduprm.pipeline.settings_parts import PrmSettings, ProblemSettings
 from eduprm.policy import STEPS_MODEL
-from eduprm.prm import InputFormat
 from eduprm.search import PolicySettings
 
 Kind = Literal["edu", "weighted", "lines", "shepherd", "adaptive"]
@@ -105,8 +105,8 @@ class ComparedPrmSettings(PrmSettings):
     backbone: str | None = Field(
         None, description="model to start from, of the policy's vocabulary; none: the policy"
     )
-    input: InputFormat = Field(
-        InputFormat(kind="plain", template="{problem}\n"), description="how problem and steps become tokens"
+    input: PrmInput = Field(
+        PrmInput(kind="plain", template=PLAIN.template), description="how problem and steps become tokens"
     )
     seeds: int = Field(
         1, ge=1, description="times that each PRM is trained; draw k is judged by number k mod this"
@@ -117,7 +117,7 @@ class ComparedPrmSettings(PrmSettings):
 
     @field_validator("input")
     @classmethod
-    def _no_separator(cls, value: InputFormat) -> InputFormat:
+    def _no_separator(cls, value: PrmInput) -> PrmInput:
         if value.separator:
             raise ValueError(
                 "expected no separator: one pass over a solution scores the steps of every kind of cut, and a "

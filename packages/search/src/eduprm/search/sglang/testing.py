@@ -10,7 +10,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class ScriptedServer:
         plugin: whether eduprm-sglang answers.
         model: the last part of the path it says it serves.
         context: tokens of a prefix and its completion.
+        api_key: what every call has to bring, as with SGLang's --api-key.
 
     Attributes:
         url: once it is entered.
@@ -69,7 +70,10 @@ class ScriptedServer:
         posts: calls of the generate route.
     """
 
-    def __init__(self, *, plugin: bool = True, model: str = "tiny", context: int = 200) -> None:
+    def __init__(
+        self, *, plugin: bool = True, model: str = "tiny", context: int = 200, api_key: str | None = None
+    ) -> None:
+        self.api_key = api_key
         self.plugin, self.model, self.context = plugin, model, context
         self.fault: Fault = lambda body, number: None
         self.seen: Counter[tuple[int, ...]] = Counter()
@@ -77,7 +81,7 @@ class ScriptedServer:
         self.url = ""
 
     async def __aenter__(self) -> ScriptedServer:
-        app = web.Application()
+        app = web.Application(middlewares=[self._let_in])
         app.router.add_get("/model_info", self._model_info)
         app.router.add_get("/server_info", self._server_info)
         app.router.add_post("/generate", self._generate)
@@ -90,6 +94,15 @@ class ScriptedServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
+
+    @web.middleware
+    async def _let_in(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        sent = request.headers.get("Authorization", "")
+        if self.api_key is not None and sent != f"Bearer {self.api_key}":
+            return web.json_response({"error": f"Unauthorized: {sent}"}, status=401)
+        return await handler(request)
 
     async def _model_info(self, _: web.Request) -> web.Response:
         return web.json_response({"model_path": f"/elsewhere/{self.model}", "is_generation": True})

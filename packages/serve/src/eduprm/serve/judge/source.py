@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eduprm.core.api_key import api_key
 from eduprm.core.errors import UsageError, first_line
 from eduprm.core.retry import RetrySettings
 from eduprm.prm.config import Aggregate
@@ -143,16 +143,7 @@ def _key(settings: JudgeSettings) -> str | None:
         raise UsageError(
             "--judge.key-env: expected --judge.url beside it, whose server wants the key; leave it out"
         )
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise UsageError(
-            f"--judge.key-env: expected a key in the environment variable {name}, which is not set; set it"
-        )
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise UsageError(
-            f"--judge.key-env: expected a key of printable ASCII without blanks in {name}, got others; mend it"
-        )
-    return key
+    return api_key(name, flag="--judge.key-env")
 
 
 class _Served:
