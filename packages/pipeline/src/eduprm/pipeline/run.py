@@ -15,6 +15,7 @@ from eduprm.core.files import locked
 from eduprm.core.progress import say
 from eduprm.pipeline.run_folder import RunFolder, stage_settings
 from eduprm.pipeline.settings import STAGES, TrainSettings
+from eduprm.pipeline.start_checks import check_start
 from eduprm.prm.processes import is_first_process, num_processes, share
 
 _StageFunction = Callable[[TrainSettings, RunFolder], dict[str, Any]]
@@ -40,6 +41,7 @@ def run_stages(settings: TrainSettings) -> None:
 def _run_round(settings: TrainSettings) -> None:
     folder = RunFolder(settings.folder)
     _check_processes(settings, folder)
+    check_start(settings, folder)
     if not is_first_process():
         _help(settings, folder)
         return
