@@ -36,7 +36,7 @@ from eduprm.prm.prm_folder import folder_digest
 _FILES: dict[str, tuple[str, ...]] = {
     "problems": ("problems.parquet", "rejected/problems.jsonl"),
     "search": ("forest", "costs", "rejected/search"),
-    "label": ("labels", "grades"),
+    "label": ("labels", "grades", "rejected/label.jsonl"),
     "prm": ("prm", "training.json"),
     "score": ("scores", "before"),
     "report": ("metrics.json", "figures", "report.html", "solutions.jsonl"),

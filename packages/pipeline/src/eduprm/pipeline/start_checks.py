@@ -16,7 +16,7 @@ from eduprm.core.registry import make
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import STAGES, TrainSettings
 
-__all__ = ["check_start"]
+__all__ = ["check_gold_answers", "check_start"]
 
 
 def check_start(settings: TrainSettings, folder: RunFolder) -> None:
@@ -33,6 +33,22 @@ def check_start(settings: TrainSettings, folder: RunFolder) -> None:
         _check_training(settings)
         if settings.prm.backbone is not None:
             _check_backbone(settings.prm.backbone)
+
+
+def check_gold_answers(settings: TrainSettings, folder: RunFolder) -> None:
+    """Before trees grow: whether the grader takes gold answers of the problems that are there.
+
+    Raises:
+        UsageError: none of those to train on, or none of those held out.
+    """
+    import polars as pl
+
+    from eduprm.pipeline.gold_check import check_some_gold
+    from eduprm.pipeline.label_trees import grader_name, open_grader
+
+    name = grader_name(settings.problem, settings.problems)
+    with open_grader(name, settings.problem.grader_options) as grader:
+        check_some_gold(pl.read_parquet(folder.path("problems.parquet")), grader, name)
 
 
 def _check_grader(settings: TrainSettings) -> None:
