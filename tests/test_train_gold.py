@@ -13,7 +13,8 @@ from eduprm.problems.making import part_of
 from eduprm_train.cli import main
 
 SMALL = [
-    "--policy.device", "cpu", "--problem.style", "zero_shot", "--shard-problems", "1", "--search.budget.max-leaves", "3", "--bootstrap", "20",
+    "--policy.device", "cpu", "--problem.style", "zero_shot", "--shard-problems", "1",
+    "--search.budget.max-leaves", "3", "--bootstrap", "20",
     "--search.budget.max-tokens-per-path", "8", "--search.threshold", "4.0", "--strategies", "edu", "greedy",
     "--prm.train.losses", "cross_entropy=1", "--prm.train.scoring.kind", "head", "--prm.train.last-layers", "1",
 ]  # fmt: skip

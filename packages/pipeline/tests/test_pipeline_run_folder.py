@@ -58,7 +58,7 @@ def test_a_strategy_that_asks_the_grader_depends_on_it(tmp_path: Path) -> None:
     run.begin("search", chosen("math", **searched)["search"], {})
     run.finish("search", {})
     run.check("search", chosen("math", **searched)["search"], {})
-    with pytest.raises(UsageError, match="problem.grader was 'math', is now 'number'"):
+    with pytest.raises(UsageError, match=r"problem\.grader was 'math', is now 'number'"):
         run.check("search", chosen("number", **searched)["search"], {})
 
 
@@ -69,5 +69,5 @@ def test_a_stage_that_was_begun_and_has_no_file_takes_other_settings(tmp_path: P
     run.begin("label", chosen("math")["label"], {})
     assert run.facts("label")["settings"]["problem.grader"] == "math"
     run.path("labels").mkdir()
-    with pytest.raises(UsageError, match="problem.grader was 'math', is now 'number'"):
+    with pytest.raises(UsageError, match=r"problem\.grader was 'math', is now 'number'"):
         run.check("label", chosen("number")["label"], {})

@@ -77,7 +77,8 @@ class RunFolder:
         """Refuse to mix: files of a stage that was begun with other settings, or by other versions of what computes it.
 
         A setting that the record lacks, because there was none when it was written, counts as unchanged at its
-        default. A stage that has no file yet takes other settings. A finished stage whose record names no versions is older than such records, and taken as it is.
+        default. A stage that has no file yet takes other settings. A finished stage whose record names no versions is
+        older than such records, and taken as it is.
 
         Raises:
             UsageError: names the setting or package, its two values and the way out.

@@ -147,4 +147,6 @@ def trained_outputs(config: TrainConfig) -> tuple[set[str], tuple[str, ...]]:
 def _fitting(losses: dict[str, Any]) -> str:
     """A scorer that goes with the losses: the one called like a loss, else that of what they train."""
     own = [name for name in names("eduprm.prm.scorers") if name in losses]
-    return own[0] if own else "head" if any(loss.needs == "head" for loss in losses.values()) else "likelihood"
+    return (
+        own[0] if own else "head" if any(loss.needs == "head" for loss in losses.values()) else "likelihood"
+    )
