@@ -62,7 +62,7 @@ def test_a_strategy_that_asks_the_grader_depends_on_it(tmp_path: Path) -> None:
         run.check("search", chosen("number", **searched)["search"], {})
 
 
-def test_a_stage_that_was_begun_and_has_no_file_takes_other_settings(tmp_path: Path) -> None:
+def test_a_stage_that_was_begun_and_has_no_file_takes_another_grader(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.begin("label", chosen("number")["label"], {})
     run.check("label", chosen("math")["label"], {})

@@ -48,6 +48,12 @@ def test_the_paper_recipe_says_what_the_paper_says():
     assert (settings.search.threshold, settings.search.order) == (1.0, "chronological")
     assert (train.learning_rate, train.epochs, train.scheduler, train.lora) == (1e-6, 5, "cosine", None)
     assert settings.problem.dataset_split == "train"
+    # Labels at the anchors, learnt by the cross-entropy of a head.
+    assert (train.losses, train.scoring.kind, settings.label.steps) == (
+        {"cross_entropy": 1.0},
+        "head",
+        ("entropy",),
+    )
 
 
 def test_a_flag_changes_one_setting_and_wins_over_the_recipe(tmp_path):

@@ -9,6 +9,7 @@ from eduprm.core import registry
 from eduprm.core.errors import UsageError
 from eduprm.prm import PrmSource, ProcessRewardModel
 from eduprm.prm.config import Scoring
+from eduprm.prm.prm_folder import folder_digest
 from eduprm.prm.solutions import score_steps
 from eduprm.prm.source import PrmReading
 from eduprm.prm.testing import tiny_prm
@@ -24,6 +25,18 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prm(folder):
     return PrmSource.at(folder, PrmReading(dtype="float32", batch_tokens=300)).open()
+
+
+def test_a_form_of_ones_own_is_part_of_the_key(folder, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def key(code):
+        (tmp_path / "form_of_mine.py").write_text(code)
+        return PrmSource.at(folder, PrmReading(format="form_of_mine:Format")).key()
+
+    code = "class Format:\n    architectures, marks = (), ()\n    load = None\n"
+    assert key(code) == key(code) != key(code + "    by = 2\n")
+    assert PrmSource.at(folder).key() == folder_digest(folder) != key(code)
 
 
 def test_what_is_opened_is_the_prm_of_the_folder_read_as_asked(folder, prm):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eduprm.core.errors import UsageError
+from eduprm.prm.config import InputFormat
 from eduprm.prm.solutions import StepScores
 from eduprm.prm.source import PrmReading, PrmSource
 from eduprm.prm.testing import tiny_prm
@@ -55,9 +56,25 @@ def test_a_step_with_a_false_equation_loses_its_score():
 
 def test_equations_are_read_whole_wherever_steps_are_cut():
     assert Checked.refuted(["6 * ", "4 = ", "25", "\n24 / 4 = 6"]) == [False, False, True, False]
-    # A list of steps: "3" ends one, and "= 4" begins no equation with it.
-    assert Checked.refuted(["1 + 2 = 3", "3 + 1 = 5"], as_cut=False) == [False, True]
-    assert Checked.refuted(["1 + 2 = ", "3"], as_cut=False) != Checked.refuted(["1 + 2 = ", "3"], as_cut=True)
+    assert Checked.refuted(["1 + 2 = ", "4"]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"),
+    [
+        # "3" ends a step, and "3 + 1" goes on from nothing.
+        (["1 + 2 = 3", "3 + 1 = 5"], [1, 0]),
+        # A break within a step is none between steps.
+        (["First the product:\n2 * 3 = 6", "6 * 4 = 24", "24 + 1 = 25"], [1, 1, 1]),
+        (["First the product:\n2 * 3 = 6", "6 * 4 = 25", "25 + 1 = 26"], [1, 0, 1]),
+        # A list that carries its own breaks was cut within a line where it has none.
+        (["2 * 3 = 6\n", "6 * 4 ", "= 25\n", "#### 25"], [1, 1, 0, 1]),
+    ],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_checker_reads_a_list_of_steps_as_the_prm_does(steps, kept, complete):
+    (one,) = Checked().score_steps(ByLength(), [("?", steps)], complete=complete, as_cut=False)
+    assert one.scores == [keep / len(step) for keep, step in zip(kept, steps, strict=True)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -78,9 +95,28 @@ def test_the_whole_solution_counts_beside_its_steps():
     results = Trajectory(weight=0.25).score_steps(
         prm, [("?", ["ab", "abcd"]), ("?", ["long"])], complete=True, as_cut=False
     )
-    assert results[0].scores == [0.75 / 2 + 0.25 / 6, 0.75 / 4 + 0.25 / 6]
+    assert results[0].scores == [0.75 / 2 + 0.25 / 7, 0.75 / 4 + 0.25 / 7]  # with a line break
     assert results[1] == StepScores(None, 9, "too long")
     assert prm.as_cut  # the whole is one piece: nothing is put into it
+
+
+@pytest.mark.parametrize(
+    ("format_", "whole"),
+    [
+        (InputFormat(kind="plain", append_eos=False), "2 * 3 = 6\n6 * 4 = 24"),
+        (InputFormat(kind="plain", append_eos=False, joiner="; "), "2 * 3 = 6; 6 * 4 = 24"),
+        # It closes steps in its own way, and the whole has none: line breaks stand there.
+        (InputFormat.stepwise(separator="<step>"), "2 * 3 = 6\n6 * 4 = 24"),
+    ],
+)
+def test_the_whole_solution_is_read_as_its_steps_are_joined(format_, whole, tmp_path):
+    prm = PrmSource.at(tiny_prm(tmp_path / "prm", input_format=format_)).open()
+    asked = {"complete": True, "as_cut": False}
+    steps = ["2 * 3 = 6", "6 * 4 = 24"]
+    (found,) = Trajectory(weight=1.0).score_steps(prm, [("2 * 3 * 4?", steps)], **asked)
+    (expected,) = prm.score_steps([("2 * 3 * 4?", [whole])], **asked)
+    assert found.scores == [pytest.approx(expected.scores[0])] * 2
+    assert found.joiner == prm.builder.added_joiner(steps)
 
 
 def test_wrappers_by_name_one_around_the_other():
@@ -96,6 +132,19 @@ def test_wrappers_by_name_one_around_the_other():
     keys = [wrapped(Place(), WrapSettings(wrap=names)).key() for names in ((), ("checked",), ("trajectory",))]
     assert keys[0] == "digest"
     assert len({str(key) for key in [*keys, place.key()]}) == 4
+
+
+def test_scores_of_a_wrapper_whose_code_changed_are_not_taken_up(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def key(code):
+        asked = "    def score_steps(self, prm, solutions, *, complete, as_cut): ...\n"
+        (tmp_path / "halving_of_mine.py").write_text(code + asked)
+        return wrapped(Place(), WrapSettings(wrap=("halving_of_mine:Wrapper",))).key()
+
+    before = key("class Wrapper:\n    by = 0.5\n")
+    assert key("class Wrapper:\n    by = 0.25\n") != before
+    assert key("class Wrapper:\n    by = 0.5\n") == before
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from eduprm.core.retry import RetrySettings
-from eduprm.prm import PrmSource
+from eduprm.prm.source import PrmReading, PrmSource
 from eduprm.serve import Solution, score_served
 from eduprm.serve.server.cli import main
 from eduprm.serve.server.loading import describe
@@ -64,6 +64,16 @@ def test_another_weight_or_format_is_another_identity(folder, prm, tmp_path):
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
     assert describe(prm, PrmSource.at(copy), settings).identity != first.identity
+
+
+def test_rounded_weights_are_another_identity(folder, prm):
+    """The layers' parameters are rounded in place: dtype and files are those of the full PRM."""
+    full, rounded = (
+        describe(prm, PrmSource.at(folder, PrmReading(weights=weights)), ServeSettings(prm="anywhere"))
+        for weights in ("full", "int8")
+    )
+    assert (full.weights, rounded.weights) == ("full", "int8")
+    assert full.identity != rounded.identity
 
 
 def test_a_folder_that_holds_no_prm_is_one_line(tmp_path, capsys):

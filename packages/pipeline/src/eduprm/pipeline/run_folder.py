@@ -23,15 +23,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from eduprm.core.command_line import UsageError, quoted
 from eduprm.core.files import atomic_write_bytes
+from eduprm.pipeline.contents import ADDED, add_contents, content
 from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.settings import STAGES, TrainSettings
 from eduprm.pipeline.strategies import asks_grader, reads_label_steps
-from eduprm.prm.prm_folder import folder_digest
 
 _FILES: dict[str, tuple[str, ...]] = {
     "problems": ("problems.parquet", "rejected/problems.jsonl"),
@@ -77,8 +78,9 @@ class RunFolder:
         """Refuse to mix: files of a stage that was begun with other settings, or by other versions of what computes it.
 
         A setting that the record lacks, because there was none when it was written, counts as unchanged at its
-        default. A stage that has no file yet takes other settings. A finished stage whose record names no versions is
-        older than such records, and taken as it is.
+        default. A stage that has no file yet takes another grader. A finished stage whose record names no versions is
+        older than such records, and taken as it is; so is one whose record lacks what a PRM's or a backbone's folder
+        held.
 
         Raises:
             UsageError: names the setting or package, its two values and the way out.
@@ -89,8 +91,15 @@ class RunFolder:
         defaults = stage_settings(TrainSettings())[stage]
         before = {name: defaults[name] for name in settings if name in defaults}
         before |= self._filed(record["settings"], settings)
-        changed = _changes(before, settings, show=quoted)
-        if changed and not self._only_begun(stage, record):
+        if record["done"]:
+            before |= {
+                name: settings[name]
+                for name in settings
+                if name.endswith(ADDED) and name not in record["settings"]
+            }
+        if self._only_begun(stage, record):
+            before |= {name: settings[name] for name in settings if name.startswith(_GRADER)}
+        if changed := _changes(before, settings, show=quoted):
             raise UsageError(
                 f"--run: {self.root} holds stage {stage!r} made with other settings: {changed}. "
                 f"Give --rerun {stage} to do it again, or another --run"
@@ -164,25 +173,29 @@ class RunFolder:
 def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     """Per stage, the settings that decide what it writes, flat: what `RunFolder.check` compares.
 
-    A stage's own settings only; a change of an earlier stage's is caught there.
+    A stage's own settings only; a change of an earlier stage's is caught there. Models of folders count by content:
+    the one that a round trained stands where the one before it stood.
     """
-    dumped = settings.model_dump(mode="json")
+    dumped, read = settings.model_dump(mode="json"), cache(content)
     # How processes share the training decides nothing but its speed: a run may go on with another number of them.
     dumped["prm"]["train"].pop("sharding")
     dumped["label"].pop("judge")
     named = settings.label.judge_prm
     if named == "judge":
-        dumped["label"]["judge"] = settings.label.judge.deciding()
-    elif named is not None and Path(named).is_dir():
-        dumped["label"]["judge_content"] = folder_digest(Path(named))
+        judge = settings.label.judge
+        dumped["label"]["judge"] = judge.deciding()
+        dumped["label"]["judge_model_content"] = None if judge.url else read(judge.model)
+    elif (held := read(named)) is not None:
+        dumped["label"]["judge_content"] = held
+    for part in ("label", "prm", "strategy_options"):
+        add_contents(dumped[part], read)
     source: dict[str, Any] = {"problems": None, "limit": settings.limit}
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.
         source["problems"] = hashlib.sha256(settings.problems.read_bytes()).hexdigest()[:16]
-    # A folder's content: the model that a round trained stands where the one before it stood.
     model = {"model": settings.policy.model}
-    if Path(settings.policy.model).is_dir():
-        model["content"] = folder_digest(Path(settings.policy.model))
+    if (held := read(settings.policy.model)) is not None:
+        model["content"] = held
     problem = dumped["problem"]
     grading = {
         "grader": problem.pop("grader"),

@@ -5,6 +5,7 @@ A PRM behind a URL is a `PrmPlace` too (`eduprm.serve.source`). Imports no torch
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eduprm.core.errors import UsageError, first_line
+from eduprm.core.registry import source_digest
 from eduprm.prm.config import Aggregate, Scoring
 from eduprm.prm.prm_folder import find_prm, folder_digest
 from eduprm.prm.published import FORMATS, StepMarks, check_format
@@ -101,8 +103,12 @@ class PrmSource(PrmReading):
         return cls(name=str(folder) if name is None else name, folder=folder, **how)
 
     def key(self) -> str:
-        """Hash of the folder's content."""
-        return folder_digest(self.folder)
+        """Hash of the folder's content; with the code that reads it, where that is a form of anybody's own."""
+        held = folder_digest(self.folder)
+        if self.format is None or ":" not in self.format:
+            return held
+        code = source_digest("", self.format)
+        return hashlib.sha256(f"{held} {code}".encode()).hexdigest()
 
     def saved_cut(self) -> Any:
         """What stands in its config.json; a file that cannot be read is said when it is opened."""

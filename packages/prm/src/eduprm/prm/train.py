@@ -34,6 +34,7 @@ from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.loading import quiet_transformers
 from eduprm.prm.model import unwrap
 from eduprm.prm.packing import fill_up, plan_batches
+from eduprm.prm.prm_folder import folder_digest
 from eduprm.prm.processes import is_first_process, num_processes, share
 from eduprm.prm.saving import save_prm
 from eduprm.prm.trainer import PackedTreeCollator, PrmTrainer, RichProgress, TreeBatches
@@ -94,18 +95,9 @@ def fingerprint(
     return digest.hexdigest()[:16]
 
 
-def _backbone_mark(backbone: str | Path) -> Any:
-    """Return a hub name as it is; of a local folder, a hash of what its weight files hold, wherever it lies."""
-    if not Path(backbone).is_dir():
-        return str(backbone)
-    digest = hashlib.sha256()
-    for path in sorted([*Path(backbone).glob("*.safetensors"), Path(backbone) / "config.json"]):
-        digest.update(f"{path.name}:{path.stat().st_size}".encode())
-        with path.open("rb") as handle:  # the ends of large files are enough to tell one model from another
-            digest.update(handle.read(1 << 20))
-            handle.seek(max(0, path.stat().st_size - (1 << 20)))
-            digest.update(handle.read())
-    return digest.hexdigest()
+def _backbone_mark(backbone: str | Path) -> str:
+    """Return a hub name as it is; of a local folder, a hash of all that it holds, wherever it lies."""
+    return folder_digest(Path(backbone)) if Path(backbone).is_dir() else str(backbone)
 
 
 def _make_trainer(

@@ -6,15 +6,13 @@ For one chunk at a time, on frames of `eduprm.label` and `eduprm.bench`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from eduprm.core import registry
 from eduprm.core.errors import UsageError, first_line, quoted
 from eduprm.label import canonical_answer, check_gold, extract_answer, get_grader, grade_frame, spell_alike
-from eduprm.prm.prm_folder import file_digest
 from eduprm.rank import CANDIDATE_SCHEMA
 from eduprm.rank.errors import Rejection
 from eduprm.rank.file_rules import choosing_rule, rule_names
@@ -67,12 +65,18 @@ class RankedChunk(NamedTuple):
     ties: int
 
 
+def _named(settings: RankSettings) -> tuple[str, ...]:
+    """The choices that decide where steps end, what ranks them, and what is right."""
+    cuts = settings.policy_cut or {}
+    return (settings.rule, settings.grader, settings.segment, *cuts)
+
+
 class Ranker:
     """RankSettings of ranking and the grader, which is made once; `solution`: `PrmPlace.solution`."""
 
     def __init__(self, settings: RankSettings, *, solution: str = "last") -> None:
         self.aggregate = settings.aggregate
-        self._base = settings.rule
+        self._named = _named(settings)
         self.rule = choosing_rule(settings)
         self.rule_names = rule_names(settings, solution=solution)
         grader = self._grader_name = settings.grader
@@ -82,11 +86,9 @@ class Ranker:
             raise UsageError(f"--grader: {first_line(error)}") from None
 
     def key(self) -> dict[str, Any]:
-        """What the outcomes depend on beside settings and versions: the rules, and the code of anybody's own."""
-        module = self._base.partition(":")[0] if ":" in self._base else None
-        found = None if module is None else find_spec(module)
-        path = None if found is None else found.origin
-        return {"names": list(self.rule_names), "own": file_digest(Path(path)) if path else None}
+        """What the outcomes depend on beside settings and versions: the rules, and the code of own choices."""
+        own = {name: registry.source_digest("", name) for name in self._named if ":" in name}
+        return {"names": list(self.rule_names), "own": own}
 
     def close(self) -> None:
         """Stop the grader's worker processes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -15,6 +16,7 @@ from eduprm.prm.source import PrmPlace
 from eduprm.rank.wrappers._contract import ScoreWrapper
 
 FOLDER = "eduprm.rank.wrappers"
+_COMPUTING = ("eduprm-rank", "eduprm-label")  # what the wrappers that ship compute with, beside the PRM's own
 Options = dict[str, int | float | bool | str]
 
 
@@ -64,8 +66,13 @@ class _WrappedPlace:
         return self.inner.name
 
     def key(self) -> Any:
-        """The PRM's, and the wrapper with its options."""
-        return {"prm": self.inner.key(), "wrap": [self.wrapper_name, dict(self.options)]}
+        """The PRM's, and the wrapper with its options, its code and the versions of what that computes with."""
+        return {
+            "prm": self.inner.key(),
+            "wrap": [self.wrapper_name, dict(self.options)],
+            "code": registry.source_digest(FOLDER, self.wrapper_name),
+            "versions": {name: version(name) for name in _COMPUTING},
+        }
 
     def saved_cut(self) -> Any:
         """The PRM's."""

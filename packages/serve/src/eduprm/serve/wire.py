@@ -86,11 +86,13 @@ class ModelInfo(_Answer):
     Attributes:
         api: of this contract.
         identity: hash of everything that decides scores: the files of the PRM (weights, tokenizer, input format), its
-            form, its dtype, and the versions of what computes. Another identity: other scores.
+            form, its dtype, whether its weights were rounded, and the versions of what computes. Another identity:
+            other scores.
         name: what the service was started with.
-        prm: hash of the PRM's files alone.
+        prm: hash of the PRM's files, and of the code of a form of one's own.
         max_tokens: most tokens of a problem with a solution; None: no limit.
         dtype, device: of the weights.
+        weights: int8 where those of the decoder layers were rounded to 8 bits.
         versions: of what computes.
         limits: of one request.
         steps: how the PRM's training cut solutions (`eduprm.prm.StepCut` as JSON); None: it does not say.
@@ -108,3 +110,4 @@ class ModelInfo(_Answer):
     limits: Limits
     steps: dict[str, Any] | None = None
     solution: Literal["last", "min", "mean", "product"] = "last"
+    weights: Literal["full", "int8"] = "full"

@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 from eduprm.core.errors import UsageError
 from eduprm.label import extract_answer, spell_alike
 from eduprm.prm.solutions import IdScorer, ReadSolution, StepScorer, StepScores, read_steps
+from eduprm.rank.wrappers._joined import joined_steps
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,12 @@ class Wrapper:
             read_steps(cast(IdScorer, prm), problem, steps, prompts=prompts, **how)
             for problem, steps in solutions
         ]
-        votes = self.votes([one.joiner.join(own) for one, (_, own) in zip(read, solutions, strict=True)])
+        votes = self.votes(
+            [
+                "".join(joined_steps(own, one.joiner, **how))
+                for one, (_, own) in zip(read, solutions, strict=True)
+            ]
+        )
         known = [k for k, one in enumerate(read) if isinstance(one, ReadSolution)]
         if votes is None or len({votes[k] for k in known}) < 2:
             return prm.score_steps(solutions, **how)

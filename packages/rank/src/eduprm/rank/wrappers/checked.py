@@ -3,7 +3,8 @@
 The idea of TaTToo (arXiv 2510.06217): where a tool can tell, it tells. The tool is `eduprm.label.check_steps`; a step
 without an equation, and one whose equations hold, keep the PRM's score. Our reading:
 
-* Lines are checked whole, as they stand in the joined solution. A false equation belongs to the step in which it ends.
+* Lines are checked whole, as they stand in the solution that the PRM read: where it joined a list of steps, each of
+  these borders ends a line. A false equation belongs to the step in which it ends.
 * The steps after a false one keep their scores: the checker says nothing of them.
 """
 
@@ -18,6 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from eduprm.label import check_steps
 from eduprm.prm.solutions import StepScorer, StepScores
+from eduprm.rank.wrappers._joined import joined_steps
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,18 @@ class Wrapper:
             if one.scores is None:
                 found.append(one)
                 continue
-            keep = [1.0 - self.weight if wrong else 1.0 for wrong in self.refuted(steps, as_cut=as_cut)]
+            # Line breaks whatever the PRM's joiner is: an equation ends with the item of the list that holds it.
+            pieces = joined_steps(steps, "\n", complete=complete, as_cut=as_cut)
+            keep = [1.0 - self.weight if wrong else 1.0 for wrong in self.refuted(pieces)]
             found.append(one._replace(scores=[a * b for a, b in zip(one.scores, keep, strict=True)]))
         return found
 
     @staticmethod
-    def refuted(steps: Sequence[str], *, as_cut: bool = True) -> list[bool]:
-        """Which steps hold the end of a false equation; a list of steps without line breaks has a line for each."""
-        lines = not as_cut and not any("\n" in step for step in steps)
-        whole = [step + "\n" for step in steps] if lines else list(steps)
-        ends = list(accumulate(map(len, whole)))
-        wrong = [False] * len(steps)
-        for check in check_steps("".join(whole)):
+    def refuted(pieces: Sequence[str]) -> list[bool]:
+        """Which pieces of a text hold the end of a false equation."""
+        ends = list(accumulate(map(len, pieces)))
+        wrong = [False] * len(pieces)
+        for check in check_steps("".join(pieces)):
             for equation in check.equations:
                 if not equation.holds:
                     wrong[next(k for k, end in enumerate(ends) if equation.stop <= end)] = True

@@ -4,7 +4,7 @@ After ReasonFlux-PRM (arXiv 2506.18896), which rewards the steps of a thinking t
 That paper's trajectory reward comes from a model that rates a template of the solution; our reading takes the PRM
 itself:
 
-* The trajectory's score is the PRM's score of the solution read as one step.
+* The trajectory's score is the PRM's score of the solution read as one step, joined as its steps were.
 * A step's score becomes (1 - weight) * own + weight * trajectory's, so that every selection rule sees both.
 """
 
@@ -17,6 +17,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from eduprm.prm.solutions import StepScorer, StepScores
+from eduprm.rank.wrappers._joined import joined_steps
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,14 @@ class Wrapper:
     ) -> list[StepScores]:
         """The mixture; a solution that has no score as a whole has none at all, with the reason."""
         steps = prm.score_steps(solutions, complete=complete, as_cut=as_cut)
+        texts = [
+            "".join(joined_steps(own, one.joiner, complete=complete, as_cut=as_cut))
+            for one, (_, own) in zip(steps, solutions, strict=True)
+        ]
         whole = prm.score_steps(
-            [(problem, ["".join(own)]) for problem, own in solutions], complete=complete, as_cut=True
+            [(problem, [text]) for (problem, _), text in zip(solutions, texts, strict=True)],
+            complete=complete,
+            as_cut=True,
         )
         found = []
         for one, all_of_it in zip(steps, whole, strict=True):

@@ -15,7 +15,7 @@ _COMPUTING = ("torch", "transformers", "tokenizers", "eduprm-prm")
 
 
 def describe(scorer: Any, source: PrmSource, settings: ServeSettings) -> ModelInfo:
-    """Which PRM this is; the identity covers its files, form, dtype and device, and the versions of what computes."""
+    """Which PRM this is; the identity covers its files, form, precision and device, and versions of what computes."""
     weight = next(scorer.model.parameters())
     facts = {
         "prm": source.key(),
@@ -25,6 +25,8 @@ def describe(scorer: Any, source: PrmSource, settings: ServeSettings) -> ModelIn
         "device": weight.device.type,
         "versions": {name: version(name) for name in _COMPUTING},
     }
+    if source.weights != "full":  # rounded when it was loaded: the parameters that are left do not tell
+        facts["weights"] = source.weights
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return ModelInfo.model_validate(
         {
