@@ -45,7 +45,7 @@ def test_toml_gives_settings_and_flags_win(tmp_path):
         (["x", "--rule", "no.where:Rule"], ["--rule: rules: 'no.where:Rule' cannot be imported"]),
         (
             ["x", "--rule", "json:JSONDecoder"],
-            ["--rule: json:JSONDecoder: a selection rule has a text `label`"],
+            ["--rule: rules: 'json:JSONDecoder' has no 'score': expected score, as docs/extend.md and "],
         ),
         (
             ["x", "--rule", "mean_logprob"],

@@ -138,7 +138,8 @@ def test_scores_of_a_wrapper_whose_code_changed_are_not_taken_up(tmp_path, monke
     monkeypatch.syspath_prepend(tmp_path)
 
     def key(code):
-        (tmp_path / "halving_of_mine.py").write_text(code)
+        asked = "    def score_steps(self, prm, solutions, *, complete, as_cut): ...\n"
+        (tmp_path / "halving_of_mine.py").write_text(code + asked)
         return wrapped(Place(), WrapSettings(wrap=("halving_of_mine:Wrapper",))).key()
 
     before = key("class Wrapper:\n    by = 0.5\n")

@@ -3,6 +3,10 @@
 A file in the folder is its registration: names are listed without importing anything, so that --help stays fast. What
 the module's attribute takes as keyword arguments (a pydantic model's fields, a function's or class's signature) are
 the choice's options.
+
+The folder's `__init__` says what anybody's own must have: `CLASS_HAS` names methods and attributes of the class,
+`OBJECT_HAS` attributes of what it makes (its `_contract` says what they are). A choice without one is refused where it
+is loaded or made, and not where it is first used.
 """
 
 from __future__ import annotations
@@ -10,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 __all__ = ["load", "make", "names", "source_digest"]
@@ -33,7 +39,7 @@ def load(package: str, name: str, attribute: str) -> Any:
     """Return `attribute` of the module `name` in `package`, or what `package.module:Name` names.
 
     Raises:
-        ValueError: there is no such choice, with those there are.
+        ValueError: there is no such choice, with those there are; or it lacks what one of its kind has.
 
     Examples:
         >>> load("eduprm.core", "seeds", "derive_seed").__name__
@@ -50,9 +56,13 @@ def load(package: str, name: str, attribute: str) -> Any:
             raise ValueError(f"{kind}: expected one of {known} or package.module:{attribute}, got {name!r}")
         return getattr(import_module(f"{package}.{name}"), attribute)
     try:
-        return getattr(import_module(module), own)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{kind}: {name!r} cannot be imported: {error}") from error
+        found = getattr(import_module(module), own)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{kind}: {name!r} cannot be imported: {error}{_way_out(module, error)}") from error
+    if isinstance(found, type):
+        fields = {*getattr(found, "model_fields", ()), *getattr(found, "__dataclass_fields__", ())}
+        _check_shape(package, name, "CLASS_HAS", {*dir(found), *fields})
+    return found
 
 
 def source_digest(package: str, name: str) -> str | None:
@@ -90,8 +100,11 @@ def make(package: str, name: str, attribute: str, options: Mapping[str, Any] | N
     taken = _options(choice)
     if taken is not None and (unknown := [option for option in given if option not in taken]):
         raise ValueError(f"{name}: expected {_listed(taken)}, got {unknown[0]!r}")
+    if not callable(choice):
+        kind = package.rpartition(".")[2]
+        raise ValueError(f"{kind}: expected {name!r} to name a class, got {type(choice).__name__}")
     try:
-        return choice(**given)
+        made = choice(**given)
     except TypeError as error:
         raise ValueError(f"{name}: {error}; it takes {_listed(taken or [])}") from error
     except ValueError as error:
@@ -100,6 +113,34 @@ def make(package: str, name: str, attribute: str, options: Mapping[str, Any] | N
             raise ValueError(f"{name}: {error}") from error
         place = ".".join(map(str, faults[0]["loc"]))
         raise ValueError(f"{name}: {place}: {faults[0]['msg']}, got {faults[0]['input']!r}") from error
+    if ":" in name:
+        if not isinstance(choice, type):  # a function that makes one
+            _check_shape(package, name, "CLASS_HAS", dir(made))
+        _check_shape(package, name, "OBJECT_HAS", dir(made))
+    return made
+
+
+def _check_shape(package: str, name: str, which: str, there: Collection[str]) -> None:
+    """Refuse anybody's own without what the package's folder says that one of its kind has."""
+    wanted = getattr(import_module(package), which, ())
+    if missing := [one for one in wanted if one not in there]:
+        kind = package.rpartition(".")[2]
+        raise ValueError(
+            f"{kind}: {name!r} has no {missing[0]!r}: expected {', '.join(wanted)}, as docs/extend.md and "
+            f"{package}._contract say"
+        )
+
+
+def _way_out(module: str, error: Exception) -> str:
+    """What to do where Python does not find a module that lies in the folder from which a command is given."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is None or not f"{module}.".startswith(f"{missing}."):
+        return ""
+    if any(Path(place).resolve() == Path.cwd() for place in sys.path):
+        return ""
+    return (
+        "; the current folder is not on Python's path: put PYTHONPATH=. before the command (docs/extend.md)"
+    )
 
 
 def _options(choice: Any) -> list[str] | None:

@@ -12,8 +12,9 @@ import polars as pl
 from eduprm.core.command_line import UsageError
 from eduprm.core.progress import bar, say
 from eduprm.forest import leaf_paths, read_forest, write_shard, write_table
-from eduprm.label import check_gold, filter_rows, get_grader, grade_leaves, label_forest, weigh_questions
+from eduprm.label import filter_rows, get_grader, grade_leaves, label_forest, weigh_questions
 from eduprm.label.judges.scores import COLUMN as JUDGE_SCORE
+from eduprm.pipeline.gold_check import gradable, reject_gold
 from eduprm.pipeline.label_judge import open_judge, score_nodes
 from eduprm.pipeline.label_steps import ENDS, step_segmenters
 from eduprm.pipeline.run_folder import RunFolder
@@ -51,17 +52,18 @@ def grader_name(problem: ProblemSettings, file: Path | None) -> str:
 
 
 def label_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
-    """Write grades/*.parquet and labels/*.parquet.
+    """Write grades/*.parquet and labels/*.parquet, without the problems whose gold answers the grader does not take.
 
     Raises:
-        UsageError: no such grader, or it rejects the gold answers themselves.
+        UsageError: no such grader, it takes no gold answer, or there are no trees.
     """
     problems = pl.read_parquet(folder.path("problems.parquet"))
     files = sorted(folder.path("forest").glob("*.parquet"))
     todo = [path for path in files if not folder.path("labels", path.name).is_file()]
     if todo:
         _label(settings, folder, problems, todo)
-    return _summary(folder)
+    left_out = problems.height - gradable(folder, problems).height
+    return {**_summary(folder), **({"problems_left_out": left_out} if left_out else {})}
 
 
 def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, todo: list[Any]) -> None:
@@ -70,10 +72,11 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
     name = grader_name(settings.problem, settings.problems)
     judge = open_judge(settings)
     with open_grader(name, settings.problem.grader_options) as grader:
-        _check_gold(problems, grader, name)
+        known = reject_gold(folder, problems, grader, name)["problem_id"].to_list()
         with bar("label", total=len(todo)) as shown:
             for path in todo:
-                graded, labelled = _labelled(settings, read_forest(path), problems, grader, tokenizer)
+                forest = read_forest(path).filter(pl.col("problem_id").is_in(known))
+                graded, labelled = _labelled(settings, forest, problems, grader, tokenizer)
                 if path.stem.startswith("train"):  # held-out questions are judged alike
                     if judge is not None:
                         labelled = _judged(labelled, problems, judge, path.stem)
@@ -154,20 +157,6 @@ def label_steps(steps: pl.DataFrame, ends: pl.Series, graded: pl.DataFrame, **op
     return labelled.with_columns(weight.alias("weight"), ends.alias(ENDS))
 
 
-def _check_gold(problems: pl.DataFrame, grader: Any, name: str) -> None:
-    wrong = check_gold(problems, grader)
-    if wrong.height == problems.height:
-        row = wrong.row(0, named=True)
-        raise UsageError(
-            f"--problem.grader: {name} grades every gold answer wrong, the first is {row['gold']!r} of "
-            f"{row['problem_id']}; choose another grader"
-        )
-    if wrong.height:
-        say(
-            f"label: {name} grades {wrong.height} of {problems.height} gold answers wrong, e.g. {wrong.row(0)}"
-        )
-
-
 def _summary(folder: RunFolder) -> dict[str, Any]:
     labelled = pl.scan_parquet(folder.path("labels", "train-*.parquet"))
     counts = labelled.select(
@@ -176,6 +165,10 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         roots_right=pl.col("value").filter(pl.col("parent_id").is_null()).mean(),
     ).collect()
     facts = counts.row(0, named=True)
+    if not facts["nodes"]:
+        raise UsageError(
+            f"label: no tree is left to train on: what could not be grown is listed in {folder.path('rejected/search')}"
+        )
     say(
         f"label: {facts['nodes']} fragments to train on, {facts['hard']:.0%} of them with value 0 or 1; "
         f"mean value of the roots {facts['roots_right']:.2f}"

@@ -54,7 +54,11 @@ def write_run_page(
 
 def _counts(folder: RunFolder) -> str:
     problems = pl.read_parquet(folder.path("problems.parquet"), columns=["split"])["split"]
-    return f"{(problems == 'train').sum():,} training and {(problems == 'test').sum():,} held-out problems"
+    left_out = folder.facts("label").get("problems_left_out", 0)
+    but = f"; {left_out:,} problems left out, whose gold answer the grader does not take" if left_out else ""
+    return (
+        f"{(problems == 'train').sum():,} training and {(problems == 'test').sum():,} held-out problems{but}"
+    )
 
 
 def _percent(value: float | None) -> str:

@@ -15,6 +15,7 @@ from eduprm.core.files import locked
 from eduprm.core.progress import say
 from eduprm.pipeline.run_folder import RunFolder, stage_settings
 from eduprm.pipeline.settings import STAGES, TrainSettings
+from eduprm.pipeline.start_checks import check_gold_answers, check_start
 from eduprm.prm.processes import is_first_process, num_processes, share
 
 _StageFunction = Callable[[TrainSettings, RunFolder], dict[str, Any]]
@@ -40,6 +41,7 @@ def run_stages(settings: TrainSettings) -> None:
 def _run_round(settings: TrainSettings) -> None:
     folder = RunFolder(settings.folder)
     _check_processes(settings, folder)
+    check_start(settings, folder)
     if not is_first_process():
         _help(settings, folder)
         return
@@ -93,6 +95,8 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
             say(f"{stage}: done before{unknown}")
             share(False)
             continue
+        if stage == "search" and "label" in wanted:
+            check_gold_answers(settings, folder)
         started = time.monotonic()
         folder.begin(stage, chosen[stage], versions[stage])
         share(True)

@@ -32,16 +32,18 @@ from eduprm.core.files import atomic_write_bytes
 from eduprm.pipeline.contents import ADDED, add_contents, content
 from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.settings import STAGES, TrainSettings
-from eduprm.pipeline.strategies import reads_label_steps
+from eduprm.pipeline.strategies import asks_grader, reads_label_steps
 
 _FILES: dict[str, tuple[str, ...]] = {
     "problems": ("problems.parquet", "rejected/problems.jsonl"),
     "search": ("forest", "costs", "rejected/search"),
-    "label": ("labels", "grades"),
+    "label": ("labels", "grades", "rejected/label.jsonl"),
     "prm": ("prm", "training.json"),
     "score": ("scores", "before"),
     "report": ("metrics.json", "figures", "report.html", "solutions.jsonl"),
 }
+
+_GRADER = "problem.grader"
 
 
 class RunFolder:
@@ -76,8 +78,9 @@ class RunFolder:
         """Refuse to mix: files of a stage that was begun with other settings, or by other versions of what computes it.
 
         A setting that the record lacks, because there was none when it was written, counts as unchanged at its
-        default. A finished stage whose record names no versions is older than such records, and taken as it is; so is
-        one whose record lacks what a PRM's or a backbone's folder held.
+        default. A stage that has no file yet takes another grader. A finished stage whose record names no versions is
+        older than such records, and taken as it is; so is one whose record lacks what a PRM's or a backbone's folder
+        held.
 
         Raises:
             UsageError: names the setting or package, its two values and the way out.
@@ -86,13 +89,16 @@ class RunFolder:
         if record is None:
             return
         defaults = stage_settings(TrainSettings())[stage]
-        before = {name: defaults[name] for name in settings if name in defaults} | record["settings"]
+        before = {name: defaults[name] for name in settings if name in defaults}
+        before |= self._filed(record["settings"], settings)
         if record["done"]:
             before |= {
                 name: settings[name]
                 for name in settings
                 if name.endswith(ADDED) and name not in record["settings"]
             }
+        if self._only_begun(stage, record):
+            before |= {name: settings[name] for name in settings if name.startswith(_GRADER)}
         if changed := _changes(before, settings, show=quoted):
             raise UsageError(
                 f"--run: {self.root} holds stage {stage!r} made with other settings: {changed}. "
@@ -109,7 +115,8 @@ class RunFolder:
 
     def begin(self, stage: str, settings: dict[str, Any], versions: dict[str, str]) -> None:
         """Note settings and versions before the stage's first file."""
-        if self._record(stage) is None:
+        old = self._record(stage)
+        if old is None or (old["settings"] != settings and self._only_begun(stage, old)):
             record = {"done": False, "settings": settings, "versions": versions}
             self.write_json(f"stages/{stage}.json", record)
 
@@ -133,6 +140,31 @@ class RunFolder:
                 shutil.rmtree(path)
             path.unlink(missing_ok=True)
         self.path(f"stages/{stage}.json").unlink(missing_ok=True)
+
+    def _only_begun(self, stage: str, record: dict[str, Any]) -> bool:
+        """Whether a stage was begun and has no file yet: there is nothing to mix."""
+        return not record["done"] and not any(self.path(name).exists() for name in _FILES[stage])
+
+    def _filed(self, record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+        """A record's settings where they are filed today.
+
+        The grader stood with the problems once, and its options nowhere else.
+        """
+        if not any(name.startswith(_GRADER) for name in settings):
+            return {name: value for name, value in record.items() if not name.startswith(_GRADER)}
+        there = self.facts("problems").get("settings", {})
+        moved = {
+            f"{_GRADER}_options": _listed_options(
+                {
+                    name.removeprefix(f"{_GRADER}_options."): value
+                    for name, value in there.items()
+                    if name.startswith(f"{_GRADER}_options.")
+                }
+            )
+        }
+        if _GRADER in there:
+            moved[_GRADER] = there[_GRADER]
+        return moved | record
 
     def _record(self, stage: str) -> dict[str, Any] | None:
         return self.read_json(f"stages/{stage}.json")
@@ -164,8 +196,13 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     model = {"model": settings.policy.model}
     if (held := read(settings.policy.model)) is not None:
         model["content"] = held
+    problem = dumped["problem"]
+    grading = {
+        "grader": problem.pop("grader"),
+        "grader_options": _listed_options(problem.pop("grader_options")),
+    }
     chosen: dict[str, dict[str, Any]] = {
-        "problems": {**source, "problem": dumped["problem"], "policy": {"model": settings.policy.model}},
+        "problems": {**source, "problem": problem, "policy": {"model": settings.policy.model}},
         "search": {
             "search": dumped["search"],
             "samples": dumped["samples"],
@@ -177,8 +214,9 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
             "engine": settings.engine,
             "server": {"entropy": settings.server.entropy},
             **({"label": {"steps": step_segmenters(settings)}} if reads_label_steps(settings) else {}),
+            **({"problem": grading} if asks_grader(settings) else {}),
         },
-        "label": {"label": dumped["label"], "problem": {"grader": settings.problem.grader}},
+        "label": {"label": dumped["label"], "problem": grading},
         "prm": {"prm": dumped["prm"]},
         "score": {},
         "report": {"bootstrap": settings.bootstrap},
@@ -186,6 +224,11 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     for stage in ("problems", "search", "prm", "report"):
         chosen[stage]["seed"] = settings.seed
     return {stage: _flat(chosen[stage]) for stage in STAGES}
+
+
+def _listed_options(options: dict[str, Any]) -> list[str]:
+    """Options as one setting, which a record also has where there are none."""
+    return [f"{name}={value!r}" for name, value in sorted(options.items())]
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any], *, show: Callable[[Any], str]) -> str:

@@ -123,8 +123,17 @@ def _training_trees(folder: Path) -> Iterator[pl.DataFrame]:
 
 def reads_label_steps(settings: TrainSettings) -> bool:
     """Whether a strategy of the run draws from where the labels' steps end: then they decide its trees too."""
+    return _any_takes(settings, "steps")
+
+
+def asks_grader(settings: TrainSettings) -> bool:
+    """Whether a strategy of the run searches with its grader: then it decides its trees too."""
+    return _any_takes(settings, "grader")
+
+
+def _any_takes(settings: TrainSettings, option: str) -> bool:
     names = [entry.rpartition("=")[2] for entry in settings.strategies]
-    return any("steps" in _taken(load(PACKAGE, name, "Strategy")) for name in names)
+    return any(option in _taken(load(PACKAGE, name, "Strategy")) for name in names)
 
 
 def _taken(choice: Any) -> set[str]:

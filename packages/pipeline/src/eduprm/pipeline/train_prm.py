@@ -15,6 +15,7 @@ from eduprm.core.seeds import derive_seed
 from eduprm.forest import leaf_paths, write_shard, write_table
 from eduprm.label import grade_leaves
 from eduprm.pipeline.calibrating import calibrate, left_to_train, score_trees
+from eduprm.pipeline.gold_check import gradable
 from eduprm.pipeline.growing import grow_shard
 from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.label_trees import grader_name, open_grader
@@ -239,7 +240,7 @@ def _decode_by_prm(settings: TrainSettings, folder: RunFolder, problems: pl.Data
     if _tokens(settings, folder) != "ids":
         return
     policy = settings.policy.model_copy(update={"model": str(folder.path("prm"))})
-    held_out = problems.filter(split="test")
+    held_out = gradable(folder, problems.filter(split="test"))
     greedy = Greedy(max_tokens_per_path=settings.search.budget.max_tokens_per_path)
     prompts = held_out.select("problem_id", "prompt_token_ids").iter_rows()
     jobs = [Job(problem_id, tuple(ids), greedy) for problem_id, ids in prompts]

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from eduprm.core.registry import load
+from eduprm.core.registry import load, names
 from eduprm.prm.attention import implementation_of
 from eduprm.prm.config import LoraSettings, TrainConfig
 from eduprm.prm.loading import HEADS, LABELS, load_classifier, load_language_model
 
-__all__ = ["add_lora", "decoder_layers", "freeze_below", "prepare_model"]
+__all__ = ["add_lora", "decoder_layers", "freeze_below", "prepare_model", "trained_outputs"]
 
 
 def decoder_layers(model: Any) -> tuple[str, nn.ModuleList]:
@@ -88,7 +88,7 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
         ValueError: no such loss or scorer, a scorer that reads an output which no loss trains, losses of other heads,
             or a reference without LoRA.
     """
-    needs, labels = _outputs(config)
+    needs, labels = trained_outputs(config)
     frozen_base = config.lora is not None and config.dtype == "bfloat16"
     options: dict[str, Any] = {
         "dtype": torch.bfloat16 if frozen_base else torch.float32,
@@ -110,8 +110,12 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
     return model
 
 
-def _outputs(config: TrainConfig) -> tuple[set[str], tuple[str, ...]]:
-    """Which outputs of the model the losses read, and what those of the head mean."""
+def trained_outputs(config: TrainConfig) -> tuple[set[str], tuple[str, ...]]:
+    """Which outputs of the model the losses read, and what those of the head mean; no model is loaded.
+
+    Raises:
+        ValueError: no such loss or scorer, or they do not go together.
+    """
     losses = {name: load("eduprm.prm.losses", name, "Loss") for name in config.losses}
     kind = config.scoring.kind
     scorer = load("eduprm.prm.scorers", kind, "Scorer")
@@ -119,7 +123,7 @@ def _outputs(config: TrainConfig) -> tuple[set[str], tuple[str, ...]]:
     if scorer.needs not in needs:
         raise ValueError(
             f"scoring by {kind!r} reads the {scorer.needs.replace('_', ' ')}, which no loss of "
-            f"{', '.join(config.losses)} trains"
+            f"{', '.join(config.losses)} trains: expected a scorer of what they train, {_fitting(losses)!r} say"
         )
     read = {
         name: getattr(choice, "labels", LABELS)
@@ -138,3 +142,11 @@ def _outputs(config: TrainConfig) -> tuple[set[str], tuple[str, ...]]:
             "expected lora, got none"
         )
     return needs, next(iter(read.values()), LABELS)
+
+
+def _fitting(losses: dict[str, Any]) -> str:
+    """A scorer that goes with the losses: the one called like a loss, else that of what they train."""
+    own = [name for name in names("eduprm.prm.scorers") if name in losses]
+    return (
+        own[0] if own else "head" if any(loss.needs == "head" for loss in losses.values()) else "likelihood"
+    )

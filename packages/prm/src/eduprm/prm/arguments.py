@@ -10,12 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import SchedulerType, TrainingArguments
 
 from eduprm.prm.config import TrainConfig
 from eduprm.prm.processes import num_processes
 
-__all__ = ["training_arguments"]
+__all__ = ["check_scheduler", "training_arguments"]
+
+
+def check_scheduler(name: str) -> None:
+    """Raise ValueError where transformers has no learning-rate schedule of that name.
+
+    Examples:
+        >>> check_scheduler("cosin")
+        Traceback (most recent call last):
+        ValueError: expected one of linear, cosine, ... got 'cosin'
+    """
+    known = [one.value for one in SchedulerType]
+    if name not in known:
+        raise ValueError(f"expected one of {', '.join(known)}, got {name!r}")
 
 
 def training_arguments(config: TrainConfig, folder: Path, *, num_batches: int) -> TrainingArguments:

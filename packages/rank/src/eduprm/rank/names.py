@@ -184,9 +184,9 @@ def _defaults(base: str) -> dict[str, Any]:
 
 
 def _check(base: str, rule: Any) -> None:
-    if not isinstance(getattr(rule, "label", None), str) or not callable(getattr(rule, "score", None)):
-        raise ValueError(f"{base}: a selection rule has a text `label`, `needs` and a method `score`")
-    needs = getattr(rule, "needs", None)
+    if not isinstance(rule.label, str):
+        raise ValueError(f"{base}: expected `label` to be a text, got {rule.label!r}")
+    needs = rule.needs
     if not isinstance(needs, tuple) or not set(needs) <= set(NEEDS):
         raise ValueError(f"{base}: expected `needs` to be a tuple out of {NEEDS}, got {needs!r}")
 

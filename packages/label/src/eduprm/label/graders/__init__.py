@@ -9,6 +9,9 @@ from eduprm.label.graders._contract import Grader
 
 __all__ = ["get_grader", "grader_names"]
 
+CLASS_HAS = ("grade",)
+OBJECT_HAS = ("name",)
+
 
 def grader_names() -> list[str]:
     """Return the names that there are, a hyphen for an underscore of the file's.

@@ -2,3 +2,6 @@
 
 What a strategy is, `_contract` says; `eduprm.core.registry` finds and makes one by its name.
 """
+
+CLASS_HAS = ("grow",)
+OBJECT_HAS = ("tree", "cut")

@@ -1,0 +1,102 @@
+"""What only the stages `label` and `prm` read, tried out before a run computes anything.
+
+Losses and scorers import torch, so the settings, which answer `--help` too, do not look at them. A run does, at its
+start: what they refuse is said before hours of search and not after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eduprm.core.command_line import UsageError
+from eduprm.core.errors import first_line
+from eduprm.core.registry import make
+from eduprm.pipeline.run_folder import RunFolder
+from eduprm.pipeline.settings import STAGES, TrainSettings
+
+__all__ = ["check_gold_answers", "check_start"]
+
+
+def check_start(settings: TrainSettings, folder: RunFolder) -> None:
+    """Make the grader, losses and scorer of stages that are still to be done, and look for what the PRM begins from.
+
+    Raises:
+        UsageError: one line that names the flag, what was expected and what came.
+    """
+    first = min(map(STAGES.index, settings.rerun), default=len(STAGES))
+    todo = [stage for at, stage in enumerate(STAGES) if at >= first or not folder.is_done(stage)]
+    if "label" in todo:
+        _check_grader(settings)
+    if "prm" in todo:
+        _check_training(settings)
+        if settings.prm.backbone is not None:
+            _check_backbone(settings.prm.backbone)
+
+
+def check_gold_answers(settings: TrainSettings, folder: RunFolder) -> None:
+    """Before trees grow: whether the grader takes gold answers of the problems that are there.
+
+    Raises:
+        UsageError: none of those to train on, or none of those held out.
+    """
+    import polars as pl
+
+    from eduprm.pipeline.gold_check import check_some_gold
+    from eduprm.pipeline.label_trees import grader_name, open_grader
+
+    name = grader_name(settings.problem, settings.problems)
+    with open_grader(name, settings.problem.grader_options) as grader:
+        check_some_gold(pl.read_parquet(folder.path("problems.parquet")), grader, name)
+
+
+def _check_grader(settings: TrainSettings) -> None:
+    from eduprm.pipeline.label_trees import grader_name, open_grader
+
+    with _named("--problem.task"):
+        name = grader_name(settings.problem, settings.problems)
+    with open_grader(name, settings.problem.grader_options):
+        pass
+
+
+def _check_training(settings: TrainSettings) -> None:
+    from eduprm.prm.adapters import trained_outputs
+    from eduprm.prm.arguments import check_scheduler
+
+    train = settings.prm.train
+    with _named("--prm.train.losses"):
+        for name in train.losses:
+            make("eduprm.prm.losses", name, "Loss")
+    with _named("--prm.train.scoring.kind"):
+        make("eduprm.prm.scorers", train.scoring.kind, "Scorer", {"settings": train.scoring})
+    with _named("--prm.train.losses, --prm.train.scoring.kind"):
+        trained_outputs(train)
+    with _named("--prm.train.scheduler"):
+        check_scheduler(train.scheduler)
+
+
+def _check_backbone(name: str) -> None:
+    from transformers.utils import cached_file
+
+    from eduprm.policy import resolve_model
+
+    with _named("--prm.backbone"):
+        found = resolve_model(name)
+    if Path(found).is_dir():
+        return
+    try:
+        cached_file(found, "config.json")
+    except OSError as error:
+        raise UsageError(
+            f"--prm.backbone: expected a model that ships, a folder that is there or a hub name, got {name!r}, which "
+            f"is no folder and not to be had from the hub: {first_line(error)}"
+        ) from None
+
+
+@contextmanager
+def _named(flag: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"{flag}: {first_line(error)}") from None
