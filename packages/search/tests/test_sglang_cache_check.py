@@ -19,7 +19,7 @@ from eduprm.search.sglang.testing import Letters, ScriptedServer, distribution, 
 
 pytestmark = pytest.mark.filterwarnings("ignore:the SGLang server ignores the seeds")
 
-QUICK = RetrySettings(attempts=2, first_wait_s=0.01, longest_wait_s=0.02)
+QUICK = RetrySettings(attempts=2, first_wait_s=0.01, longest_wait_s=0.02, patience_s=0.3)
 EDU = EduSampling(threshold=1.0, budget=Budget(max_leaves=6, max_tokens_per_path=12))
 PROMPTS = {f"p{n}": [5 + n, 7, 9] for n in range(6)}
 PROBLEMS = pl.DataFrame(list(PROMPTS.items()), schema=["problem_id", "prompt_token_ids"], orient="row")
