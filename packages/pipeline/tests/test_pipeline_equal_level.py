@@ -118,5 +118,5 @@ def test_a_problem_that_nothing_fits_in_keeps_its_first_solution_at_every_n(ns):
         assert {one["problems"] for one in equal.differences[way].values()} == {2}
     facts = {"problems": equal.spent.height, "problems_over_budget": equal.over}
     said = over_lines({"equal_tokens": {equal.method: facts}})
-    told = "the first solution alone costs more than the budget on 2 of 2 problems at n = 1, and is kept"
+    told = "the first solution alone costs more than the budget, and is kept, on 2 at n = 1 (of 2 problems)"
     assert said == ([f"Dear, =tokens: {told}"] if 1 in ns else [])

@@ -40,7 +40,7 @@ def refusal(folder: Path, *arguments: str) -> str:
         ),
         (["--prm.train.scheduler", "cosin"], "--prm.train.scheduler: expected one of linear, cosine, "),
         (["--prm.backbone", "/no/such"], "--prm.backbone: model '/no/such': no such folder"),
-        (["--prm.backbone", "runs/no-such"], "--prm.backbone: expected a model that ships, a folder that is there or "),
+        (["--prm.backbone", "runs/no-such"], "--prm.backbone: expected a model's folder or hub name, "),
     ],
 )  # fmt: skip
 def test_what_later_stages_read_is_refused_at_the_start(

@@ -6,13 +6,16 @@ looks at. `locked` keeps a second process out of a folder and removes such tempo
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 from eduprm.core.errors import UsageError
 
@@ -64,6 +67,26 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> Path:
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
     return Path(path)
+
+
+def write_json_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Replace a file by one JSON object a row, at once or not at all.
+
+    Half a surrogate pair, which a text of a model may hold, is written as it is.
+
+    Examples:
+        >>> import tempfile
+        >>> write_json_lines(tempfile.mkdtemp() + "/new/rows.jsonl", [{"a": 1}, {"a": "é"}]).read_text("utf-8")
+        '{"a": 1}\\n{"a": "é"}\\n'
+    """
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return atomic_write_bytes(path, lines.encode("utf-8", "surrogatepass"))
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, read in parts."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sweep_temporaries(folder: str | Path) -> int:

@@ -11,7 +11,6 @@ is loaded or made, and not where it is first used.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import pkgutil
 import sys
@@ -20,6 +19,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from eduprm.core.files import file_digest
 
 __all__ = ["load", "make", "names", "source_digest"]
 
@@ -78,8 +79,7 @@ def source_digest(package: str, name: str) -> str | None:
     found = find_spec(module if colon else f"{package}.{module}")
     if found is None or not found.has_location or found.origin is None:
         return None
-    with open(found.origin, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(found.origin)
 
 
 def make(package: str, name: str, attribute: str, options: Mapping[str, Any] | None = None) -> Any:

@@ -90,7 +90,8 @@ class Attempts:
 
     def __init__(self, settings: RetrySettings, *key: int | str) -> None:
         self._settings, self._key = settings, key
-        self._taken, self._untaken_s = 0, 0.0
+        self._taken = 0
+        self._untaken_s: float | None = None  # when the row of attempts that nobody took began
         self.num = 0
 
     def wait_s(self, error: RetryableError, *, silent_s: float) -> float | None:
@@ -103,14 +104,11 @@ class Attempts:
         self.num += 1
         now = time.monotonic()
         if error.taken:
-            self._taken, self._untaken_s = self._taken + 1, 0.0
-        else:
-            self._untaken_s = self._untaken_s or now
+            self._taken, self._untaken_s = self._taken + 1, None
+        elif self._untaken_s is None:
+            self._untaken_s = now
+        alone_s = 0.0 if self._untaken_s is None else now - self._untaken_s
         wait_s = self._settings.wait_s(self.num, *self._key, asked_s=error.asked_s)
-        alone_s = now - self._untaken_s if self._untaken_s else 0.0
-        if (
-            self._taken >= self._settings.attempts
-            or max(silent_s, alone_s) + wait_s > self._settings.patience_s
-        ):
-            return None
-        return wait_s
+        too_often = self._taken >= self._settings.attempts
+        too_long = max(silent_s, alone_s) + wait_s > self._settings.patience_s
+        return None if too_often or too_long else wait_s

@@ -41,8 +41,7 @@ def with_widths(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
         have = frame.schema.get(name)
         if have is None or have == wanted or not _alike(have, wanted):
             continue
-        _check_range(frame[name], name, wanted)
-        cast.append(frame[name].cast(wanted))
+        cast.append(_cast(frame[name], wanted))
     return frame.with_columns(cast) if cast else frame
 
 
@@ -56,24 +55,17 @@ def _alike(have: Any, wanted: Any) -> bool:
     return bool(both or (have == pl.Float32 and wanted == pl.Float64))
 
 
-def _check_range(column: pl.Series, name: str, wanted: Any) -> None:
+def _cast(column: pl.Series, wanted: Any) -> pl.Series:
     import polars as pl
 
-    lists = isinstance(wanted, pl.List)
-    have: Any = column.dtype
-    inner, own = (wanted.inner, have.inner) if lists else (wanted, have)
-    if not inner.is_integer():
-        return
-    low, high, least, most = pl.select(a=inner.min(), b=inner.max(), c=own.min(), d=own.max()).row(0)
-    if low <= least and most <= high:
-        return
-    low, high = max(low, least), min(high, most)
-    values = column.explode() if lists else column
-    outside = (values < low) | (values > high)
-    if not outside.any():
-        return
-    if lists:
-        broken = pl.element().is_between(low, high).not_()
-        outside = column.list.eval(broken).list.any()
-    row = int(outside.fill_null(False).arg_true()[0])
-    raise MisfitError(name, row, wanted, column.to_list()[row])
+    try:
+        return column.cast(wanted)
+    except pl.exceptions.InvalidOperationError:
+        # What does not fit becomes null, also inside lists, where a null adds to the count.
+        lost = column.cast(wanted, strict=False)
+        if isinstance(wanted, pl.List):
+            fits = lost.list.eval(pl.element().null_count()) == column.list.eval(pl.element().null_count())
+        else:
+            fits = lost.is_null() == column.is_null()
+        row = int((~fits).fill_null(False).arg_true()[0])
+        raise MisfitError(column.name, row, wanted, column.to_list()[row]) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def content(name: str | None) -> str | None:
     """
     if not name:
         return None
-    folder = Path.home() / name[2:] if name.startswith("~/") else Path(name)
+    folder = Path(os.path.expanduser(name))
     return folder_digest(folder) if folder.is_dir() else None
 
 

@@ -50,15 +50,15 @@ def over_lines(metrics: Mapping[str, Any]) -> list[str]:
     Examples:
         >>> equal = {"problems": 24, "problems_over_budget": {"1": 7, "2": 3}}
         >>> over_lines({"equal_tokens": {"beam, =tokens": equal}})[0].split(": ")[1]
-        'the first solution alone costs more than the budget on 7 of 24 problems at n = 1, 3 at n = 2, and is kept'
+        'the first solution alone costs more than the budget, and is kept, on 7 at n = 1, 3 at n = 2 (of 24 problems)'
     """
     found = []
     for method, equal in metrics["equal_tokens"].items():
-        counts = [f"{count} at n = {n}" for n, count in equal.get("problems_over_budget", {}).items()]
-        if counts:
-            counts[0] = counts[0].replace(" at", f" of {equal['problems']} problems at")
-            told = f"the first solution alone costs more than the budget on {', '.join(counts)}, and is kept"
-            found.append(f"{method}: {told}")
+        over = equal.get("problems_over_budget", {})
+        if over:
+            counts = ", ".join(f"{count} at n = {n}" for n, count in over.items())
+            told = f"the first solution alone costs more than the budget, and is kept, on {counts}"
+            found.append(f"{method}: {told} (of {equal['problems']} problems)")
     return found
 
 

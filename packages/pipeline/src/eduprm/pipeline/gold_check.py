@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from eduprm.core.command_line import UsageError, quoted
-from eduprm.core.files import atomic_write_bytes
+from eduprm.core.files import write_json_lines
 from eduprm.core.progress import say
 from eduprm.label import check_gold
 from eduprm.pipeline.run_folder import RunFolder
@@ -100,9 +100,7 @@ def _list(folder: RunFolder, problems: pl.DataFrame, wrong: pl.DataFrame, name: 
         target.unlink(missing_ok=True)
         return
     rows = problems.join(wrong, on="problem_id", how="semi", maintain_order="left")
-    lines = "".join(
-        json.dumps(row | {"reason": f"{name} does not take the gold answer"}, ensure_ascii=False) + "\n"
-        for row in rows.select("problem_id", "split", "question", "answer").iter_rows(named=True)
+    listed = rows.select(
+        "problem_id", "split", "question", "answer", reason=pl.lit(f"{name} does not take the gold answer")
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(target, lines.encode())
+    write_json_lines(target, listed.iter_rows(named=True))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from eduprm.core.command_line import UsageError, first_line
-from eduprm.core.files import atomic_write_bytes
+from eduprm.core.files import write_json_lines
 from eduprm.core.progress import say
 from eduprm.forest import PROBLEM_SCHEMA, ForestError, validate_problems, write_table
 from eduprm.pipeline.run_folder import RunFolder
@@ -132,11 +131,7 @@ def _read(path: Path, wanted: ProblemSettings, folder: Path, limit: int | None) 
         raise UsageError(f"--problems: {error}") from None
     if read.rejected.height:
         target = folder / "rejected" / "problems.jsonl"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lines = "".join(
-            json.dumps(row, ensure_ascii=False) + "\n" for row in read.rejected.iter_rows(named=True)
-        )
-        atomic_write_bytes(target, lines.encode())
+        write_json_lines(target, read.rejected.iter_rows(named=True))
         if not read.problems.height:
             rows, first = read.rejected.height, read.rejected["reason"][0]
             raise UsageError(

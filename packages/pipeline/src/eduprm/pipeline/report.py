@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -12,7 +11,7 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
-from eduprm.core.files import atomic_write_bytes
+from eduprm.core.files import write_json_lines
 from eduprm.label import check_derivation
 from eduprm.pipeline.calibrating import reliability_of
 from eduprm.pipeline.cut_solutions import cut_lines
@@ -176,8 +175,7 @@ def _solutions(folder: RunFolder, judged: Judgement) -> None:
     joined = rows.join(problems, on="problem_id", maintain_order="left").select(
         id="problem_id", problem="question", answer="answer", solutions="solutions"
     )
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in joined.iter_rows(named=True))
-    atomic_write_bytes(folder.path("solutions.jsonl"), lines.encode())
+    write_json_lines(folder.path("solutions.jsonl"), joined.iter_rows(named=True))
 
 
 def _left_to_the_page() -> list[str]:

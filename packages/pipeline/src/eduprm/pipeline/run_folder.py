@@ -19,7 +19,6 @@ Files are written atomically, so a killed run leaves whole shards and nothing el
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from eduprm.core.command_line import UsageError, quoted
-from eduprm.core.files import atomic_write_bytes
+from eduprm.core.files import atomic_write_bytes, file_digest
 from eduprm.pipeline.contents import ADDED, add_contents, content
 from eduprm.pipeline.label_steps import step_segmenters
 from eduprm.pipeline.settings import STAGES, TrainSettings
@@ -192,7 +191,7 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
     source: dict[str, Any] = {"problems": None, "limit": settings.limit}
     if settings.problems is not None:
         # The content, not the path: a moved file is the same file.
-        source["problems"] = hashlib.sha256(settings.problems.read_bytes()).hexdigest()[:16]
+        source["problems"] = file_digest(settings.problems)[:16]
     model = {"model": settings.policy.model}
     if (held := read(settings.policy.model)) is not None:
         model["content"] = held

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from eduprm.core.command_line import UsageError
 from eduprm.core.errors import first_line
@@ -32,7 +31,7 @@ def check_start(settings: TrainSettings, folder: RunFolder) -> None:
     if "prm" in todo:
         _check_training(settings)
         if settings.prm.backbone is not None:
-            _check_backbone(settings.prm.backbone)
+            _check_backbone(settings.prm.backbone, trust_remote_code=settings.policy.trust_remote_code)
 
 
 def check_gold_answers(settings: TrainSettings, folder: RunFolder) -> None:
@@ -76,22 +75,12 @@ def _check_training(settings: TrainSettings) -> None:
         check_scheduler(train.scheduler)
 
 
-def _check_backbone(name: str) -> None:
-    from transformers.utils import cached_file
-
+def _check_backbone(name: str, *, trust_remote_code: bool) -> None:
     from eduprm.policy import resolve_model
+    from eduprm.prm.loading import read_model_config
 
     with _named("--prm.backbone"):
-        found = resolve_model(name)
-    if Path(found).is_dir():
-        return
-    try:
-        cached_file(found, "config.json")
-    except OSError as error:
-        raise UsageError(
-            f"--prm.backbone: expected a model that ships, a folder that is there or a hub name, got {name!r}, which "
-            f"is no folder and not to be had from the hub: {first_line(error)}"
-        ) from None
+        read_model_config(resolve_model(name), trust_remote_code=trust_remote_code)
 
 
 @contextmanager

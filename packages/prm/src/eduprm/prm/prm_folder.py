@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from eduprm.core.errors import UsageError, first_line
+from eduprm.core.files import file_digest
 from eduprm.policy import resolve_model
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -56,12 +57,6 @@ def _from_hub(name: str) -> Path:
             f"--prm: {name} is no folder here and could not be fetched from the hub ({first_line(error)}); "
             "name the folder of a trained PRM, such as runs/default/prm"
         ) from None
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_digest(folder: Path) -> str:

@@ -15,8 +15,9 @@ import polars as pl
 from rich.console import Console
 
 from eduprm.core.errors import UsageError, first_line
+from eduprm.core.files import file_digest
 from eduprm.core.progress import bar, status
-from eduprm.prm.prm_folder import file_digest, folder_digest
+from eduprm.prm.prm_folder import folder_digest
 from eduprm.prm.source import PrmPlace
 from eduprm.rank.errors import Rejection
 from eduprm.rank.files import SolutionsFile

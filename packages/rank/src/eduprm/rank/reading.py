@@ -12,8 +12,8 @@ from typing import Any
 
 from eduprm.core.column_path import PathError, column_of, value_at
 from eduprm.core.errors import UsageError, first_line, quoted
+from eduprm.core.files import file_digest
 from eduprm.core.records import RowError
-from eduprm.prm.prm_folder import file_digest
 from eduprm.rank.fields import number_text, read_answer, read_id, read_problem
 from eduprm.rank.files import SolutionsFile, open_solutions
 from eduprm.rank.layouts import Layout, misplaced_path, missing_column, rival_columns, solutions_path

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eduprm.core.errors import UsageError
-from eduprm.prm.prm_folder import file_digest
+from eduprm.core.files import file_digest
 from eduprm.rank.files import SolutionsFile, open_solutions
 from eduprm.rank.prms import find_source
 from eduprm.rank.results import RankedFile

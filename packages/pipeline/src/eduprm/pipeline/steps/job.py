@@ -29,7 +29,7 @@ from eduprm.bench.steps import (
     score_items,
 )
 from eduprm.core.command_line import UsageError
-from eduprm.core.files import atomic_write_bytes
+from eduprm.core.files import atomic_write_bytes, write_json_lines
 from eduprm.core.progress import bar, status
 from eduprm.core.store import Store
 from eduprm.pipeline.steps.settings import StepSettings
@@ -183,16 +183,11 @@ def write_results(folder: Path, scored: Scored, report: Mapping[str, Any], rows:
         "made_from": scored.made_from,
     }
     atomic_write_bytes(folder / "report.json", (json.dumps(_plain(whole), indent=2) + "\n").encode())
-    _write_lines(folder / "rows.jsonl", rows)
+    write_json_lines(folder / "rows.jsonl", rows.iter_rows(named=True))
     if scored.rejected.height:
-        _write_lines(folder / "rejected.jsonl", scored.rejected)
+        write_json_lines(folder / "rejected.jsonl", scored.rejected.iter_rows(named=True))
     else:
         (folder / "rejected.jsonl").unlink(missing_ok=True)  # an earlier run's would speak of these rows
-
-
-def _write_lines(path: Path, frame: pl.DataFrame) -> None:
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in frame.iter_rows(named=True))
-    atomic_write_bytes(path, lines.encode("utf-8", "surrogatepass"))
 
 
 def _plain(value: Any) -> Any:
