@@ -16,7 +16,8 @@ from eduprm.prm.curricula.none import shuffled
 from eduprm.prm.data import TrainingData
 from eduprm.prm.testing import tiny_prm
 from eduprm.prm.trainer import PrmTrainer
-from eduprm.prm.tree import build_tree, split_tree
+from eduprm.prm.tree import build_tree
+from eduprm.prm.tree_cuts import split_tree
 
 FAST = {"learning_rate": 1e-2, "warmup": 0.0, "batch_tokens": 64, "curriculum": "frozen_prm"}
 

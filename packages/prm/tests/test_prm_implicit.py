@@ -20,7 +20,8 @@ from eduprm.prm.model import language_model_output, packed_hidden, to_tensors
 from eduprm.prm.packing import fit_rows, pack_rows
 from eduprm.prm.reference import reference_logprobs
 from eduprm.prm.testing import byte_tokenizer, ragged_tree
-from eduprm.prm.tree import build_tree, split_tree
+from eduprm.prm.tree import build_tree
+from eduprm.prm.tree_cuts import split_tree
 
 PLAIN = InputFormat(kind="plain", template="{problem}=")
 STEPS = ["2*3 = 6\n", "6*4 = 24\n", "#### 24"]

@@ -15,7 +15,8 @@ from eduprm.prm.losses.ranking import Loss as RankingLoss
 from eduprm.prm.model import language_model_output, packed_hidden, to_tensors
 from eduprm.prm.packing import fit_rows, pack_rows
 from eduprm.prm.testing import tiny_backbone
-from eduprm.prm.tree import build_tree, split_tree, truncate_tree
+from eduprm.prm.tree import build_tree
+from eduprm.prm.tree_cuts import split_tree, truncate_tree
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen2"])

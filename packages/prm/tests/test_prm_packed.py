@@ -9,7 +9,8 @@ import torch
 from eduprm.prm.losses.cross_entropy import Loss
 from eduprm.prm.model import head_output, packed_hidden, packed_logits, to_tensors
 from eduprm.prm.packing import choose_rows, fit_rows, pack_rows
-from eduprm.prm.tree import build_tree, split_tree
+from eduprm.prm.tree import build_tree
+from eduprm.prm.tree_cuts import split_tree
 from eduprm.prm.unpacked import leaf_chains
 
 TOLERANCE = 1e-5

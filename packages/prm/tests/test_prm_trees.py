@@ -15,7 +15,8 @@ from eduprm.prm.attention import check_backbone, dense_mask, flex_mask_function,
 from eduprm.prm.curricula.none import shuffled
 from eduprm.prm.merging import merge_trees
 from eduprm.prm.packing import choose_rows, fit_rows, group_by_length, pack_rows, plan_batches
-from eduprm.prm.tree import build_tree, split_tree, truncate_tree
+from eduprm.prm.tree import build_tree
+from eduprm.prm.tree_cuts import split_tree, truncate_tree
 from eduprm.prm.unpacked import leaf_chains
 
 

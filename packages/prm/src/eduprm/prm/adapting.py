@@ -24,7 +24,8 @@ from eduprm.prm.model import packed_hidden, to_tensors
 from eduprm.prm.score import ProcessRewardModel
 from eduprm.prm.solutions import Ids
 from eduprm.prm.step_loss import load_losses, loss_weights, step_loss
-from eduprm.prm.tree import TokenTree, build_tree, split_tree
+from eduprm.prm.tree import TokenTree, build_tree
+from eduprm.prm.tree_cuts import split_tree
 
 __all__ = ["adapted", "adapting_losses", "voted_tree"]
 

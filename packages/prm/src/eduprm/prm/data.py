@@ -17,7 +17,8 @@ import polars as pl
 
 from eduprm.forest import validate_forest
 from eduprm.prm.inputs import InputBuilder
-from eduprm.prm.tree import TokenTree, build_tree, truncate_tree
+from eduprm.prm.tree import TokenTree, build_tree
+from eduprm.prm.tree_cuts import truncate_tree
 
 __all__ = ["RejectedRow", "TrainingData", "fit_to_length", "forest_trees", "labelled_trees"]
 

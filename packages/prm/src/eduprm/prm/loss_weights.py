@@ -1,4 +1,4 @@
-"""What a training's losses find in its data: one that weighs nothing everywhere trains nothing, and that is said."""
+"""What a training's losses find in its data: a loss that finds nothing, or less than there is, is said."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eduprm.prm.packing import pack_rows
 from eduprm.prm.step_loss import load_losses
 from eduprm.prm.tree import TokenTree
 
-__all__ = ["say_idle_losses"]
+__all__ = ["say_idle_losses", "say_parted_pairs"]
 
 
 def say_idle_losses(pieces: Sequence[TokenTree], losses: Mapping[str, float]) -> None:
@@ -38,3 +38,23 @@ def say_idle_losses(pieces: Sequence[TokenTree], losses: Mapping[str, float]) ->
                 "labels of wrong steps too"
             )
         warnings.warn(f"the loss {name} weighs 0 on all trees and trains nothing: {rest}", stacklevel=4)
+
+
+def say_parted_pairs(trees: Sequence[TokenTree], losses: Mapping[str, float], *, batch_tokens: int) -> None:
+    """Warn where one of the `losses` compares siblings and trees are cut between them, being above `batch_tokens`.
+
+    Warns:
+        UserWarning: with the number of such trees.
+    """
+    comparing = [
+        name
+        for name, (loss, _) in zip(losses, load_losses(losses), strict=True)
+        if getattr(loss, "pairs", False)
+    ]
+    parted = sum(tree.num_tokens > batch_tokens for tree in trees)
+    if comparing and parted:
+        warnings.warn(
+            f"{parted} of {len(trees)} trees have more than batch_tokens={batch_tokens} tokens and are cut: "
+            f"{comparing[0]} compares no siblings across a cut; raise batch_tokens to have all pairs",
+            stacklevel=4,
+        )

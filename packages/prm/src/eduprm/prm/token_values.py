@@ -13,7 +13,8 @@ from eduprm.prm.merging import merge_trees
 from eduprm.prm.model import to_tensors, unwrap
 from eduprm.prm.packing import group_by_length
 from eduprm.prm.scorers._contract import StepScoring
-from eduprm.prm.tree import TokenTree, split_tree
+from eduprm.prm.tree import TokenTree
+from eduprm.prm.tree_cuts import split_tree
 
 __all__ = ["token_values"]
 

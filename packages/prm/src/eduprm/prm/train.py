@@ -20,7 +20,7 @@ import torch
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
-from eduprm.core.registry import load, make
+from eduprm.core.registry import make
 from eduprm.policy import resolve_model
 from eduprm.prm.adapters import prepare_model
 from eduprm.prm.arguments import training_arguments
@@ -32,14 +32,15 @@ from eduprm.prm.data import TrainingData, fit_to_length, settle_rejected
 from eduprm.prm.fast import prepare_fast, settle_dtype
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.loading import quiet_transformers
-from eduprm.prm.loss_weights import say_idle_losses
+from eduprm.prm.loss_weights import say_idle_losses, say_parted_pairs
 from eduprm.prm.model import unwrap
 from eduprm.prm.packing import fill_up, plan_batches
 from eduprm.prm.prm_folder import folder_digest
 from eduprm.prm.processes import is_first_process, num_processes, share
 from eduprm.prm.saving import save_prm
 from eduprm.prm.trainer import PackedTreeCollator, PrmTrainer, RichProgress, TreeBatches
-from eduprm.prm.tree import TokenTree, split_tree
+from eduprm.prm.tree import TokenTree
+from eduprm.prm.tree_cuts import split_tree
 
 __all__ = ["TrainResult", "train_prm"]
 
@@ -143,10 +144,10 @@ def _lay_out(
         settle_rejected(data, config.on_rejected)
     check_backbone(model_config, longest=max(int(tree.end_positions.max()) for tree in data.trees))
     pieces = [piece for tree in data.trees for piece in split_tree(tree, config.batch_tokens)]
-    _say_parted_pairs(data, config)
     pieces = [piece for piece in pieces if (piece.weights > 0).any()]
     if is_first_process():
         say_idle_losses(pieces, config.losses)
+        say_parted_pairs(data.trees, config.losses, batch_tokens=config.batch_tokens)
     order = make("eduprm.prm.curricula", config.curriculum, "Curriculum", config.curriculum_options)
     plan = plan_batches(
         [piece.num_tokens for piece in pieces],
@@ -157,19 +158,6 @@ def _lay_out(
         ),
     )
     return data, pieces, fill_up(plan, processes=num_processes())
-
-
-def _say_parted_pairs(data: TrainingData, config: TrainConfig) -> None:
-    """Warn where a loss compares siblings and trees are cut between them."""
-    losses = {name: load("eduprm.prm.losses", name, "Loss") for name in config.losses}
-    comparing = [name for name, loss in losses.items() if getattr(loss, "pairs", False)]
-    parted = sum(tree.num_tokens > config.batch_tokens for tree in data.trees)
-    if comparing and parted and is_first_process():
-        warnings.warn(
-            f"{parted} of {len(data.trees)} trees have more than batch_tokens={config.batch_tokens} tokens and are "
-            f"cut: {comparing[0]} compares no siblings across a cut; raise batch_tokens to have all pairs",
-            stacklevel=3,
-        )
 
 
 def train_prm(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eduprm.prm.tree import TokenTree, build_tree, keep_nodes
+from eduprm.prm.tree import TokenTree, build_tree
+from eduprm.prm.tree_cuts import keep_nodes
 
 __all__ = ["leaf_chains"]
 
