@@ -4,7 +4,7 @@
 set -euo pipefail
 python="uv run --no-sync python"
 $python -c "import sglang, eduprm.sglang" 2>/dev/null || uv sync --extra sglang # 9 GB
-model=${1:-$($python -c "from eduprm.search import resolve_model; print(resolve_model('smollm2-135m-instruct'))")}
+model=${1:-$($python -c "from eduprm.policy import resolve_model; print(resolve_model('smollm2-135m-instruct'))")}
 url=http://127.0.0.1:${2:-30000}
 
 $python -m eduprm.sglang.cpu_server --model-path "$model" --port "${url##*:}" >sglang.log 2>&1 &
