@@ -32,6 +32,7 @@ def make_problems_stage(settings: TrainSettings, folder: RunFolder) -> dict[str,
         seed=settings.seed,
         folder=folder.root,
         file=settings.problems,
+        test_file=settings.test_problems,
         limit=settings.limit,
     )
     write_table(problems, folder.path("problems.parquet"))
@@ -47,6 +48,7 @@ def problems_of(
     seed: int,
     folder: Path,
     file: Path | None = None,
+    test_file: Path | None = None,
     limit: int | None = None,
 ) -> tuple[pl.DataFrame, str]:
     """Problems to train on and to hold out, with the prompts for the policy.
@@ -55,8 +57,10 @@ def problems_of(
         wanted: where they come from.
         policy: whose prompts.
         seed: of generated problems.
-        folder: rows that cannot be used are listed below it, in rejected/problems.jsonl.
+        folder: rows that cannot be used are listed below it, in rejected/problems.jsonl and, of what is held out,
+            rejected/test_problems.jsonl.
         file: a file of problems, instead of a task or data set.
+        test_file: a file of problems, all of which are held out, and with it all of `file` is trained on.
         limit: take only the first so many of the file or data set.
 
     Returns:
@@ -67,7 +71,11 @@ def problems_of(
             be loaded.
     """
     if file is not None:
-        problems, usual = _split(_read(file, wanted, folder, limit), str(file)), "gsm8k"
+        problems, usual = _read(file, wanted, folder, limit), "gsm8k"
+        if test_file is None:
+            problems = _split(problems, str(file))
+        else:
+            problems = _hold_out(problems, _read(test_file, wanted, folder, None, held_out=True), str(file))
     elif wanted.dataset is not None:
         problems, usual = _from_dataset(wanted, folder, limit), ZERO_SHOT
     else:
@@ -123,26 +131,51 @@ def _generated(wanted: ProblemSettings, seed: int) -> pl.DataFrame:
     return pl.concat(parts).sort(pl.col("split") == "test", maintain_order=True)
 
 
-def _read(path: Path, wanted: ProblemSettings, folder: Path, limit: int | None) -> pl.DataFrame:
+def _read(
+    path: Path, wanted: ProblemSettings, folder: Path, limit: int | None, *, held_out: bool = False
+) -> pl.DataFrame:
     """Problems of a file, each question once; rows that cannot be used are listed in the run folder."""
+    name = "test_problems" if held_out else "problems"
+    flag = f"--{name.replace('_', '-')}"
     try:
         read = read_problems(path, columns=wanted.columns, limit=limit, require_answer=True)
     except (ForestError, ValueError) as error:
-        raise UsageError(f"--problems: {error}") from None
+        raise UsageError(f"{flag}: {error}") from None
     if read.rejected.height:
-        target = folder / "rejected" / "problems.jsonl"
+        target = folder / "rejected" / f"{name}.jsonl"
         write_json_lines(target, read.rejected.iter_rows(named=True))
         if not read.problems.height:
             rows, first = read.rejected.height, read.rejected["reason"][0]
             raise UsageError(
-                f"--problems: {path}: none of {rows} rows can be used, all are listed in {target}; {first}"
+                f"{flag}: {path}: none of {rows} rows can be used, all are listed in {target}; {first}"
             )
         say(f"problems: {read.rejected.height} rows of {path} rejected, listed in {target}")
     elif not read.problems.height:
         raise UsageError(
-            f"--problems: {path} is empty; expected a question and a gold answer a row, as JSONL or Parquet"
+            f"{flag}: {path} is empty; expected a question and a gold answer a row, as JSONL or Parquet"
         )
     return read.problems.unique("question", keep="first", maintain_order=True)
+
+
+def _hold_out(learn: pl.DataFrame, test: pl.DataFrame, source: str) -> pl.DataFrame:
+    """All of one table to train on, but for questions of the other one, which is held out.
+
+    Sources number their rows alike: an id that names another problem of the other table is given a prefix.
+    """
+    there = pl.col("question").is_in(test["question"].to_list())
+    apart = learn.filter(~there)
+    if taken := learn.height - apart.height:
+        say(f"problems: {taken} of {source} are held out too and not trained on")
+    if not apart.height:
+        raise UsageError(
+            f"--problems: all {taken} questions of {source} are held out; give others to train on"
+        )
+    named = pl.col("problem_id").is_in(test["problem_id"].to_list())
+    apart = apart.with_columns(
+        pl.when(named).then("train-" + pl.col("problem_id")).otherwise("problem_id").alias("problem_id"),
+        split=pl.lit("train"),
+    )
+    return pl.concat([apart, test.with_columns(split=pl.lit("test"))])
 
 
 def _split(problems: pl.DataFrame, source: str) -> pl.DataFrame:
@@ -171,14 +204,8 @@ def _from_dataset(wanted: ProblemSettings, folder: Path, limit: int | None) -> p
         except Exception as error:  # the library raises many kinds: no network, no such name, no such split
             raise UsageError(f"--problem.dataset: {wanted.dataset!r}, split {split!r}: {error}") from None
         held_out = split == wanted.test_split
-        parts.append(_read(target, wanted, folder, wanted.num_test if held_out else limit))
+        parts.append(_read(target, wanted, folder, wanted.num_test if held_out else limit, held_out=held_out))
         target.unlink()
     if wanted.test_split is None:
         return _split(parts[0], wanted.dataset)
-    learn, test = (
-        part.with_columns(split=pl.lit(name)) for part, name in zip(parts, ("train", "test"), strict=True)
-    )
-    both = pl.col("question").is_in(test["question"].to_list()) | pl.col("problem_id").is_in(
-        test["problem_id"].to_list()
-    )
-    return pl.concat([learn.filter(~both), test])
+    return _hold_out(parts[0], parts[1], wanted.dataset)

@@ -34,7 +34,7 @@ from eduprm.pipeline.settings import STAGES, TrainSettings
 from eduprm.pipeline.strategies import asks_grader, reads_label_steps
 
 _FILES: dict[str, tuple[str, ...]] = {
-    "problems": ("problems.parquet", "rejected/problems.jsonl"),
+    "problems": ("problems.parquet", "rejected/problems.jsonl", "rejected/test_problems.jsonl"),
     "search": ("forest", "costs", "rejected/search"),
     "label": ("labels", "grades", "rejected/label.jsonl"),
     "prm": ("prm", "training.json"),
@@ -188,10 +188,11 @@ def stage_settings(settings: TrainSettings) -> dict[str, dict[str, Any]]:
         dumped["label"]["judge_content"] = held
     for part in ("label", "prm", "strategy_options"):
         add_contents(dumped[part], read)
-    source: dict[str, Any] = {"problems": None, "limit": settings.limit}
-    if settings.problems is not None:
+    source: dict[str, Any] = {"limit": settings.limit}
+    for name in ("problems", "test_problems"):
+        file: Path | None = getattr(settings, name)
         # The content, not the path: a moved file is the same file.
-        source["problems"] = file_digest(settings.problems)[:16]
+        source[name] = None if file is None else file_digest(file)[:16]
     model = {"model": settings.policy.model}
     if (held := read(settings.policy.model)) is not None:
         model["content"] = held

@@ -49,6 +49,11 @@ class TrainSettings(CommandSettings):
         None,
         description="JSONL or Parquet file with questions and gold answers, instead of generated problems",
     )
+    test_problems: Path | None = Field(
+        None,
+        description="such a file whose problems are all held out; all of --problems is trained on then, but for "
+        "questions that stand in both; not given: a quarter of --problems, by a hash of the question",
+    )
     limit: int | None = Field(
         None, ge=2, description="take only the first so many problems of the file or data set"
     )
@@ -117,7 +122,7 @@ class TrainSettings(CommandSettings):
         source = self.problems.stem if self.problems else (self.problem.dataset or "default")
         return Path("runs") / source.rstrip("/").rpartition("/")[2]
 
-    @field_validator("problems")
+    @field_validator("problems", "test_problems")
     @classmethod
     def _file_exists(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
@@ -171,6 +176,10 @@ class TrainSettings(CommandSettings):
     def _one_source(self) -> TrainSettings:
         if self.problems is not None and self.problem.dataset is not None:
             raise ValueError("--problems FILE and --problem.dataset NAME: expected one of the two, got both")
+        if self.test_problems is not None and self.problems is None:
+            raise ValueError(
+                "--test-problems FILE holds out beside --problems FILE: expected both, got no --problems"
+            )
         if (
             self.problem.columns != ProblemColumns()
             and self.problems is None

@@ -8,7 +8,15 @@ PRM, which has `eduprm.json` besides: how it reads, cuts and scores.
 """
 
 from eduprm.policy.adapters import ADAPTERS, adapter_folder
-from eduprm.policy.models import BUNDLED_MODEL, PRM_MODEL, STEPS_MODEL, cache_folder, resolve_model
+from eduprm.policy.models import (
+    BUNDLED_MODEL,
+    PRM_MODEL,
+    STEPS_MODEL,
+    cache_folder,
+    merged_model,
+    put_merged,
+    resolve_model,
+)
 
 __all__ = [
     "ADAPTERS",
@@ -17,5 +25,7 @@ __all__ = [
     "STEPS_MODEL",
     "adapter_folder",
     "cache_folder",
+    "merged_model",
+    "put_merged",
     "resolve_model",
 ]

@@ -28,6 +28,7 @@ BUNDLED_MODEL = "smollm2-135m-instruct"
 STEPS_MODEL = "smollm2-135m-steps"
 PRM_MODEL = "smollm2-135m-steps-prm"
 _GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_NOTE = "made_by.json"
 
 
 def cache_folder() -> Path:
@@ -98,18 +99,24 @@ def _adapted_folder(name: str) -> Path:
     notes = adapter / "eduprm.json"
     if notes.is_file():
         made_by += notes.read_bytes()
-    return _made_once(name, made_by, lambda folder: _merge(base, adapter, folder))
+    return _made_once(name, made_by, lambda folder: _merge(str(base), adapter, folder))
 
 
 def _made_once(name: str, made_by: bytes, make: Callable[[Path], None]) -> Path:
     """Folder of the cache that `make` fills, at most once for what it is made of."""
     folder = cache_folder() / f"{name}-{hashlib.sha256(made_by).hexdigest()[:8]}"
-    if (folder / "model.safetensors").exists():
-        return folder
+    if not (folder / "model.safetensors").exists():
+        _put(folder, make)
+    return folder
+
+
+def _put(folder: Path, make: Callable[[Path], None]) -> None:
+    """Have `make` fill a temporary folder, then give it its name, unless a whole one was given it in between."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}", dir=folder.parent))
     try:
         make(work)
+        work.chmod(0o755)
         try:
             os.replace(work, folder)
         except OSError:
@@ -118,22 +125,71 @@ def _made_once(name: str, made_by: bytes, make: Callable[[Path], None]) -> Path:
                 raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return folder
 
 
-def _merge(base: Path, adapter: Path, folder: Path) -> None:
-    """Merge a LoRA adapter into the float32 weights of its base model."""
+def put_merged(base: str, adapter: Path, folder: Path) -> bool:
+    """Make a folder of a base model with a LoRA adapter merged: float32 weights, tokenizer, generation config.
+
+    It stands alone, for `from_pretrained` and for servers. `made_by.json` in it names the adapter's bytes.
+
+    Args:
+        base: name of the base model, as for `resolve_model`.
+        adapter: peft's folder.
+        folder: is made whole or not at all; one made of another adapter or base is replaced.
+
+    Returns:
+        Whether it was made; False if it is there and made of the same.
+
+    Raises:
+        ValueError: as `resolve_model` for the base.
+    """
+    made_by = {"base": base, "adapter": hashlib.sha256(_bytes_of(adapter)).hexdigest()}
+    note = folder / _NOTE
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) == made_by:
+        return False
+
+    def make(work: Path) -> None:
+        _merge(resolve_model(base), adapter, work)
+        (work / _NOTE).write_text(json.dumps(made_by) + "\n", encoding="utf-8")
+
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}", dir=folder.parent))
+        os.replace(folder, old)
+        shutil.rmtree(old, ignore_errors=True)
+    _put(folder, make)
+    return True
+
+
+def _bytes_of(adapter: Path) -> bytes:
+    notes = [adapter / "adapter_model.safetensors", adapter / "adapter_config.json", adapter / "eduprm.json"]
+    return b"".join(path.read_bytes() for path in notes if path.is_file())
+
+
+def merged_model(base: str, adapter: Path) -> Any:
+    """A base model with a LoRA adapter merged into its float32 weights, on the CPU.
+
+    Args:
+        base: folder or hub name.
+        adapter: peft's folder.
+    """
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    adapted: Any = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu")
+    return adapted.merge_and_unload().eval()
+
+
+def _merge(base: str, adapter: Path, folder: Path) -> None:
+    """Write a base model with a LoRA adapter merged, and its tokenizer."""
+    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        merged: Any = PeftModel.from_pretrained(model, str(adapter))
-        merged = merged.merge_and_unload()
+        merged = merged_model(base, adapter)
         if (adapter / "eduprm.json").is_file():
             merged.config.eduprm = json.loads((adapter / "eduprm.json").read_text())
         merged.save_pretrained(folder)

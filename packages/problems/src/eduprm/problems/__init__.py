@@ -10,6 +10,8 @@ from eduprm.core.lazy import exports
 if TYPE_CHECKING:
     from eduprm.problems.files import Problems as Problems
     from eduprm.problems.files import read_problems as read_problems
+    from eduprm.problems.files import read_worked as read_worked
+    from eduprm.problems.gold import without_annotations as without_annotations
     from eduprm.problems.making import make_problems as make_problems
     from eduprm.problems.making import make_split as make_split
     from eduprm.problems.making import resolve_task as resolve_task
@@ -29,8 +31,10 @@ _WHERE = {
     "make_split": "making",
     "messages_for": "prompts",
     "read_problems": "files",
+    "read_worked": "files",
     "resolve_task": "making",
     "style_for": "prompts",
+    "without_annotations": "gold",
 }
 
 __all__, __getattr__, __dir__ = exports(__name__, _WHERE)

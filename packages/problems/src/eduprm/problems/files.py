@@ -5,7 +5,7 @@ A bad row is not mended and does not stop the rest: it is handed back with its n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +17,13 @@ from eduprm.core.records import Record, RecordsError, RowError, read_records
 from eduprm.forest.errors import ForestError, shown
 from eduprm.forest.schema import PROBLEM_SCHEMA, SPLITS
 from eduprm.forest.validate import validate_problems
-from eduprm.problems.rows import ProblemColumns, problem_row
+from eduprm.problems.rows import ProblemColumns, problem_row, worked_row
 
 REJECTED_SCHEMA = pl.Schema({"row": pl.Int64, "reason": pl.String})
+WORKED_SCHEMA = pl.Schema(
+    {"problem_id": pl.String, "question": pl.String, "answer": pl.String, "worked": pl.String}
+)
+"""Problems with their worked answers: ``answer`` is the gold one, ``worked`` the text as it stood in the file."""
 
 
 class Problems(NamedTuple):
@@ -66,25 +70,75 @@ def read_problems(
         raise ValueError(f"expected split to be one of {', '.join(SPLITS)}, got {split!r}")
     if limit is not None and limit < 1:
         raise ValueError(f"expected limit to be 1 or more or None, got {limit}")
+    defaults = {"source": source, "stem": plain_name(path).stem, "split": split}
+    good, rejected = _rows(
+        path,
+        lambda record: problem_row(record, names, defaults, require_answer=require_answer),
+        once={"problem_id": "problem id {} was used by row {}; make ids unique"},
+        limit=limit,
+    )
+    return Problems(validate_problems(pl.DataFrame(good, schema=PROBLEM_SCHEMA)), rejected)
+
+
+def read_worked(
+    path: str | Path, *, columns: Mapping[str, str] | ProblemColumns | None = None, need_working: bool = True
+) -> Problems:
+    r"""Read a file of problems with worked answers, as GSM8K's; bad rows come back beside the good ones.
+
+    Args:
+        path: a file that `eduprm.core.records.read_records` reads.
+        columns: as for `read_problems`; the column of the answer is that of the worked one.
+        need_working: refuse a row whose answer is the final one alone; otherwise its ``worked`` is null.
+
+    Returns:
+        ``problems`` is a frame of WORKED_SCHEMA, each question once; ``rejected`` as of `read_problems`.
+
+    Raises:
+        ForestError: the file cannot be read.
+        ValueError: `columns` maps something else.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "two.jsonl"
+        ...     _ = file.write_text('{"question": "6 * 12?", "answer": "6 * 12 = 72\\n#### 72"}\n'
+        ...                         '{"question": "2 * 2?", "answer": "4"}\n')
+        ...     worked, rejected = read_worked(file)
+        >>> worked["worked"].to_list(), rejected["row"].to_list()
+        (['6 * 12 = 72\n#### 72'], [2])
+    """
+    path, names = Path(path), _column_choice(columns)
+    good, rejected = _rows(
+        path,
+        lambda record: worked_row(record, names, need_working=need_working),
+        once={
+            "question": "the question {} was that of row {}; keep one of the two",
+            "problem_id": "problem id {} was used by row {}; make ids unique",
+        },
+    )
+    return Problems(pl.DataFrame(good, schema=WORKED_SCHEMA), rejected)
+
+
+def _rows(
+    path: Path, made: Callable[[Record], dict[str, Any]], *, once: Mapping[str, str], limit: int | None = None
+) -> tuple[list[dict[str, Any]], pl.DataFrame]:
+    """Good rows, and REJECTED_SCHEMA of the others. `once`: columns that hold a value once, and what is said else."""
     good: list[dict[str, Any]] = []
     bad: list[tuple[int, str]] = []
-    rows_by_id: dict[str, int] = {}
-    defaults = {"source": source, "stem": plain_name(path).stem, "split": split}
+    first_rows: dict[str, dict[str, int]] = {column: {} for column in once}
     for row, record in _records(path):
         if limit is not None and len(good) == limit:
             break
         try:
-            problem = problem_row(record, names, defaults, require_answer=require_answer)
-            first = rows_by_id.setdefault(problem["problem_id"], row)
-            if first != row:
-                raise RowError(
-                    f"problem id {shown(problem['problem_id'])} was used by row {first}; make ids unique"
-                )
+            problem = made(record)
+            for column, said in once.items():
+                first = first_rows[column].setdefault(problem[column], row)
+                if first != row:
+                    raise RowError(said.format(shown(problem[column]), first))
             good.append(problem)
         except RowError as error:
             bad.append((row, f"{path.name}, row {row}: {error}"))
-    frame = pl.DataFrame(good, schema=PROBLEM_SCHEMA)
-    return Problems(validate_problems(frame), pl.DataFrame(bad, schema=REJECTED_SCHEMA, orient="row"))
+    return good, pl.DataFrame(bad, schema=REJECTED_SCHEMA, orient="row")
 
 
 def _column_choice(columns: Mapping[str, str] | ProblemColumns | None) -> ProblemColumns:

@@ -35,6 +35,28 @@ def gold_answer(text: str) -> str | None:
     return None
 
 
+def has_working(text: str, answer: str) -> bool:
+    r"""Whether a gold answer holds more than the final one.
+
+    Examples:
+        >>> has_working("6 * 12 = 72\n#### 72", "72"), has_working("#### 72", "72")
+        (True, False)
+    """
+    before = re.sub(r"^[ \t]*####.*$", "", text, flags=re.MULTILINE).strip().strip("$. ")
+    return before not in ("", answer, f"\\boxed{{{answer}}}")
+
+
+def without_annotations(worked: str) -> str:
+    r"""A worked answer without GSM8K's calculator annotations and without blanks at the ends of lines.
+
+    Examples:
+        >>> without_annotations("6 * 12 = <<6*12=72>>72 rolls \n#### 72\n")
+        '6 * 12 = 72 rolls\n#### 72'
+    """
+    lines = re.sub(r"<<[^<>\n]*>>", "", worked).split("\n")
+    return "\n".join(line.rstrip() for line in lines).rstrip()
+
+
 def _last_boxed(text: str) -> str | None:
     r"""What stands in the last ``\boxed{}``, braces balanced; None when it is not closed."""
     start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))

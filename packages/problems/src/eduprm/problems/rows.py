@@ -14,7 +14,7 @@ from eduprm.core.column_path import PathError, column_of, value_at
 from eduprm.core.records import Record, RowError
 from eduprm.forest.errors import shown
 from eduprm.forest.schema import SPLITS
-from eduprm.problems.gold import gold_answer
+from eduprm.problems.gold import gold_answer, has_working
 
 COMMON_NAMES: Mapping[str, tuple[str, ...]] = {
     "question": ("question", "problem", "prompt"),
@@ -77,6 +77,26 @@ def problem_row(
         "split": record["split"] if record.get("split") in SPLITS else defaults["split"],
         "metadata": _metadata(record.get("metadata")),
     }
+
+
+def worked_row(record: Record, names: ProblemColumns, *, need_working: bool) -> dict[str, Any]:
+    """The row as a dict of problem_id, question, answer (the gold one) and worked (the answer as it stands).
+
+    Raises:
+        RowError: what is wrong and what to do.
+    """
+    row = problem_row(record, names, {"source": "file", "stem": None, "split": None}, require_answer=True)
+    assert not isinstance(record, RowError)
+    column = _column(record, "answer", names.answer, required=True)
+    assert column is not None
+    worked = _value(record, column)
+    if not isinstance(worked, str) or not has_working(worked, row["answer"]):
+        if need_working:
+            raise RowError(
+                f"column {column!r}: a final answer alone, {shown(worked)}, and no worked one; {_mapping('answer')}"
+            )
+        worked = None
+    return {name: row[name] for name in ("problem_id", "question", "answer")} | {"worked": worked}
 
 
 def _column(record: Mapping[str, Any], role: str, chosen: str | None, *, required: bool) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 
 from eduprm.policy import resolve_model
 
@@ -41,10 +41,3 @@ def save_adapter(adapted: PeftModel, folder: Path, *, model: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     work.chmod(0o755)
     work.rename(folder)
-
-
-def merged_model(model: str, adapter: Path) -> Any:
-    """The policy with the adapter merged into its float32 weights, ready to decode."""
-    base = AutoModelForCausalLM.from_pretrained(resolve_model(model), dtype=torch.float32)
-    adapted: Any = PeftModel.from_pretrained(base, str(adapter))
-    return adapted.merge_and_unload().eval()

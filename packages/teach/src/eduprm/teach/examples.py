@@ -5,15 +5,16 @@ The same settings give the same batches, byte by byte.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from eduprm.problems import make_problems, messages_for
+from eduprm.problems import make_problems, messages_for, without_annotations
 from eduprm.problems.worked import worked_solution
 from eduprm.search import PolicyTokenizer
+from eduprm.teach.hashing import unit
 from eduprm.teach.settings import MixPart, WarmupSettings
+from eduprm.teach.worked_files import Worked
 
 _WINDOW = 256  # examples among which those of like length come together
 
@@ -31,8 +32,13 @@ class Example(NamedTuple):
         return len(self.prompt) + len(self.solution)
 
 
-def make_examples(settings: WarmupSettings, *, stop_id: int) -> list[Example]:
+def make_examples(settings: WarmupSettings, files: Sequence[Worked | None], *, stop_id: int) -> list[Example]:
     """Worked examples of the whole mix, sorted by their place in training.
+
+    Args:
+        settings: the mix and the model.
+        files: for each part of the mix what `read_part` gives.
+        stop_id: token that ends a solution.
 
     Raises:
         ValueError: an unknown task or setting, or fewer distinct problems than a part asks for.
@@ -40,28 +46,48 @@ def make_examples(settings: WarmupSettings, *, stop_id: int) -> list[Example]:
     tokenizer = PolicyTokenizer(settings.model)
     examples = [
         example
-        for number, part in enumerate(settings.mix)
-        for example in _of_part(part, number, settings, tokenizer, stop_id)
+        for number, (part, file) in enumerate(zip(settings.mix, files, strict=True))
+        for example in _of_part(part, file, number, settings, tokenizer, stop_id)
     ]
     return sorted(examples, key=lambda example: example.place)
 
 
 def _of_part(
-    part: MixPart, number: int, settings: WarmupSettings, tokenizer: PolicyTokenizer, stop_id: int
-) -> list[Example]:
+    part: MixPart,
+    file: Worked | None,
+    number: int,
+    settings: WarmupSettings,
+    tokenizer: PolicyTokenizer,
+    stop_id: int,
+) -> Iterator[Example]:
+    """Each problem once an epoch, which has its own slice of the part's share of the training."""
+    for problem_id, question, worked in _generated(part, settings.seed) if file is None else _of_file(file):
+        prompt = tokenizer.encode_chat(messages_for(question, settings.style))
+        solution = [*tokenizer.encode(worked), stop_id]
+        for epoch in range(part.epochs):
+            # The first pass is drawn as before there were others, for the trainings of that time.
+            drawn = unit(settings.seed, number, problem_id, *([epoch] if epoch else []))
+            place = part.start + (part.stop - part.start) * (epoch + drawn) / part.epochs
+            yield Example(prompt, solution, place)
+
+
+def _generated(part: MixPart, seed: int) -> Iterator[tuple[str, str, str]]:
+    assert part.task is not None
+    assert part.count is not None
     problems = make_problems(
-        part.task, count=part.count, seed=settings.seed, split="train", config=dict(part.task_config)
+        part.task, count=part.count, seed=seed, split="train", config=dict(part.task_config)
     )
-    examples = []
     for row in problems.iter_rows(named=True):
         kept = json.loads(row["metadata"])
         solution = worked_solution(kept["dataset"], kept["entry"]["metadata"])
         if solution is None:
             raise ValueError(f"{part.task}: no way of working {row['question']!r}")
-        prompt = tokenizer.encode_chat(messages_for(row["question"], settings.style))
-        place = part.start + (part.stop - part.start) * _unit(settings.seed, number, row["problem_id"])
-        examples.append(Example(prompt, [*tokenizer.encode(solution), stop_id], place))
-    return examples
+        yield row["problem_id"], row["question"], solution
+
+
+def _of_file(file: Worked) -> Iterator[tuple[str, str, str]]:
+    for row in file.taught.iter_rows(named=True):
+        yield row["question"], row["question"], without_annotations(row["worked"])
 
 
 def cut_batches(examples: Sequence[Example], *, batch_tokens: int, seed: int) -> list[list[Example]]:
@@ -77,12 +103,6 @@ def cut_batches(examples: Sequence[Example], *, batch_tokens: int, seed: int) ->
             if cut[-1] and (len(cut[-1]) + 1) * example.num_tokens > batch_tokens:
                 cut.append([])
             cut[-1].append(example)
-        numbered = sorted(range(len(cut)), key=lambda index: _unit(seed, start, index))
+        numbered = sorted(range(len(cut)), key=lambda index: unit(seed, start, index))
         batches += [cut[index] for index in numbered]
     return batches
-
-
-def _unit(*parts: object) -> float:
-    """A number in [0, 1) drawn by hashing."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64

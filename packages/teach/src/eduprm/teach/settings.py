@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from eduprm.core.command_line import CommandSettings
 from eduprm.policy import BUNDLED_MODEL
 from eduprm.problems.prompts import STEPS
+from eduprm.problems.rows import ProblemColumns
 
 
 class _Part(BaseModel):
@@ -18,13 +19,37 @@ class _Part(BaseModel):
 
 
 class MixPart(_Part):
-    """Worked problems of one task, and when in the training they come."""
+    """Worked problems of one task or of one file, and when in the training they come."""
 
-    task: str = Field(description="a task that can be worked, see eduprm.problems.tasks")
+    task: str | None = Field(None, description="a task that can be worked, see eduprm.problems.tasks")
     task_config: dict[str, int | float | bool | str] = Field({}, description="settings of its data set")
-    count: int = Field(ge=1, description="worked problems, all different")
+    file: Path | None = Field(
+        None, description="instead: a file of questions and worked answers, JSON, JSON Lines or Parquet"
+    )
+    columns: ProblemColumns = Field(ProblemColumns(), description="which column of the file holds what")
+    share: float = Field(
+        1.0, gt=0, le=1, description="share of the file's questions that is taught, by a hash of the question"
+    )
+    count: int | None = Field(
+        None, ge=1, description="worked problems, all different; none, for a file: all of its share"
+    )
+    epochs: int = Field(1, ge=1, description="how often they are gone through, each time in another order")
     start: float = Field(0.0, ge=0, le=1, description="they come from this share of the training on")
     stop: float = Field(1.0, ge=0, le=1, description="and up to this share")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MixPart:
+        if (self.task is None) == (self.file is None):
+            raise ValueError(
+                "expected one of task and file, got " + ("neither" if self.task is None else "both")
+            )
+        if self.task is not None and self.count is None:
+            raise ValueError(f"expected count, how many problems of {self.task} are made, got none")
+        if self.task is not None and (self.share != 1.0 or self.columns != ProblemColumns()):
+            raise ValueError(f"share and columns are of a file: expected neither beside the task {self.task}")
+        if self.file is not None and self.task_config:
+            raise ValueError(f"task_config is of a task: expected none beside the file {self.file}")
+        return self
 
     @model_validator(mode="after")
     def _in_order(self) -> MixPart:
@@ -42,7 +67,7 @@ class LoraPart(_Part):
 
 
 class WarmupSettings(CommandSettings):
-    """Teach a small policy to solve generated problems, one checked step a line, and see how far it came.
+    """Teach a small policy to solve problems step by step, generated ones or those of a file, and see how far it came.
 
     A run that was killed goes on from its last checkpoint when the same command is given again.
     """
@@ -60,6 +85,10 @@ class WarmupSettings(CommandSettings):
     )
     lora: LoraPart = Field(LoraPart(), description="the adapter")
     batch_tokens: int = Field(1024, ge=64, description="tokens of a batch, padding counted")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of the training's arithmetic; weights, and what solves afterwards, are float32",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="of AdamW, after the warmup")
     rise_batches: int = Field(20, ge=0, description="batches in which the rate rises")
     decay_batches: int = Field(60, ge=0, description="last batches, in which it falls to 0")
@@ -68,6 +97,28 @@ class WarmupSettings(CommandSettings):
     adapter: Path | None = Field(
         None, description="judge this adapter, or checkpoint, instead of training one"
     )
-    test_tasks: list[str] = Field(["long_sum"], description="tasks whose held-out problems are solved")
-    num_test: int = Field(64, ge=1, description="held-out problems a task")
+    test_tasks: list[str] | None = Field(
+        None,
+        description="tasks whose held-out problems are solved; not given: long_sum, or none of them with a test file",
+    )
+    test_file: Path | None = Field(None, description="file of problems that are solved, graded as numbers")
+    test_columns: ProblemColumns = Field(ProblemColumns(), description="which column of it holds what")
+    num_test: int = Field(
+        64, ge=1, description="held-out problems a task; of the file, the first by a hash of the question"
+    )
     max_new_tokens: int = Field(160, ge=8, description="longest solution")
+
+    @property
+    def tested_tasks(self) -> list[str]:
+        """Tasks whose held-out problems are solved."""
+        if self.test_tasks is not None:
+            return self.test_tasks
+        return ["long_sum"] if self.test_file is None else []
+
+    @model_validator(mode="after")
+    def _something_to_solve(self) -> WarmupSettings:
+        if not self.tested_tasks and self.test_file is None:
+            raise ValueError("--test-tasks: expected a task or a --test-file, got neither")
+        if self.test_file is None and self.test_columns != ProblemColumns():
+            raise ValueError("--test-columns names columns of a file: give --test-file FILE")
+        return self

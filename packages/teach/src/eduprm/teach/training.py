@@ -7,6 +7,7 @@ the right and seen causally, so no token sees padding and no mask is needed.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,20 @@ class SolutionTrainer(Trainer):
     """Trainer whose items are whole batches, in their final order."""
 
     model: Any
+    half: bool  # whether it computes in bfloat16
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean cross-entropy over the solutions' tokens, in nats."""
         causal = model.get_base_model()
-        hidden = causal.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
         targets = inputs["labels"][:, 1:]
         taught = targets != _IGNORED
-        return functional.cross_entropy(causal.lm_head(hidden[taught]).float(), targets[taught])
+        # Not by TrainingArguments' bf16, which wraps the forward of the whole model: the parts are called here.
+        with torch.autocast(targets.device.type, dtype=torch.bfloat16, enabled=self.half):
+            hidden = causal.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
+            logits = causal.lm_head(hidden[taught])
+        return functional.cross_entropy(logits.float(), targets[taught])
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
@@ -47,11 +52,21 @@ class SolutionTrainer(Trainer):
 class _Lines(TrainerCallback):
     """A line now and then, seen at once also where the output goes into a file."""
 
+    def __init__(self, tokens: Sequence[int]) -> None:
+        """`tokens`: of each batch."""
+        self._tokens = tokens
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._began, self._first = time.monotonic(), state.global_step
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
-            rate = logs["learning_rate"]
+            rate, step = logs["learning_rate"], state.global_step
+            speed = sum(self._tokens[self._first : step]) / (time.monotonic() - self._began)
+            left = sum(self._tokens[step : state.max_steps]) / speed
             print(
-                f"batch {state.global_step} of {state.max_steps}: loss {logs['loss']:.4f}, rate {rate:.2e}",
+                f"batch {step} of {state.max_steps}: loss {logs['loss']:.4f}, rate {rate:.2e}, "
+                f"{speed:,.0f} tokens/s, about {left:.0f} s left",
                 flush=True,
             )
 
@@ -95,7 +110,7 @@ def _layer_of(name: str) -> int:
 
 def training_arguments(settings: WarmupSettings, folder: Path, *, num_batches: int) -> TrainingArguments:
     """One batch a step, a rate that rises, stays and falls to 0."""
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=num_batches,
         per_device_train_batch_size=1,
@@ -114,6 +129,8 @@ def training_arguments(settings: WarmupSettings, folder: Path, *, num_batches: i
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # with several, Trainer would cut batches by DataParallel
+    return arguments
 
 
 def train_adapter(settings: WarmupSettings, batches: Sequence[Sequence[Example]], folder: Path) -> PeftModel:
@@ -126,7 +143,8 @@ def train_adapter(settings: WarmupSettings, batches: Sequence[Sequence[Example]]
         data_collator=collate,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Lines())
+    trainer.half = settings.dtype == "bfloat16"
+    trainer.add_callback(_Lines([sum(example.num_tokens for example in batch) for batch in batches]))
     checkpoint = usable_checkpoint(folder, num_batches=len(batches), decay_batches=settings.decay_batches)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return model
