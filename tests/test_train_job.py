@@ -263,6 +263,33 @@ def test_a_file_of_problems(tmp_path, own_data):
     assert grades.filter(tree="edu")["problem_id"].n_unique() == 5
 
 
+def test_a_file_of_problems_to_hold_out(tmp_path):
+    rows = [{"id": n, "question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(6)]
+    learn, held_out = tmp_path / "learn.jsonl", tmp_path / "held_out.jsonl"
+    learn.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # One question stands in both files; another's id is that of a problem to train on.
+    other = [rows[5], {"id": 0, "question": "What is 8 + 8?", "answer": "16"}, {"question": "no answer"}]
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in other))
+    run = tmp_path / "run"
+    given = ("--problems", str(learn), "--test-problems", str(held_out), "--only", "problems")
+    done = train(run, *given)
+    problems = pl.read_parquet(run / "problems.parquet")
+    assert problems.filter(split="train")["answer"].to_list() == ["0", "2", "4", "6", "8"]
+    assert problems.filter(split="test")["answer"].to_list() == ["10", "16"]
+    assert problems["problem_id"].to_list() == ["train-0", "1", "2", "3", "4", "5", "0"]
+    assert "1 of" in done.stderr
+    assert "held out too" in done.stderr
+    assert json.loads((run / "rejected/test_problems.jsonl").read_text())["row"] == 3
+
+    train(run, *given)
+    held_out.write_text(json.dumps(other[1]) + "\n")
+    assert "test_problems was" in train(run, *given, expect=2).stderr
+    refused = train(tmp_path / "none", "--test-problems", str(held_out), expect=2).stderr
+    assert "--problems FILE: expected both" in refused
+    learn.write_text(json.dumps(other[1]) + "\n")
+    assert "are held out" in train(tmp_path / "all", *given, expect=2).stderr
+
+
 def test_a_data_set_with_a_split_of_its_own_to_hold_out(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()

@@ -35,7 +35,9 @@ def refusal(*arguments: str) -> str:
 def test_recipe_parses(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     values = tomllib.loads(recipe.read_text())
-    for name in {"problems", "test_problems"} & set(values):  # files that another job makes, or the reader's own
+    for name in {"problems", "test_problems"} & set(
+        values
+    ):  # files that another job makes, or the reader's own
         (tmp_path / values[name]).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / values[name]).touch()
     settings = load("--config", str(recipe))

@@ -120,6 +120,7 @@ def training_arguments(settings: WarmupSettings, folder: Path, *, num_batches: i
         warmup_steps=settings.rise_batches,
         weight_decay=0.0,
         max_grad_norm=1.0,
+        logging_first_step=True,
         logging_steps=10,
         save_steps=settings.save_steps,
         report_to=[],
