@@ -88,7 +88,14 @@ def test_an_app_takes_a_command_as_it_stands(page, command, app, tmp_path, monke
         return
     if "..." in arguments:  # the page leaves a value out
         arguments = [part for part in arguments if part not in ("...", "--config")]
-    for name in ("FILE", "problems.jsonl", "solutions.jsonl"):
+    for name in (
+        "FILE",
+        "problems.jsonl",
+        "solutions.jsonl",
+        "DATA/gsm8k_test_dev.jsonl",
+        "runs/gsm8k-policy/rest.jsonl",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}\n")
     # The settings must come to be: names, values, and what goes together are checked with them.
     assert load_settings(settings_of(app), arguments)
