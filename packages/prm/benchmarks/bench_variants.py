@@ -3,9 +3,16 @@
     python packages/prm/benchmarks/bench_variants.py                      # all sections, about two minutes on an H100
     python packages/prm/benchmarks/bench_variants.py --sections train --only varlen
     python packages/prm/benchmarks/bench_variants.py --sections profile   # where a step's time goes
+    python packages/prm/benchmarks/bench_variants.py --sections floor     # what the GPU needs without Trainer
+
+A variant is attention/weights/how. how: eager, compile (each decoder layer), whole (the backbone as one), graphs
+(whole, in CUDA graphs, one for each shape). --kernel, --workers and --unit try SDPA's kernels, the collator's
+processes and the length of rows.
 
 attention: one layer's attention, forward and backward, for trees of several sizes, and how far apart the back ends are.
 train: tokens/s of PrmTrainer itself, SmolLM2-135M, EDU-shaped trees of 8 leaves (140 to 240 tokens), 8,192 a step.
+floor: one batch again and again, its step without Trainer: as launched, the host's part, and replayed as a CUDA graph.
+profile: time by kernel, how long the GPU was idle, and the lines that wait for it.
 ratio: packed against path by path for a random model of Qwen2.5-1.5B's shape (bench_packed.py's default on a GPU).
 A variant that fails says so and the next one runs; none is begun after --seconds.
 """
@@ -13,10 +20,13 @@ A variant that fails says so and the next one runs; none is begun after --second
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
+import dataclasses
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,14 +42,17 @@ from eduprm.prm.attention.varlen import VARLEN, tree_attention_forward
 from eduprm.prm.config import LoraSettings, TrainConfig
 from eduprm.prm.curricula.none import shuffled
 from eduprm.prm.loading import quiet_transformers
+from eduprm.prm.model import packed_hidden, unwrap
 from eduprm.prm.packing import plan_batches
+from eduprm.prm.step_loss import loss_weights, step_loss
 from eduprm.prm.train import _make_trainer
 
 VARIANTS = [
-    "varlen/all/compile", "varlen/lora/compile", "sdpa/all/eager", "varlen/all/eager", "varlen/lora/eager",
-    "sdpa/lora/eager", "sdpa/all/compile", "sdpa/lora/compile", "flex_attention/all/eager",
-    "flex_attention/all/compile",
+    "sdpa/all/compile", "sdpa/lora/compile", "sdpa/all/eager", "varlen/all/compile", "varlen/lora/compile",
+    "sdpa/lora/eager", "varlen/all/eager", "varlen/lora/eager", "flex_attention/all/compile",
+    "flex_attention/all/eager",
 ]  # fmt: skip
+KERNELS = {"efficient": "EFFICIENT_ATTENTION", "cudnn": "CUDNN_ATTENTION", "math": "MATH"}
 SIZES = {"short": (4.0, 5, 40), "edu": (5.0, 5, 60), "1k": (32.0, 6, 100), "4k": (100.0, 8, 300)}
 
 
@@ -98,7 +111,7 @@ def trainer_of(variant: str, options: argparse.Namespace, folder: Path) -> tuple
         dtype=options.dtype,
         attn_implementation=attention,  # type: ignore[arg-type]  # pydantic checks it
         compile=how == "compile",
-        trainer_arguments={"logging_steps": 1000},
+        trainer_arguments={"logging_steps": 1000, "dataloader_num_workers": options.workers},
     )
     rng = np.random.default_rng(0)
     segment, depth, prompt = SIZES["edu"]
@@ -124,12 +137,21 @@ def trainer_of(variant: str, options: argparse.Namespace, folder: Path) -> tuple
     with quiet_transformers():
         model = prepare_model(options.folder, config, trust_remote_code=False)
         trainer = _make_trainer(model, trees, plan, config, folder, 0)
+    if options.unit is not None:
+        collator = trainer.data_collator
+        collator.attention = dataclasses.replace(collator.attention, dense_unit=options.unit)
+    if how in ("whole", "graphs"):
+        mode = "reduce-overhead" if how == "graphs" else "default"
+        unwrap(model).base_model.compile(mode=mode, dynamic=how == "whole")
     return trainer, [sum(lengths[i] for i in batch) for batch in plan]
 
 
 def train(options: argparse.Namespace) -> None:
     for variant in options.variants:
-        guarded(variant, options, lambda variant=variant: train_variant(variant, options))
+        for tokens in options.all_batch_tokens:
+            options.batch_tokens = tokens
+            guarded(f"{variant} {tokens}", options, lambda variant=variant: train_variant(variant, options))
+    options.batch_tokens = options.all_batch_tokens[0]
 
 
 def train_variant(variant: str, options: argparse.Namespace) -> str:
@@ -149,6 +171,67 @@ def train_variant(variant: str, options: argparse.Namespace) -> str:
         f"{sum(timed) / seconds:9.0f} tokens/s, {1e3 * seconds / len(timed):6.1f} ms a step, first {options.warm} "
         f"steps {clock.warmed:5.1f} s, peak {peak:5.1f} GiB, loss {losses:.4f}"
     )
+
+
+def floor(options: argparse.Namespace) -> None:
+    for variant in options.variants:
+        guarded(f"floor {variant}", options, lambda variant=variant: floor_variant(variant, options))
+
+
+def floor_variant(variant: str, options: argparse.Namespace) -> str:
+    """Time the whole step of one batch that lies on the GPU: forward, loss, backward, clipping, AdamW."""
+    torch._dynamo.reset()
+    cuda = options.device == "cuda"
+    with tempfile.TemporaryDirectory() as folder:
+        trainer, tokens = trainer_of(variant, options, Path(folder))
+        batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[0]]))
+    model = trainer.model
+    model.train()
+    totals = loss_weights(trainer.losses, batch)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True, capturable=cuda)
+
+    def once() -> None:
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.dtype == "bfloat16"):
+            hidden = packed_hidden(model, batch)
+            loss = step_loss(trainer.losses, model, hidden, batch, totals)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    stream = torch.cuda.Stream() if cuda else contextlib.nullcontext()
+    with torch.cuda.stream(stream) if cuda else stream:
+        for _ in range(4):
+            once()
+    synchronize()
+    launched, took = timed(once, 10)
+    where = f"{batch['stops'].shape[0]} rows of {batch['stops'].shape[1]}"
+    said = (
+        f"{tokens[0] / took:9.0f} tokens/s, {1e3 * took:6.1f} ms a step (host {1e3 * launched:.1f}), {where}"
+    )
+    if not cuda:
+        return said
+    try:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            once()
+        graph.replay()
+        _, replayed = timed(graph.replay, 10)
+    except RuntimeError as error:  # the first figure stands without
+        return f"{said}, no CUDA graph: {str(error).splitlines()[0][:150]}"
+    return f"{said}, as a CUDA graph {tokens[0] / replayed:.0f} tokens/s, {1e3 * replayed:.1f} ms"
+
+
+def timed(run: Callable[[], Any], times: int) -> tuple[float, float]:
+    """Return seconds a run until the host is free, and until the GPU is."""
+    synchronize()
+    began = time.perf_counter()
+    for _ in range(times):
+        run()
+    launched = time.perf_counter() - began
+    synchronize()
+    return launched / times, (time.perf_counter() - began) / times
 
 
 def attention(options: argparse.Namespace) -> None:
@@ -240,40 +323,105 @@ def ratio(options: argparse.Namespace) -> None:
         model = bench_packed.load(shape["model"], options.device, getattr(torch, options.dtype))
         names = ["varlen", "sdpa"]
         bench_packed.compare(model, trees, names, batch_tokens=shape["batch_tokens"], rounds=2, clock="wall")
-        return f"peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
+        return f"peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if options.device == "cuda" else ""
 
     guarded("ratio", options, run)
 
 
 def profile(options: argparse.Namespace) -> None:
-    """Print where the time of three steps goes, on the GPU and on the CPU."""
+    for variant in options.variants[:2]:
+        guarded(f"profile {variant}", options, lambda variant=variant: profile_variant(variant, options))
+
+
+def profile_variant(variant: str, options: argparse.Namespace) -> str:
+    """Print where the time of three steps goes, and which lines of two more wait for the GPU."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
-    def run(variant: str) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            trainer, _ = trainer_of(variant, options, Path(folder))
-            prof = profiler(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
+    cuda = options.device == "cuda"
+    first, last = options.warm, options.warm + 3
+    clock: dict[str, float] = {}
+    waits: collections.Counter[str] = collections.Counter()
+    torch._dynamo.reset()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        trainer, tokens = trainer_of(variant, options, Path(folder))
+        prof = profiler(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])])
+        shown = warnings.showwarning
 
-            class Window(TrainerCallback):
-                def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                    if state.global_step == options.warm:
-                        synchronize()
-                        prof.start()
-                    if state.global_step == options.warm + 3:
-                        synchronize()
-                        prof.stop()
-                        control.should_training_stop = True
+        def count(message: Any, category: Any, filename: str, lineno: int, *rest: Any) -> None:
+            if "synchron" in str(message):
+                calls = [
+                    f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_stack()[:-1]
+                ]
+                waits[" < ".join(calls[:-8:-1])] += 1
+            else:
+                shown(message, category, filename, lineno, *rest)
 
-            trainer.add_callback(Window())
-            trainer.train()
-        averages = prof.key_averages()
-        print(averages.table(sort_by="self_cuda_time_total", row_limit=14, max_name_column_width=60))
-        print(averages.table(sort_by="self_cpu_time_total", row_limit=14, max_name_column_width=60))
-        return "three steps"
+        class Window(TrainerCallback):
+            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                if state.global_step == first:
+                    synchronize()
+                    prof.start()
+                    clock["began"] = time.perf_counter()
+                if state.global_step == last:
+                    synchronize()
+                    clock["took"] = time.perf_counter() - clock["began"]
+                    prof.stop()
+                    if cuda:
+                        warnings.simplefilter("always")
+                        warnings.showwarning = count
+                        torch.cuda.set_sync_debug_mode("warn")
+                if state.global_step == last + 2:
+                    if cuda:
+                        torch.cuda.set_sync_debug_mode("default")
+                    control.should_training_stop = True
 
-    for variant in options.variants[:2]:
-        guarded(f"profile {variant}", options, lambda variant=variant: run(variant))
+        assert len(tokens) >= last + 2, f"--steps: expected at least {last + 2}, got {len(tokens)} batches"
+        trainer.add_callback(Window())
+        trainer.train()
+    sort = "self_device_time_total" if cuda else "self_cpu_time_total"
+    averages = prof.key_averages()
+    print(averages.table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=50))
+    if not cuda:
+        return f"three steps, sorted by {sort}"
+    kernels: collections.Counter[str] = collections.Counter()
+    calls: collections.Counter[str] = collections.Counter()
+    spans = []
+    for event in prof.events():
+        if event.device_type == torch.autograd.DeviceType.CUDA and not is_annotation(event):
+            kernels[event.name] += event.time_range.elapsed_us()
+            calls[event.name] += 1
+            spans.append((event.time_range.start, event.time_range.end))
+    for name, spent in kernels.most_common(25):
+        print(f"{spent / 3e3:8.2f} ms a step {calls[name] / 3:6.0f} calls  {name[:120]}")
+    for line, number in waits.most_common(12):
+        print(f"{number / 2:5.1f} waits a step at {line}")
+    busy = union(spans) / 1e6
+    return (
+        f"three steps of {1e3 * clock['took'] / 3:.1f} ms under the profiler, {sum(calls.values()) / 3:.0f} kernels a "
+        f"step, GPU busy {1e3 * busy / 3:.1f} ms a step, idle {1 - busy / clock['took']:.1%}"
+    )
+
+
+def is_annotation(event: Any) -> bool:
+    """Return whether an event of the GPU's lane only spans kernels."""
+    ranges = ("Optimizer.", "## Call", "Torch-Compiled", "CompiledFunction", "ProfilerStep", "aten::")
+    return bool(getattr(event, "is_user_annotation", False)) or event.name.startswith(ranges)
+
+
+def union(spans: list[tuple[float, float]]) -> float:
+    """Return the length that spans cover together."""
+    total, reached = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total
+
+
+def kernel_choice(name: str | None) -> contextlib.AbstractContextManager[Any]:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return contextlib.nullcontext() if name is None else sdpa_kernel(getattr(SDPBackend, KERNELS[name]))
 
 
 def guarded(name: str, options: argparse.Namespace, run: Callable[[], str]) -> None:
@@ -298,7 +446,7 @@ def guarded(name: str, options: argparse.Namespace, run: Callable[[], str]) -> N
         torch.cuda.empty_cache()
 
 
-SECTIONS = {"attention": attention, "train": train, "ratio": ratio, "profile": profile}
+SECTIONS = {"attention": attention, "train": train, "ratio": ratio, "profile": profile, "floor": floor}
 
 
 def main() -> None:
@@ -311,7 +459,10 @@ def main() -> None:
     )
     parser.add_argument("--only", default="", help="only variants whose name holds this")
     parser.add_argument("--model", default="smollm2-135m-steps", help="or tiny, to try the script on a CPU")
-    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--batch-tokens", type=int, nargs="+", default=[8192], help="all of them in train")
+    parser.add_argument("--kernel", choices=KERNELS, help="SDPA's kernel; without, torch chooses")
+    parser.add_argument("--workers", type=int, default=0, help="processes that pack; 0: the training's own")
+    parser.add_argument("--unit", type=int, help="rows under a dense mask are a multiple of it long")
     parser.add_argument("--trees", type=int, default=300)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warm", type=int, default=8, help="steps before the clock starts")
@@ -319,13 +470,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=150.0, help="begin nothing after these")
     options = parser.parse_args()
     options.began = time.perf_counter()
+    options.all_batch_tokens, options.batch_tokens = options.batch_tokens, options.batch_tokens[0]
     options.device = "cuda" if torch.cuda.is_available() else "cpu"
     options.variants = [variant for variant in options.variants if options.only in variant]
     where = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     print(
         f"{where}, torch {torch.__version__}, {options.dtype}, {options.model}, {options.batch_tokens} tokens a step"
     )
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack():
+    with tempfile.TemporaryDirectory() as folder, kernel_choice(options.kernel):
         options.folder = backbone(options.model, Path(folder))
         for section in options.sections:
             SECTIONS[section](options)

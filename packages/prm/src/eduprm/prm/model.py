@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from eduprm.prm.attention import attention_inputs
 from eduprm.prm.fast import fast_hidden
@@ -52,10 +53,11 @@ def head_output(model: Any) -> nn.Module:
     return head
 
 
-def _outputs(model: Any, batch: Mapping[str, Any], **options: Any) -> Any:
+def _outputs(model: Any, batch: Mapping[str, Any], call: Any, **options: Any) -> Any:
+    """Return what `call`, the model or a part of it, says to the rows."""
     implementation = unwrap(model).config._attn_implementation
     dtype = next(model.parameters()).dtype
-    return model(
+    return call(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],
         use_cache=False,
@@ -69,7 +71,7 @@ def packed_logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
 
     `batch` may hold the fields of `TreeAttention.pack`, made ahead so that nothing here waits for the GPU.
     """
-    logits: torch.Tensor = _outputs(model, batch).logits
+    logits: torch.Tensor = _outputs(model, batch, model).logits
     return logits
 
 
@@ -83,12 +85,18 @@ def packed_hidden(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
 
 
 def model_hidden(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
-    """Return the final hidden states [B, L, D] by the whole model's forward.
+    """Return the final hidden states [B, L, D], by the backbone alone where nothing hooks into the whole model.
 
-    DistributedDataParallel and FSDP hook into that; a language model computes the logits of one position on the way.
+    DistributedDataParallel and FSDP do; there a language model computes the logits of one position on the way, and the
+    hidden states of all layers are collected.
     """
+    inner = unwrap(model)
+    if not hasattr(model, "module") and not isinstance(model, FSDPModule):
+        last: torch.Tensor = _outputs(model, batch, inner.base_model).last_hidden_state
+        # As accelerate does with what the whole model returns.
+        return last.float() if torch.is_autocast_enabled(last.device.type) else last
     options: dict[str, Any] = {"output_hidden_states": True}
     if unwrap(model).get_output_embeddings() is not None:
         options["logits_to_keep"] = 1
-    states: torch.Tensor = _outputs(model, batch, **options).hidden_states[-1]
+    states: torch.Tensor = _outputs(model, batch, model, **options).hidden_states[-1]
     return states

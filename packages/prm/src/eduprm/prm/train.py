@@ -116,6 +116,8 @@ def _make_trainer(
         scale=4 * model.config.get_text_config().hidden_size,
         unit=row_unit(totals) if config.compile else 1,
         always=config.attn_implementation == "varlen" or config.compile,
+        # CUDA's kernels pad masks to a multiple of 8, layer by layer.
+        dense_unit=8 if torch.cuda.is_available() else 1,
     )
     trainer = PrmTrainer(
         model=model,

@@ -76,6 +76,8 @@ class PrmTrainer(Trainer):
     def __init__(self, *args: Any, shares: Mapping[str, float], **options: Any) -> None:
         self.losses = load_losses(shares)
         self._step_loss: torch.Tensor | float = 0.0
+        self._late: tuple[int, torch.Tensor, torch.cuda.Event | None] | None = None
+        self._bad: torch.Tensor | None = None
         super().__init__(*args, **options)
 
     loss_is_scaled_for_ga = True
@@ -110,7 +112,8 @@ class PrmTrainer(Trainer):
         if any(getattr(loss, "reference", False) for loss, _ in self.losses):
             with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16, enabled=self.args.bf16):
                 inputs = {**inputs, "reference_logprobs": reference_logprobs(model, inputs)}
-        hidden = packed_hidden(model, inputs)
+        with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16, enabled=self.args.bf16):
+            hidden = packed_hidden(model, inputs)
         totals = self._weights(inputs) if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, the sum was divided by the weight of all of them.
         processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
@@ -131,19 +134,61 @@ class PrmTrainer(Trainer):
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         """Return the norm, just before the optimiser's step.
 
+        On one GPU the numbers are looked at while the next step is computed, and the optimiser is told on the GPU to
+        leave its weights alone; elsewhere at once.
+
         Raises:
             FloatingPointError: it, or the step's loss in this process, is NaN or infinite.
         """
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         loss, self._step_loss = self._step_loss, 0.0
+        if not self._looks_late():
+            self._refuse(self.state.global_step + 1, loss, norm)
+            return norm
+        self._look()
+        numbers = torch.stack((torch.as_tensor(loss, device=norm.device), norm.detach())).float()
+        bad = ~torch.isfinite(numbers).all()
+        if self._bad is not None:
+            bad = bad | self._bad  # nothing is learned behind a step that was refused
+        self._bad = bad
+        # Read by fused optimisers as GradScaler sets it: where it is 1 a step changes neither weights nor moments.
+        self.optimizer.optimizer.found_inf = bad.float()
+        kept = numbers.to("cpu", non_blocking=True)  # pinned; the event says when it is there
+        copied = torch.cuda.Event() if numbers.is_cuda else None
+        if copied is not None:
+            copied.record()
+        self._late = (self.state.global_step + 1, kept, copied)
+        return norm
+
+    def _looks_late(self) -> bool:
+        fused = self.optimizer.optimizer.defaults.get("fused")
+        return bool(fused) and self.args.device.type == "cuda" and self.args.world_size == 1
+
+    def _look(self) -> None:
+        """Look at the numbers of the step before, which the GPU has long computed."""
+        if self._late is not None:
+            (step, kept, copied), self._late = self._late, None
+            if copied is not None:
+                copied.synchronize()
+            self._refuse(step, *kept)
+
+    @staticmethod
+    def _refuse(step: int, loss: Any, norm: Any) -> None:
         for what, value in (("loss", loss), ("gradient norm", norm)):
             number = float(value.full_tensor() if hasattr(value, "full_tensor") else value)
             if not math.isfinite(number):
                 raise FloatingPointError(
-                    f"training step {self.state.global_step + 1}: expected a finite {what}, got {number}; this step "
-                    "changed no weight. Lower learning_rate, or set dtype to float32 or cpu_layers to transformers"
+                    f"training step {step}: expected a finite {what}, got {number}; this step changed no weight. "
+                    "Lower learning_rate, or set dtype to float32 or cpu_layers to transformers"
                 )
-        return norm
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        self._look()  # at the last step's
+        return super()._finalize_training(*args, **kwargs)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Return 0: transformers would go through all parameters in every micro-batch for a number nobody reads."""
+        return 0
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         # The plan of batches is already in its final, seeded order.
@@ -170,6 +215,7 @@ class PrmTrainer(Trainer):
             super().save_model(output_dir, _internal_call)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        self._look()  # no checkpoint of a step that is refused
         folder, write = Path(output_dir), self.args.should_save
         save_state(folder, self.model, self.optimizer.optimizer, write=write)
         if write:

@@ -48,14 +48,15 @@ def implementation_of(name: str, *, device: torch.device, dtype: torch.dtype) ->
 class TreeAttention:
     """`implementation` as transformers knows it, `scale` as in `choose_rows`.
 
-    `unit`: the one row of a batch that gathers paths is padded to a multiple of it. `always`: gather paths however
-    short the trees are, if the implementation can.
+    `unit`: the one row of a batch that gathers paths is padded to a multiple of it; `dense_unit`: rows under a dense
+    mask are. `always`: gather paths however short the trees are, if the implementation can.
     """
 
     implementation: str
     scale: int
     unit: int = 1
     always: bool = False
+    dense_unit: int = 1
 
     def gathers(self, lengths: Sequence[int]) -> bool:
         """Return whether trees of these lengths are to attend to gathered paths."""
@@ -72,7 +73,9 @@ class TreeAttention:
         if self.gathers(lengths):
             packed = pack_rows(trees, [list(range(len(trees)))], pad_id=pad_id, unit=self.unit)
             return packed, segment_fields(packed.stops)
-        packed = pack_rows(trees, choose_rows(lengths, attention_scale=self.scale), pad_id=pad_id)
+        packed = pack_rows(
+            trees, choose_rows(lengths, attention_scale=self.scale), pad_id=pad_id, unit=self.dense_unit
+        )
         return packed, {"causal": bool((packed.stops == packed.stops.shape[1]).all())}
 
 
@@ -100,6 +103,8 @@ def attention_inputs(
     if implementation != VARLEN or "causal" in batch:
         causal = batch["causal"] if "causal" in batch else bool((stops == stops.shape[1]).all())
         masks = "sdpa" if implementation == VARLEN else implementation
+        if masks == "sdpa" and torch.is_autocast_enabled(stops.device.type):
+            dtype = torch.get_autocast_dtype(stops.device.type)
         return {"attention_mask": tree_mask(stops, implementation=masks, dtype=dtype, causal=causal)}
     check_kernel(stops.device)
     fields = batch if "path_index" in batch else segment_fields(stops.cpu().numpy())

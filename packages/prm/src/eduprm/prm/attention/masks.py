@@ -66,5 +66,8 @@ def tree_mask(
         return create_block_mask(function, stops.shape[0], None, length, length, device=str(stops.device))
     mask = dense_mask(stops)
     if implementation == "sdpa":
+        # On a GPU every layer would make the same numbers of the bools.
+        if mask.is_cuda and dtype in (torch.bfloat16, torch.float16):
+            return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
         return mask
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)

@@ -30,8 +30,8 @@ class Loss:
 
     def total(self, hidden: torch.Tensor, output: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Return the weighted sum over the labelled nodes."""
-        labelled = batch["node_weights"] > 0
-        places = hidden[batch["node_rows"][labelled], batch["node_columns"][labelled]]
+        # All nodes, those without a label weigh nothing: to choose some by a mask would wait for the GPU.
+        places = hidden[batch["node_rows"], batch["node_columns"]]
         log_probs = functional.log_softmax(output(places).float(), dim=-1)
-        value, weight = batch["node_targets"][labelled], batch["node_weights"][labelled]
+        value, weight = batch["node_targets"], batch["node_weights"]
         return -(weight * ((1 - value) * log_probs[:, 0] + value * log_probs[:, 1])).sum()
