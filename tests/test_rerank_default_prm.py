@@ -8,8 +8,8 @@ import pytest
 
 from eduprm.core.command_line import UsageError
 from eduprm.policy import resolve_model
+from eduprm.prm.default_prm import SHIPPED, trained_for
 from eduprm.prm.prm_folder import find_prm, folder_digest
-from eduprm.rank.default_prm import SHIPPED, trained_for
 from eduprm.rank.testing import problems, write_jsonl
 from eduprm_rerank.cli import main
 

@@ -100,6 +100,16 @@ def test_mistakes_are_answered_before_anything_is_loaded(folder, capsys):
             assert err.count("\n") == 1
 
 
+def test_without_a_prm_the_default_runs_is_taken_and_said(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder, tmp_path / "runs/default/prm")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["--port", str(taken.getsockname()[1])]) == 2
+    said, refused = capsys.readouterr().err.splitlines()
+    assert said.startswith("serve: no --prm: taking runs/default/prm, of the default run; scores by a head")
+    assert "cannot listen on 127.0.0.1" in refused
+
+
 def test_loading_never_runs_code_of_the_checkpoint(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     mark = tmp_path / "ran"

@@ -24,7 +24,7 @@ def find_source(settings: RankSettings) -> PrmPlace:
 
 
 def _find(settings: RankSettings) -> PrmPlace:
-    from eduprm.rank.default_prm import unnamed_prm
+    from eduprm.prm.default_prm import unnamed_prm
     from eduprm.serve.judge.source import named_place  # aiohttp comes with it
     from eduprm.serve.source import LanguageModelSource, ServedSource
 

@@ -34,8 +34,8 @@ from eduprm.core.progress import bar, status
 from eduprm.core.store import Store
 from eduprm.pipeline.steps.settings import StepSettings
 from eduprm.pipeline.steps.training import training_problems
+from eduprm.prm.default_prm import unnamed_prm
 from eduprm.prm.source import PrmPlace, PrmReading, PrmSource
-from eduprm.rank.default_prm import unnamed_prm
 from eduprm.rank.wrapping import wrapped
 from eduprm.serve.judge.source import JUDGE, named_place
 

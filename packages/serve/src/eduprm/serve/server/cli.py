@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eduprm.core.command_line import UsageError, load_settings
+from eduprm.prm.default_prm import unnamed_prm
 from eduprm.prm.source import PrmSource
 from eduprm.serve.server.settings import ServeSettings
 from eduprm.serve.wire import ModelInfo
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; returns the exit status."""
     try:
         settings = load_settings(ServeSettings, arguments)
-        source = PrmSource.find(settings.prm, settings)
+        source = _source(settings)
         listener = _listen(settings)
     except UsageError as error:
         return _unusable(error)
@@ -37,6 +38,14 @@ def main(arguments: Sequence[str]) -> int:
             return _unusable(error)
         info = describe(scorer, source, settings)
         return _serve(settings, scorer, info, listener)
+
+
+def _source(settings: ServeSettings) -> PrmSource:
+    if settings.prm is not None:
+        return PrmSource.find(settings.prm, settings)
+    name, _, line = unnamed_prm(None)
+    print(f"serve: {line}", file=sys.stderr, flush=True)
+    return PrmSource.find(name, settings)
 
 
 def _unusable(error: UsageError) -> int:
@@ -83,7 +92,7 @@ def _serve(settings: ServeSettings, scorer: object, info: ModelInfo, listener: s
     signal.signal(signal.SIGTERM, lambda *_: None)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     line = (
-        f"serving {settings.prm} (identity {info.identity[:12]}) on http://{host}:{listener.getsockname()[1]}; "
+        f"serving {info.name} (identity {info.identity[:12]}) on http://{host}:{listener.getsockname()[1]}; "
         "Ctrl-C stops it"
     )
 

@@ -25,10 +25,11 @@ class ServeSettings(PrmReading, CommandSettings):
     model_config = SettingsConfigDict(cli_prog_name="python -m eduprm.serve")
     command: ClassVar[str] = "python -m eduprm.serve"
 
-    prm: str = Field(
-        "runs/default/prm",
+    prm: str | None = Field(
+        None,
         min_length=1,
-        description="folder or hub name of the PRM, or one that ships: smollm2-135m-steps-prm",
+        description="folder or hub name of the PRM, or one that ships: smollm2-135m-steps-prm; none: runs/default/prm, "
+        "else the one that ships",
     )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0: every network")
     port: int = Field(8377, ge=0, le=65535, description="port to listen on; 0: any free one")

@@ -1,4 +1,4 @@
-"""Which PRM ranks where none is named, and the line that says so.
+"""Which PRM scores where none is named, and the line that says so.
 
 For the order in which a PRM is looked for, and what a PRM's config says of its training. torch
 stays out, but for the first use of the PRM that ships.
@@ -12,8 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from eduprm.prm import StepCut
-from eduprm.prm.config import Scoring
+from eduprm.prm.config import Scoring, StepCut
 from eduprm.prm.source import PrmSource
 
 SHIPPED = "smollm2-135m-steps-prm"
