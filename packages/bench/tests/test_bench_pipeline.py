@@ -84,7 +84,7 @@ def test_costs_of_all_leaves_are_those_of_the_forest_package() -> None:
 def test_a_leaf_without_a_grade_or_an_order_is_named() -> None:
     leaves = leaf_paths(forest())
     graded = grade_frame(leaves, problems(), NumberGrader())
-    with pytest.raises(CandidateError, match=r"no grade for row 0 \(problem_id='p', tree='ht', leaf=3\)"):
+    with pytest.raises(CandidateError, match=r"no grade for row 1 \(problem_id='p', tree='ht', leaf=3\)"):
         candidates_from_leaves(leaves, graded.filter((pl.col("tree") != "ht") | (pl.col("leaf") != 3)))
-    with pytest.raises(CandidateError, match="'order' must not be null, null at row 0"):
+    with pytest.raises(CandidateError, match="'order' must not be null, null at row 1"):
         candidates_from_leaves(leaves, graded, order=ORDER[1:])

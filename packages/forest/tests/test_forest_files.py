@@ -138,7 +138,7 @@ def test_equal_frames_give_equal_bytes(grow, tmp_path: Path) -> None:
 
 
 def test_a_broken_forest_is_not_written(nodes: pl.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(ForestError, match="'node_id', row 0"):
+    with pytest.raises(ForestError, match="'node_id', row 1"):
         write_shard(nodes[1:], tmp_path, "0000")
     assert not os.listdir(tmp_path)
 
@@ -166,10 +166,10 @@ def test_reading_errors_name_the_file(nodes: pl.DataFrame, labelled: pl.DataFram
     assert message(tmp_path).startswith(f"{second}: expected a Parquet file, got one that cannot be read")
     write_table(nodes[1:], second)
     assert message(tmp_path).startswith(
-        f"{second}: column 'node_id', row 0 (problem 'p', tree 'edu', node 1): expected 0"
+        f"{second}: column 'node_id', row 1 (problem 'p', tree 'edu', node 1): expected 0"
     )
     write_shard(nodes[:3], tmp_path, "b")
-    assert message(tmp_path).startswith(f"{second}: column 'tree', row 0")
+    assert message(tmp_path).startswith(f"{second}: column 'tree', row 1")
     assert "got one that a.parquet holds too" in message(tmp_path)
     write_shard(labelled.with_columns(problem_id=pl.lit("q")), tmp_path, "b")
     assert "expected the columns of a.parquet" in message(tmp_path)

@@ -36,21 +36,21 @@ def test_a_forest_with_both_columns_is_one_and_keeps_them_on_disk(found, tmp_pat
 @pytest.mark.parametrize(
     ("order", "greedy", "message"),
     [
-        ([None, None, 0, None, 0, 1], None, "column 'order', row 1 .* expected a value on a leaf, got None"),
-        ([0, 1, 0, None, 0, 1], None, "column 'order', row 0 .* expected null on an inner node, got 0"),
-        ([None, 1, 1, None, 0, 1], None, "column 'order', row 1 .* numbered 0, 1, 2, ..., each once, got 1"),
-        ([None, 0, 1, None, 0, 2], None, "column 'order', row 5 .* numbered 0, 1, 2, ..., each once, got 2"),
-        ([None, 0, -1, None, 0, 1], None, "column 'order', row 1 .* each once, got 0"),
+        ([None, None, 0, None, 0, 1], None, "column 'order', row 2 .* expected a value on a leaf, got None"),
+        ([0, 1, 0, None, 0, 1], None, "column 'order', row 1 .* expected null on an inner node, got 0"),
+        ([None, 1, 1, None, 0, 1], None, "column 'order', row 2 .* numbered 0, 1, 2, ..., each once, got 1"),
+        ([None, 0, 1, None, 0, 2], None, "column 'order', row 6 .* numbered 0, 1, 2, ..., each once, got 2"),
+        ([None, 0, -1, None, 0, 1], None, "column 'order', row 2 .* each once, got 0"),
         (
             None,
             [None, True, None, None, False, False],
-            "column 'greedy', row 2 .* expected a value on a leaf",
+            "column 'greedy', row 3 .* expected a value on a leaf",
         ),
-        (None, [None, True, True, None, False, False], "column 'greedy', row 2 .* one greedy leaf a tree"),
+        (None, [None, True, True, None, False, False], "column 'greedy', row 3 .* one greedy leaf a tree"),
         (
             None,
             [True, True, False, None, False, False],
-            "column 'greedy', row 0 .* expected null on an inner",
+            "column 'greedy', row 1 .* expected null on an inner",
         ),
     ],
 )

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -44,19 +45,26 @@ def test_good_forests_pass_unchanged(labelled: pl.DataFrame, nodes: pl.DataFrame
 
 
 def test_integers_of_other_widths_are_cast_where_they_fit(labelled, tmp_path) -> None:
-    plain = pl.DataFrame(
-        labelled.to_dicts(),
-        schema_overrides={"logprobs": pl.List(pl.Float32), "entropies": pl.List(pl.Float32)},
-    )
+    plain = pl.DataFrame(labelled.to_dicts())
     assert plain.schema["node_id"] == pl.Int64  # as polars makes it
+    assert plain.schema["logprobs"] == plain.schema["entropies"] == pl.List(pl.Float64)
     assert validate_forest(plain).equals(labelled)
     assert validate_forest(plain).schema == labelled.schema
     half = plain.cast({"value": pl.Float32, "token_ids": pl.List(pl.UInt16), "parent_id": pl.Int8})
     assert validate_forest(half).schema == labelled.schema
     assert pl.read_parquet(write_shard(plain, tmp_path, "0")).schema == labelled.schema
+    third = put("logprobs", 1, [-1 / 3])(plain)  # no float32: rounded as any log-prob is
+    assert validate_forest(third)["logprobs"][1].to_list() == [float(np.float32(-1 / 3))]
+    for row, values in ((1, [-1e39]), (2, [-0.5, -1e300])):
+        with pytest.raises(
+            ForestError, match=rf"'logprobs', row {row + 1} .*node {row}.*List\(Float32\), got .*e\+"
+        ):
+            validate_forest(put("logprobs", row, values)(plain))
+    with pytest.raises(ForestError, match=r"'logprobs', row 3 .*0 or less, got -inf at index 0"):
+        validate_forest(put("logprobs", 2, [-math.inf, 0.0])(plain))
     large = put("token_ids", 1, [2**31])(plain)
     with pytest.raises(
-        ForestError, match=r"'token_ids', row 1 .*expected values of List\(Int32\), got \[2147483648\]"
+        ForestError, match=r"'token_ids', row 2 .*expected values of List\(Int32\), got \[2147483648\]"
     ):
         validate_forest(large)
     problems = pl.DataFrame([["p", "1?", "1", [4], "s", "train", None]], schema=PROBLEM_SCHEMA, orient="row")
@@ -72,10 +80,10 @@ BROKEN = {
         "expected type Int32, got Float64",
     ),
     "inner type": (
-        lambda df: df.cast({"logprobs": pl.List(pl.Float64)}),
+        lambda df: df.cast({"logprobs": pl.List(pl.String)}),
         "logprobs",
         None,
-        "got List(Float64)",
+        "got List(String)",
     ),
     "no problem": (put("problem_id", 2, None), "problem_id", 2, "expected a value, got null"),
     "no list": (put("entropies", 1, None), "entropies", 1, "expected a value, got null"),
@@ -176,7 +184,7 @@ def test_a_broken_forest_is_refused(case: str, nodes: pl.DataFrame) -> None:
     assert (error.place.row if error.place else None) == row
     assert why in str(error)
     assert repr(column) in str(error)
-    assert row is None or f"row {row}" in str(error)
+    assert row is None or f"row {row + 1}" in str(error)
 
 
 @pytest.mark.parametrize("case", BROKEN_LABELS)
@@ -196,7 +204,7 @@ def test_a_missing_column_is_named(column: str, nodes: pl.DataFrame) -> None:
 
 def test_the_place_is_named_in_full(nodes: pl.DataFrame) -> None:
     error = refused(lambda: validate_forest(put("finish", 4, "eos")(nodes)))
-    assert str(error).startswith("column 'finish', row 4 (problem 'p', tree 'ht', node 1): expected one of")
+    assert str(error).startswith("column 'finish', row 5 (problem 'p', tree 'ht', node 1): expected one of")
 
 
 def test_a_hostile_name_cannot_break_the_line(nodes: pl.DataFrame) -> None:

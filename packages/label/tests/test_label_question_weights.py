@@ -53,7 +53,7 @@ def test_what_is_wrong_is_said():
         weigh_questions(NODES, graded(ROWS), weights="east", options={"power": 0})
     with pytest.raises(ValueError, match=r"expected one of east, one or package\.module:Weights, got 'west'"):
         weigh_questions(NODES, graded(ROWS), weights="west")
-    with pytest.raises(ValueError, match="from 0 up for question 'd', got None"):
+    with pytest.raises(ValueError, match="from 0 to 1e\\+30 for question 'd', got None"):
         weigh_questions(NODES, graded({name: ROWS[name] for name in "abc"}))
 
 
@@ -70,3 +70,17 @@ def test_east_is_the_entropy_of_counts(rows, power):
         bits = -sum(count / total * math.log2(count / total) for count in counts.values())
         right = any(correct for _, correct in leaves)
         assert weight == pytest.approx(bits**power if right and bits > 1e-9 else 0.0, abs=1e-6)
+
+
+def test_weights_stay_in_what_training_holds():
+    """Labels are float32 there: what is infinite is refused, and what would be 0 is left out here already."""
+    with pytest.raises(
+        ValueError, match=r"expected a number from 0 to 1e\+30 for question 'a', got 1\.6\d*e\+35"
+    ):
+        weigh_questions(NODES, graded(ROWS), weights="east", options={"power": 200})  # 1.5 ** 200
+    one_of_eight = graded({"e": [("1", True)] * 7 + [("2", False)]})  # .54 bits
+    nodes = pl.DataFrame({"problem_id": ["e"], "weight": [2.0]})
+    tiny = weigh_questions(nodes, one_of_eight, weights="east", options={"power": 200})
+    assert tiny.select("weight", "scale").row(0) == (0.0, 0.0)
+    small = weigh_questions(nodes, one_of_eight, weights="east", options={"power": 20})
+    assert small["weight"][0] == pytest.approx(2 * 0.543564443**20)

@@ -201,6 +201,6 @@ def test_a_log_prob_that_is_not_finite_is_refused_by_row(logprob: float) -> None
     logprobs = frame["logprobs"].to_list()
     logprobs[3] = [logprob]
     broken = frame.with_columns(pl.Series("logprobs", logprobs, dtype=frame.schema["logprobs"]))
-    with pytest.raises(ValueError, match=r"finite log-probs.*row 3 .*'node_id': 3.*sums to (-?inf|nan)"):
+    with pytest.raises(ValueError, match=r"finite log-probs.*row 4 .*'node_id': 3.*sums to (-?inf|nan)"):
         label_forest(broken, grades, rule="probability")
     assert label_forest(broken, grades)["value"].to_list() == label_forest(frame, grades)["value"].to_list()

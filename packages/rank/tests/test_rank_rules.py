@@ -333,7 +333,7 @@ def test_only_rules_with_what_they_need_are_available() -> None:
     [
         (
             {"num_tokens": 0},
-            r"'num_tokens' must be at least 1, got 0 at row 1 \(problem_id='p', tree='edu', leaf=2\)",
+            r"'num_tokens' must be at least 1, got 0 at row 2 \(problem_id='p', tree='edu', leaf=2\)",
         ),
         ({"logprob_sum": float("nan")}, "'logprob_sum' must be finite and at most 0"),
         ({"logprob_sum": 0.5}, "'logprob_sum' must be finite and at most 0"),
@@ -341,8 +341,8 @@ def test_only_rules_with_what_they_need_are_available() -> None:
         ({"step_scores": [0.5, 1.5]}, r"must hold numbers in \[0, 1\], got \[0.5, 1.5\]"),
         ({"step_scores": [float("nan")]}, r"must hold numbers in \[0, 1\]"),
         ({"step_scores": [None]}, r"must hold numbers in \[0, 1\]"),
-        ({"problem_id": None}, "'problem_id' must not be null, null at row 1"),
-        ({"leaf": 1}, "must be unique, twice at row 0"),
+        ({"problem_id": None}, "'problem_id' must not be null, null at row 2"),
+        ({"leaf": 1}, "must be unique, twice at row 1"),
     ],
 )
 def test_broken_candidates_are_refused_in_one_line(change: Row, message: str) -> None:
@@ -365,6 +365,6 @@ def test_plain_integers_are_candidates_where_they_fit() -> None:
     assert validate_candidates(plain).schema == good.schema
     assert validate_candidates(plain.cast({"logprob_sum": pl.Float32})).schema == good.schema
     with pytest.raises(
-        CandidateError, match=r"candidates: column 'leaf', row 0: expected values of Int32, got 3000000000"
+        CandidateError, match=r"candidates: column 'leaf', row 1: expected values of Int32, got 3000000000"
     ):
         validate_candidates(plain.with_columns(leaf=pl.lit(3_000_000_000)))

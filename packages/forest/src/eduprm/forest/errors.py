@@ -12,7 +12,7 @@ _MAX_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a table something is wrong: the row number (from 0) and, where known, the node's own names."""
+    """Where in a table something is wrong: the row (from 0; the text counts from 1), the node's own names if known."""
 
     row: int
     problem_id: str | None = None
@@ -22,7 +22,7 @@ class Place:
     def __str__(self) -> str:
         names = {"problem": self.problem_id, "tree": self.tree, "node": self.node_id}
         known = ", ".join(f"{name} {shown(value)}" for name, value in names.items() if value is not None)
-        return f"row {self.row}" + (f" ({known})" if known else "")
+        return f"row {self.row + 1}" + (f" ({known})" if known else "")
 
 
 class ForestError(ValueError):
@@ -33,7 +33,7 @@ class ForestError(ValueError):
 
     Examples:
         >>> print(ForestError("expected 0 or more, got -1", column="token_ids", place=Place(row=3)))
-        column 'token_ids', row 3: expected 0 or more, got -1
+        column 'token_ids', row 4: expected 0 or more, got -1
     """
 
     def __init__(

@@ -70,9 +70,9 @@ SPLITS = ("train", "test")
 
 
 def check_columns(df: pl.DataFrame, schema: pl.Schema, *, not_null: tuple[str, ...]) -> pl.DataFrame:
-    """Return the frame, integers of other widths (polars' own is Int64) cast to the schema's, and Float32 to Float64.
+    """Return the frame, integers and floats of other widths (polars' own are Int64 and Float64) cast to the schema's.
 
-    Refused is a frame that lacks a column of the schema, has another type there, an integer that does not fit, or a
+    Refused is a frame that lacks a column of the schema, has another type there, a number that does not fit, or a
     null where none may be. Columns beyond the schema are allowed (a score, say), and so is any order of columns.
 
     Examples:

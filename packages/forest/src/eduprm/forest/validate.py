@@ -31,8 +31,8 @@ _NODE_NOT_NULL = ("problem_id", "tree", "node_id", "token_ids", "logprobs", "ent
 def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.DataFrame:
     """Return the frame if it is a forest (an empty one is), else raise.
 
-    Nothing is changed but widths: integers become those of the schema where they fit (polars' own are Int64), and
-    Float32 becomes Float64 where that is the schema's.
+    Nothing is changed but widths: integers and floats become those of the schema where they fit (polars' own are Int64
+    and Float64); Float32 rounds.
 
     Args:
         df: columns of NODE_SCHEMA, or of LABELLED_SCHEMA; with BOUND_COLUMNS where entropies are bounds and with
@@ -50,7 +50,7 @@ def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.Dat
         ...     validate_forest(frame.with_columns(finish=pl.lit("eos")))
         ... except ForestError as error:
         ...     print(error)
-        column 'finish', row 0 (problem 'p', tree 'edu', node 0): expected one of stop, length, pruned, got 'eos'
+        column 'finish', row 1 (problem 'p', tree 'edu', node 0): expected one of stop, length, pruned, got 'eos'
     """
     wants_labels = any(name in df.columns for name in LABEL_COLUMNS) if labelled is None else labelled
     schema = LABELLED_SCHEMA if wants_labels else NODE_SCHEMA
@@ -88,7 +88,7 @@ def validate_problems(df: pl.DataFrame) -> pl.DataFrame:
         ...     validate_problems(pl.concat([frame, frame]))
         ... except ForestError as error:
         ...     print(error)
-        column 'problem_id', row 1 (problem 'p'): expected a new id, got one seen above: 'p'
+        column 'problem_id', row 2 (problem 'p'): expected a new id, got one seen above: 'p'
     """
     df = check_columns(df, PROBLEM_SCHEMA, not_null=("problem_id", "question", "source", "split"))
     for name in ("problem_id", "question"):

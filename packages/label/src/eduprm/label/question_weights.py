@@ -16,6 +16,8 @@ __all__ = ["WEIGHTS", "scaled", "weigh_questions"]
 
 WEIGHTS = "eduprm.label.weights"
 
+_LARGEST = 1e30  # labels become float32 in training, where sums of larger ones are infinite
+
 
 def weigh_questions(
     labelled: pl.DataFrame,
@@ -33,7 +35,7 @@ def weigh_questions(
         options: of these.
 
     Raises:
-        ValueError: no such weights or option; a question without a weight, or one that is negative or not finite.
+        ValueError: no such weights or option; a question without a weight, or one that is negative or above 1e30.
 
     Examples:
         >>> trees = pl.DataFrame({"problem_id": ["a", "b"], "weight": [2.0, 2.0]})
@@ -48,13 +50,17 @@ def weigh_questions(
         how="left",
         maintain_order="left",
     )
-    wrong = factors.filter(~(pl.col("factor").is_finite() & (pl.col("factor") >= 0)).fill_null(False))
+    wrong = factors.filter(~pl.col("factor").is_between(0, _LARGEST).fill_null(False))
     if wrong.height:
         problem, factor = wrong.row(0)
         raise ValueError(
-            f"weights {weights}: expected a number from 0 up for question {problem!r}, got {factor}"
+            f"weights {weights}: expected a number from 0 to {_LARGEST:g} for question {problem!r}, got {factor}"
         )
-    return scaled(labelled, factors["factor"])
+    # What float32 would take for 0 is 0: the question is left out, and said to be.
+    return scaled(
+        labelled,
+        factors.select(pl.when(pl.col("factor") * _LARGEST >= 1).then("factor").otherwise(0.0)).to_series(),
+    )
 
 
 def scaled(labelled: pl.DataFrame, factors: pl.Series) -> pl.DataFrame:

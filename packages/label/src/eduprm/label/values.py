@@ -104,7 +104,7 @@ def _finite_logprobs(forest: pl.DataFrame) -> npt.NDArray[np.float64]:
         row = int(wrong.argmax())
         place = forest.select(_KEYS).row(row, named=True)
         raise ValueError(
-            f"expected finite log-probs to weigh leaves by, row {row} ({place}) sums to {sums[row]}; "
+            f"expected finite log-probs to weigh leaves by, row {row + 1} ({place}) sums to {sums[row]}; "
             'repair the forest or use rule="uniform"'
         )
     return sums
@@ -117,7 +117,7 @@ def _checked(value: Any, shape: Topology, rule: str) -> npt.NDArray[np.float64]:
     wrong = ~((value >= 0) & (value <= 1))  # NaN too
     if wrong.any():
         row = int(wrong.argmax())
-        raise ValueError(f"label rule {rule}: expected values in [0, 1], got {value[row]} at row {row}")
+        raise ValueError(f"label rule {rule}: expected values in [0, 1], got {value[row]} at row {row + 1}")
     return value
 
 

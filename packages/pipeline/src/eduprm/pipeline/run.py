@@ -15,7 +15,7 @@ from eduprm.core.files import locked
 from eduprm.core.progress import say
 from eduprm.pipeline.run_folder import RunFolder, stage_settings
 from eduprm.pipeline.settings import STAGES, TrainSettings
-from eduprm.pipeline.start_checks import check_gold_answers, check_start
+from eduprm.pipeline.start_checks import check_gold_answers, check_start, unread_labels
 from eduprm.prm.processes import is_first_process, num_processes, share
 
 _StageFunction = Callable[[TrainSettings, RunFolder], dict[str, Any]]
@@ -84,6 +84,9 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
     began = time.monotonic()
     _write_config(settings, folder)
     say(_plan(settings, folder))
+    if "prm" in wanted and not folder.is_done("prm"):
+        for line in unread_labels(settings):
+            say(f"label: {line}")
     for number, stage in enumerate(STAGES):
         if stage not in wanted:
             continue

@@ -273,6 +273,11 @@ class LabelSettings(LabelJudgeSettings):
 
     @model_validator(mode="after")
     def _judged(self) -> Self:
+        if self.hard_threshold and self.target == "soft":
+            raise ValueError(
+                f"--label.hard-threshold {self.hard_threshold:g}: expected --label.target hard beside it, got soft; "
+                "give it, or leave it out"
+            )
         check_judge(self, self.filter, self.filter_options)
         return self
 

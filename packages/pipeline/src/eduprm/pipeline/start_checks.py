@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 from eduprm.core.command_line import UsageError
 from eduprm.core.errors import first_line
-from eduprm.core.registry import make
+from eduprm.core.registry import load, make
 from eduprm.pipeline.run_folder import RunFolder
 from eduprm.pipeline.settings import STAGES, TrainSettings
 
-__all__ = ["check_gold_answers", "check_start"]
+__all__ = ["check_gold_answers", "check_start", "unread_labels"]
 
 
 def check_start(settings: TrainSettings, folder: RunFolder) -> None:
@@ -48,6 +48,27 @@ def check_gold_answers(settings: TrainSettings, folder: RunFolder) -> None:
     name = grader_name(settings.problem, settings.problems)
     with open_grader(name, settings.problem.grader_options) as grader:
         check_some_gold(pl.read_parquet(folder.path("problems.parquet")), grader, name)
+
+
+def unread_labels(settings: TrainSettings) -> list[str]:
+    """A line for each option of labels that changes nothing for any of the losses (their `ignores`).
+
+    Examples:
+        >>> from eduprm.pipeline.settings_parts import LabelSettings
+        >>> unread_labels(TrainSettings(_cli_parse_args=[], label=LabelSettings(node_weight="one")))
+        ['--label.node-weight one changes nothing for the losses fork, language_model']
+    """
+    losses, label = settings.prm.train.losses, settings.label
+    found = [getattr(load("eduprm.prm.losses", name, "Loss"), "ignores", ()) for name in losses]
+    ignored = set(found[0]).intersection(*found)
+    by_rule = not hasattr(load("eduprm.label.rules", label.rule, "Rule"), "weights")
+    flags = {
+        "--label.node-weight one": label.node_weight == "one" and "weights" in ignored,
+        "--label.target hard": label.target == "hard" and "values" in ignored,
+        f"--label.rule {label.rule}": label.rule != "uniform" and by_rule and "values" in ignored,
+    }
+    whom = f"the losses {', '.join(losses)}" if len(losses) > 1 else f"the loss {next(iter(losses))}"
+    return [f"{flag} changes nothing for {whom}" for flag, unread in flags.items() if unread]
 
 
 def _check_grader(settings: TrainSettings) -> None:

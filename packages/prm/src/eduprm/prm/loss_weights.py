@@ -1,4 +1,7 @@
-"""What a training's losses find in its data: a loss that finds nothing, or less than there is, is said."""
+"""What a training's losses find in its data: a loss that finds nothing, or less than there is, is said.
+
+Where none finds anything, there is nothing to train.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,15 @@ from eduprm.prm.packing import pack_rows
 from eduprm.prm.step_loss import load_losses
 from eduprm.prm.tree import TokenTree
 
-__all__ = ["say_idle_losses", "say_parted_pairs"]
+__all__ = ["learned_from", "say_idle_losses", "say_parted_pairs"]
+
+
+def learned_from(piece: TokenTree, losses: Mapping[str, float]) -> bool:
+    """Whether one of the `losses` finds something in a piece, which may have forks and tokens but no labelled step."""
+    if (piece.weights > 0).any():
+        return True
+    batch = to_tensors(pack_rows([piece], [[0]], pad_id=0))
+    return any(float(loss.weight(batch)) > 0 for loss, _ in load_losses(losses))
 
 
 def say_idle_losses(pieces: Sequence[TokenTree], losses: Mapping[str, float]) -> None:
@@ -20,6 +31,9 @@ def say_idle_losses(pieces: Sequence[TokenTree], losses: Mapping[str, float]) ->
 
     Warns:
         UserWarning: one for each such loss.
+
+    Raises:
+        ValueError: all of them.
     """
     idle = {name: loss for name, (loss, _) in zip(losses, load_losses(losses), strict=True)}
     for piece in pieces:
@@ -28,6 +42,7 @@ def say_idle_losses(pieces: Sequence[TokenTree], losses: Mapping[str, float]) ->
         if not idle:
             return
     forks = any(len(piece.forks.nodes) for piece in pieces)
+    said = []
     for name in idle:
         if forks:
             rest = "it finds no place to learn from in these data; take it out or take other data"
@@ -37,7 +52,13 @@ def say_idle_losses(pieces: Sequence[TokenTree], losses: Mapping[str, float]) ->
                 "TrainConfig(losses={'cross_entropy': 1.0}, scoring=Scoring(kind='head')), which learns from the "
                 "labels of wrong steps too"
             )
-        warnings.warn(f"the loss {name} weighs 0 on all trees and trains nothing: {rest}", stacklevel=4)
+        said.append(f"the loss {name} weighs 0 on all trees and trains nothing: {rest}")
+    if len(idle) == len(losses):
+        raise ValueError(
+            said[0] if len(said) == 1 else f"none of {', '.join(idle)} finds anything; {said[0]}"
+        )
+    for line in said:
+        warnings.warn(line, stacklevel=4)
 
 
 def say_parted_pairs(trees: Sequence[TokenTree], losses: Mapping[str, float], *, batch_tokens: int) -> None:

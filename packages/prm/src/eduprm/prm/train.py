@@ -32,7 +32,7 @@ from eduprm.prm.data import TrainingData, fit_to_length, settle_rejected
 from eduprm.prm.fast import prepare_fast, settle_dtype
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.loading import quiet_transformers
-from eduprm.prm.loss_weights import say_idle_losses, say_parted_pairs
+from eduprm.prm.loss_weights import learned_from, say_idle_losses, say_parted_pairs
 from eduprm.prm.model import unwrap
 from eduprm.prm.packing import fill_up, plan_batches
 from eduprm.prm.prm_folder import folder_digest
@@ -144,10 +144,9 @@ def _lay_out(
         if not is_first_process():
             warnings.simplefilter("ignore")
         settle_rejected(data, config.on_rejected)
-    check_backbone(model_config, longest=max(int(tree.end_positions.max()) for tree in data.trees))
-    pieces = [piece for tree in data.trees for piece in split_tree(tree, config.batch_tokens)]
-    pieces = [piece for piece in pieces if (piece.weights > 0).any()]
-    if is_first_process():
+        check_backbone(model_config, longest=max(int(tree.end_positions.max()) for tree in data.trees))
+        pieces = [piece for tree in data.trees for piece in split_tree(tree, config.batch_tokens)]
+        pieces = [piece for piece in pieces if learned_from(piece, config.losses)]
         say_idle_losses(pieces, config.losses)
         say_parted_pairs(data.trees, config.losses, batch_tokens=config.batch_tokens)
     order = make("eduprm.prm.curricula", config.curriculum, "Curriculum", config.curriculum_options)

@@ -131,7 +131,7 @@ def _check_values(frame: pl.DataFrame) -> None:
 
 def _where(bad: pl.DataFrame) -> str:
     row, *key = bad.select("_row", "problem_id", "tree", "leaf").row(0)
-    return "row {} (problem_id={!r}, tree={!r}, leaf={})".format(row, *key)
+    return "row {} (problem_id={!r}, tree={!r}, leaf={})".format(row + 1, *key)
 
 
 def with_order(candidates: pl.DataFrame) -> pl.DataFrame:

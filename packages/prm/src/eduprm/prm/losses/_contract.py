@@ -11,7 +11,10 @@ from typing import ClassVar, Literal, Protocol
 
 import torch
 
-__all__ = ["Batch", "LossFunction"]
+__all__ = ["IGNORED", "Batch", "LossFunction"]
+
+IGNORED = ("weights", "values")
+"""`weights`: how much one step of a question weighs beside another; `values`: of all nodes but leaves."""
 
 Batch = Mapping[str, torch.Tensor]
 """Tensors of `eduprm.prm.packing.PackedRows` by name: `input_ids`, `position_ids`, `stops`, `parents`, `values` [B, L];
@@ -25,11 +28,12 @@ solutions out holds for every loss."""
 class LossFunction(Protocol):
     """A class without settings of its own; `needs` says which output of the model it reads.
 
-    Three more attributes it may have: `labels`, tuple of the names of the head's outputs where they are others than
+    Four more attributes it may have: `labels`, tuple of the names of the head's outputs where they are others than
     wrong and right (losses and scorer that read the head agree on them); `reference`, True where it reads
     `reference_logprobs` of the batch, float32 [B, L]: log p of each token by the model before training. That wants
     LoRA, whose base is that model; `pairs`, True where it compares siblings, which a tree cut into pieces
-    (`split_tree`) may part: the training says so.
+    (`split_tree`) may part: the training says so; `ignores`, what of the labels changes nothing for it, as `IGNORED`
+    names it: the pipeline says so of options.
     """
 
     needs: ClassVar[Literal["head", "language_model"]]

@@ -31,6 +31,7 @@ class Loss:
     """
 
     needs: ClassVar[Literal["head", "language_model"]] = "language_model"
+    ignores: ClassVar[tuple[str, ...]] = ("weights",)
 
     def weight(self, batch: Batch) -> torch.Tensor:
         """Return the sum of the scaled values at forks that prefer something."""

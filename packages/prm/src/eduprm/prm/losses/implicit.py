@@ -42,6 +42,7 @@ class Loss:
 
     needs: ClassVar[Literal["head", "language_model"]] = "language_model"
     reference: ClassVar[bool] = True
+    ignores: ClassVar[tuple[str, ...]] = ("weights", "values")
 
     def weight(self, batch: Batch) -> torch.Tensor:
         """Return the sum of the leaves' weights."""

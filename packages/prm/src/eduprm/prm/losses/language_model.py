@@ -25,6 +25,7 @@ class Loss:
     """Normalised over the whole vocabulary; computed in float32, by chunks of tokens."""
 
     needs: ClassVar[Literal["head", "language_model"]] = "language_model"
+    ignores: ClassVar[tuple[str, ...]] = ("weights",)
 
     def weight(self, batch: Batch) -> torch.Tensor:
         """Return the sum of the tokens' values."""

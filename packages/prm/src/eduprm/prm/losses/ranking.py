@@ -33,6 +33,7 @@ class Loss:
     """
 
     needs: ClassVar[Literal["head", "language_model"]] = "head"
+    ignores: ClassVar[tuple[str, ...]] = ("weights",)
     pairs: ClassVar[bool] = True
 
     def weight(self, batch: Batch) -> torch.Tensor:
