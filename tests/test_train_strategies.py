@@ -52,6 +52,8 @@ def train(tmp_path, monkeypatch, capfd):
         "--policy.model", str(policy), "--policy.device", "cpu", "--problem.style", "zero_shot", "--problem.num-train",
         "6", "--problem.num-test", "4", "--search.budget.max-leaves", "3", "--search.budget.max-tokens-per-path", "8",
         "--search.threshold", "4.0", "--samples.num-samples", "3", "--prm.train.epochs", "1", "--bootstrap", "50",
+        # A policy that solves nothing: a head learns that, the losses of the default find nothing.
+        "--prm.train.losses", "cross_entropy=1", "--prm.train.scoring.kind", "head",
         "--prm.train.last-layers", "1", "--prm.input", '{"kind": "plain", "template": "{problem}\\n"}',
     ]  # fmt: skip
 

@@ -215,9 +215,9 @@ def test_converted_weights_score_as_before(made, tmp_path):
     target = tmp_path / "target"
     assert convert([str(source), str(target)]) == 0
     assert not [file for file in target.iterdir() if file.suffix in (".py", ".bin")]
-    assert load_step_scorer(target).score(*SCORED) == load_step_scorer(made("skywork-o1-open-prm")).score(
-        *SCORED
-    )
+    before = load_step_scorer(made("skywork-o1-open-prm")).score(*SCORED)
+    # Where weights lie in memory may change the last digit.
+    assert load_step_scorer(target).score(*SCORED) == pytest.approx(before, rel=1e-5)
 
 
 class Touch:

@@ -175,7 +175,9 @@ def test_adapted_learns_from_the_votes_of_each_problem_alone(tmp_path):
     prm, plain = by_name(folder, "adapted", learning_rate=0.01), PrmSource.at(folder).open()
     both = [one.scores for one in prm.score_steps([*split, *agreed], as_cut=True)]
     before = [one.scores for one in plain.score_steps([*split, *agreed], as_cut=True)]
-    assert both[3:] == before[3:]  # one answer: nothing to learn
+    # One answer: nothing to learn. Rows beside them are others, so the last digit may be.
+    for one, other in zip(both[3:], before[3:], strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
     assert both[0][-1] - before[0][-1] > both[2][-1] - before[2][-1]
     # Other problems of the call have no part in it.
     assert [one.scores for one in prm.score_steps(split, as_cut=True)] == both[:3]
