@@ -284,3 +284,11 @@ def test_recipes_parse(recipe):
 def test_wrong_settings_are_one_line(tmp_path, capsys):
     assert main(["--run", str(tmp_path), "--mix", '[{"task": "long_sum", "count": 1, "start": 1.0}]']) == 2
     assert "start before stop" in capsys.readouterr().err
+
+
+def test_the_default_mix_stands_in_the_help_as_the_flag_takes_it(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    default = re.search(r"\(default: (\[\{.*?\}\])\)", shown)[1].replace('", ', '",')
+    assert load_settings(WarmupSettings, ["--mix", default]) == load_settings(WarmupSettings, [])

@@ -37,6 +37,10 @@ class MixPart(_Part):
     start: float = Field(0.0, ge=0, le=1, description="they come from this share of the training on")
     stop: float = Field(1.0, ge=0, le=1, description="and up to this share")
 
+    def __repr__(self) -> str:
+        """As the flag takes it; --help shows defaults so."""
+        return self.model_dump_json(exclude_defaults=True)
+
     @model_validator(mode="after")
     def _one_source(self) -> MixPart:
         if (self.task is None) == (self.file is None):
@@ -81,7 +85,9 @@ class WarmupSettings(CommandSettings):
     style: str = Field(STEPS, description="style of the prompts")
     seed: int = Field(0, ge=0, description="of problems, order and adapter")
     mix: list[MixPart] = Field(
-        [MixPart(task="long_sum", count=512)], min_length=1, description="the worked problems"
+        [MixPart(task="long_sum", count=512)],
+        min_length=1,
+        description="the worked problems, parts with " + ", ".join(MixPart.model_fields),
     )
     lora: LoraPart = Field(LoraPart(), description="the adapter")
     batch_tokens: int = Field(1024, ge=64, description="tokens of a batch, padding counted")
