@@ -99,6 +99,9 @@ def test_a_strategy_of_ones_own_trains_the_prm_and_is_judged_by_its_name(train):
         assert equal["budget_per_problem"] == tokens["warming"]
     assert "warming minus EDU, =tokens" in shown
     assert (run / "solutions.jsonl").read_text().count("\n") == 4
+    # Labels of training and of held-out problems are one table.
+    labels = pl.concat([pl.read_parquet(path) for path in sorted((run / "labels").glob("*.parquet"))])
+    assert labels["problem_id"].n_unique() == 6 + 4
 
 
 def test_the_bound_of_p_edu_as_a_quantile_of_training_trees(train, tmp_path):

@@ -77,7 +77,11 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
             for path in todo:
                 forest = read_forest(path).filter(pl.col("problem_id").is_in(known))
                 graded, labelled = _labelled(settings, forest, problems, grader, tokenizer)
-                if path.stem.startswith("train"):  # held-out questions are judged alike
+                if not path.stem.startswith("train"):
+                    labelled = weigh_questions(
+                        labelled, graded
+                    )  # alike, and the columns are those of training
+                else:
                     if judge is not None:
                         labelled = _judged(labelled, problems, judge, path.stem)
                     if settings.label.filter is not None:
