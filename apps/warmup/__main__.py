@@ -1,4 +1,4 @@
-"""`uv run apps/warmup`: teach a small policy to solve generated problems step by step."""
+"""`uv run apps/warmup`: teach a small policy to solve problems step by step."""
 
 import sys
 

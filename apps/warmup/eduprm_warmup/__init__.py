@@ -1,1 +1,1 @@
-"""The command `uv run apps/warmup`: teach a small policy to solve generated problems step by step."""
+"""The command `uv run apps/warmup`: teach a small policy to solve problems step by step."""

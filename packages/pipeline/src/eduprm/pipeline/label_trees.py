@@ -77,18 +77,15 @@ def _label(settings: TrainSettings, folder: RunFolder, problems: pl.DataFrame, t
             for path in todo:
                 forest = read_forest(path).filter(pl.col("problem_id").is_in(known))
                 graded, labelled = _labelled(settings, forest, problems, grader, tokenizer)
-                if not path.stem.startswith("train"):
-                    labelled = weigh_questions(
-                        labelled, graded
-                    )  # alike, and the columns are those of training
-                else:
+                weights: dict[str, Any] = {}  # held-out questions weigh alike, in the columns of training's
+                if path.stem.startswith("train"):
                     if judge is not None:
                         labelled = _judged(labelled, problems, judge, path.stem)
                     if settings.label.filter is not None:
                         kind, own = settings.label.filter, settings.label.filter_options
                         labelled = filter_rows(labelled, filter=kind, options=own)
-                    weights, options = settings.label.weights, settings.label.weights_options
-                    labelled = weigh_questions(labelled, graded, weights=weights, options=options)
+                    weights = {"weights": settings.label.weights, "options": settings.label.weights_options}
+                labelled = weigh_questions(labelled, graded, **weights)
                 write_table(graded, folder.path("grades", path.name))
                 write_shard(labelled, folder.path("labels"), path.stem)
                 shown.advance()

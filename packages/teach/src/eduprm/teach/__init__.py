@@ -1,4 +1,4 @@
-"""Teach a small policy on worked solutions of generated problems, and judge it on held-out ones."""
+"""Teach a small policy on worked solutions, of generated problems or of a file, and judge it on held-out ones."""
 
 from typing import TYPE_CHECKING
 

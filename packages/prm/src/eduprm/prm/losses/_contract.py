@@ -11,10 +11,7 @@ from typing import ClassVar, Literal, Protocol
 
 import torch
 
-__all__ = ["IGNORED", "Batch", "LossFunction"]
-
-IGNORED = ("weights", "values")
-"""`weights`: how much one step of a question weighs beside another; `values`: of all nodes but leaves."""
+__all__ = ["Batch", "LossFunction"]
 
 Batch = Mapping[str, torch.Tensor]
 """Tensors of `eduprm.prm.packing.PackedRows` by name: `input_ids`, `position_ids`, `stops`, `parents`, `values` [B, L];
@@ -32,8 +29,9 @@ class LossFunction(Protocol):
     wrong and right (losses and scorer that read the head agree on them); `reference`, True where it reads
     `reference_logprobs` of the batch, float32 [B, L]: log p of each token by the model before training. That wants
     LoRA, whose base is that model; `pairs`, True where it compares siblings, which a tree cut into pieces
-    (`split_tree`) may part: the training says so; `ignores`, what of the labels changes nothing for it, as `IGNORED`
-    names it: the pipeline says so of options.
+    (`split_tree`) may part: the training says so; `ignores`, tuple of what of the labels changes nothing for it:
+    "weights", how much one step of a question weighs beside another, "values", of all nodes but leaves. The pipeline
+    says so of options.
     """
 
     needs: ClassVar[Literal["head", "language_model"]]
