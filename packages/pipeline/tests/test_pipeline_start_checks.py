@@ -38,6 +38,14 @@ def refusal(folder: Path, *arguments: str) -> str:
             "--prm.train.losses, --prm.train.scoring.kind: scoring by 'likelihood' reads the language model, which no "
             "loss of cross_entropy trains: expected a scorer of what they train, 'head' say",
         ),
+        (
+            [
+                "--label.rule", "first_error",
+                "--prm.train.losses", "cross_entropy=1", "--prm.train.scoring.kind", "head",
+            ],
+            "--label.rule first_error, --prm.train.scoring.kind head: labels of this rule speak of each step alone, "
+            "this scorer's last score of the whole solution: expected a scorer of single steps, step_head",
+        ),
         (["--prm.train.scheduler", "cosin"], "--prm.train.scheduler: expected one of linear, cosine, "),
         (["--prm.backbone", "/no/such"], "--prm.backbone: model '/no/such': no such folder"),
         (["--prm.backbone", "runs/no-such"], "--prm.backbone: expected a model's folder or hub name, "),

@@ -92,6 +92,15 @@ def _check_training(settings: TrainSettings) -> None:
         make("eduprm.prm.scorers", train.scoring.kind, "Scorer", {"settings": train.scoring})
     with _named("--prm.train.losses, --prm.train.scoring.kind"):
         trained_outputs(train)
+    rule = settings.label.rule
+    if (
+        getattr(load("eduprm.label.rules", rule, "Rule"), "by_step", False)
+        and train.scoring.solution == "last"
+    ):
+        raise UsageError(
+            f"--label.rule {rule}, --prm.train.scoring.kind {train.scoring.kind}: labels of this rule speak of each "
+            "step alone, this scorer's last score of the whole solution: expected a scorer of single steps, step_head"
+        )
     with _named("--prm.train.scheduler"):
         check_scheduler(train.scheduler)
 
