@@ -24,6 +24,9 @@ LORA = {"rank": 4}
 ADAMW = {"learning_rate": 1e-2, "warmup": 0.0, "batch_trees": 1, "accumulation": 2, "save_steps": 1}
 SGD = {"lora": None, "max_grad_norm": 0.0, "scheduler": "constant", "trainer_arguments": {"optim": "sgd"}}
 FOUR = {"learning_rate": 1e-1, "warmup": 0.0, "batch_trees": 1, "accumulation": 4, **SGD}
+TOKENS = {**ADAMW, "lora": None, "losses": {"language_model": 1.0}, "scoring": {"kind": "likelihood"}}
+COMPARED = {"losses": {"implicit": 1.0}, "scoring": {"kind": "implicit"}, "dtype": "bfloat16"}
+REFERENCE = {**ADAMW, "lora": LORA, **COMPARED}
 LOSS, WEIGHT = 1e-5, 1e-4  # float32 rounding in another order; AdamW divides by small second moments
 
 JOBS = {
@@ -36,6 +39,8 @@ JOBS = {
     },
     "replicated four": {"config": FOUR},
     "sharded four": {"config": {**FOUR, "sharding": "fsdp"}},
+    "replicated tokens": {"config": TOKENS},
+    "sharded reference": {"config": {**REFERENCE, "sharding": "fsdp"}},
     "plain means": {"config": FOUR, "plain_means": True},
     "killed full": {"config": {**ADAMW, "lora": None, "sharding": "fsdp"}, "die_at": 2},
     "killed lora": {"config": {**ADAMW, "lora": LORA, "sharding": "fsdp"}, "die_at": 2},
@@ -124,6 +129,19 @@ def test_two_processes_train_as_one(two, reference, job):
     assert ("DistributedDataParallel" in two[job]["layouts"]) is not sharded
     # Seven micro-batches on two processes: each had four, the eighth being one token of padding.
     assert len(two[job]["slots"]) == 4
+
+
+def test_a_process_without_a_token_to_learn_does_not_keep_the_other_waiting(two, on_one):
+    """The eighth micro-batch is empty, and the output embedding, trained too, has no place in it."""
+    alone = on_one("tokens", TOKENS)
+    assert losses(two["replicated tokens"]) == pytest.approx(losses(alone), abs=LOSS)
+    assert_same_weights(two["folder"] / "replicated tokens", on_one.folder / "tokens")
+
+
+def test_shards_of_half_precision_are_compared_with_their_reference(two, on_one):
+    alone = on_one("reference", REFERENCE)
+    assert losses(two["sharded reference"]) == pytest.approx(losses(alone), abs=2e-4)
+    assert losses(alone)[-1] < losses(alone)[0] - 4e-4
 
 
 @pytest.mark.parametrize("job", ["replicated four", "sharded four"])

@@ -45,8 +45,9 @@ def token_logprobs(places: torch.Tensor, output: Any, tokens: torch.Tensor) -> t
     for start in range(0, len(tokens), CHUNK):
         chunk = places[start : start + CHUNK], tokens[start : start + CHUNK]
         parts.append(checkpoint(_logprobs, *chunk, output, use_reentrant=False))
-    # Without a token there is a gradient all the same, of nothing: a batch of wrong solutions has a backward pass.
-    return torch.cat(parts) if parts else places.sum(-1).float()
+    # Without a token there is a gradient all the same, of nothing, the output's too: a batch of wrong solutions has a
+    # backward pass, and DistributedDataParallel waits for ever for a weight that has none.
+    return torch.cat(parts) if parts else output(places).sum(-1).float()
 
 
 def _logprobs(places: torch.Tensor, tokens: torch.Tensor, output: Any) -> torch.Tensor:
