@@ -90,7 +90,8 @@ def load_language_model(
     for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
         if getattr(config, name, None) not in (None, 1, 1.0):
             raise ValueError(
-                f"{path} changes its logits by {name}, which a PRM by likelihood does not; use a head for this backbone"
+                f"{path} changes its logits by {name}, which a PRM by likelihood does not; use a head, if it can "
+                "have one"
             )
     with quiet_transformers():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -122,8 +123,8 @@ def _check_logits(model: Any, path: str) -> None:
     model.train(was_training)
     if (whole - plain).abs().max() > 1e-3 * plain.abs().max():
         raise ValueError(
-            f"{path} changes its logits behind the output embedding, which a PRM by likelihood does not; use a head "
-            "for this backbone"
+            f"{path} changes its logits behind the output embedding, which a PRM by likelihood does not; use a head, "
+            "if it can have one"
         )
 
 

@@ -160,8 +160,8 @@ def _states(model: Any, rows: list[tuple[list[int], list[int]]]) -> torch.Tensor
     model.eval()
     # Adapters are float32 over a half-precision base: autocast, as in training.
     with torch.autocast(weight.device.type, dtype=dtype, enabled=dtype != torch.float32):
-        inputs = attention_inputs({"stops": stops}, implementation=implementation, dtype=dtype)
         try:
+            inputs = attention_inputs({"stops": stops}, implementation=implementation, dtype=dtype)
             output = model.base_model(input_ids=ids, position_ids=seen.sum(-1) - 1, use_cache=False, **inputs)
         except (TypeError, AttributeError, RuntimeError, ValueError) as error:
             raise ValueError(
