@@ -295,6 +295,26 @@ def test_the_reference_of_a_backbone_with_dropout_is_one_model(tmp_path):
     assert all(module.training for module in model.modules())
 
 
+def test_a_prompt_has_one_bos_whoever_puts_it_there():
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    bos = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", bos)]
+    )
+    assert tokenizer.encode("1") == [bos, *tokenizer.encode("1", add_special_tokens=False)]
+    for template in ("{problem}", "<s>{problem}"):
+        for add_bos in (None, True):
+            form = InputFormat(kind="plain", template=template, add_bos=add_bos)
+            ids = InputBuilder(tokenizer, form).prompt_ids("<s>2 + 2?")  # what a problem says stays text
+            assert ids == [
+                bos,
+                *tokenizer.encode("<s>2 + 2?", add_special_tokens=False, split_special_tokens=True),
+            ]
+
+
 def test_tokens_that_the_model_lacks(tmp_path):
     """A padding token beyond the embedding is never looked up; another one is named."""
     # The tokenizer has five special tokens more.
