@@ -31,7 +31,7 @@ def check_start(settings: TrainSettings, folder: RunFolder) -> None:
     if "prm" in todo:
         _check_training(settings)
         if settings.prm.backbone is not None:
-            _check_backbone(settings.prm.backbone, trust_remote_code=settings.policy.trust_remote_code)
+            _check_backbone(settings, settings.prm.backbone)
 
 
 def check_gold_answers(settings: TrainSettings, folder: RunFolder) -> None:
@@ -105,12 +105,14 @@ def _check_training(settings: TrainSettings) -> None:
         check_scheduler(train.scheduler)
 
 
-def _check_backbone(name: str, *, trust_remote_code: bool) -> None:
+def _check_backbone(settings: TrainSettings, name: str) -> None:
     from eduprm.policy import resolve_model
-    from eduprm.prm.loading import read_model_config
+    from eduprm.prm.loading import check_classifier, read_model_config
 
     with _named("--prm.backbone"):
-        read_model_config(resolve_model(name), trust_remote_code=trust_remote_code)
+        config = read_model_config(resolve_model(name), trust_remote_code=settings.policy.trust_remote_code)
+        if load("eduprm.prm.scorers", settings.prm.train.scoring.kind, "Scorer").needs == "head":
+            check_classifier(config, name)
 
 
 @contextmanager
