@@ -216,7 +216,7 @@ def _error_line(item: Any, settings: type[CommandSettings], recipe: dict[str, An
         names = ", ".join(sorted(settings.model_fields)) if len(location) == 1 else "in docs/"
         message = f"there is no such setting; the settings are {names}"
     message = _IN_PLAIN_WORDS.get(item["type"], message)
-    for opening in ("Input should be ", "String should have "):
+    for opening in ("Input should be ", "String should have ", "String should match "):
         if message.startswith(opening):
             message = "expected " + message.removeprefix(opening)
     source = f" in {path}" if location and location[0] in recipe else ""
