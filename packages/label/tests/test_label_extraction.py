@@ -178,6 +178,9 @@ def test_marks_in_a_box(text: str, answer: str) -> None:
         (r"so 0.\overline{3} it is", r"0.\overline{3}"),
         ("so 12\u202f345 in all", "12,345"),
         ("lists of 100 200 300", "300"),
+        (" (B)\n", "B"),
+        ("**C**.", "C"),
+        ("B or C", None),
     ],
 )
 def test_the_last_number_in_its_usual_spellings(text: str, answer: str) -> None:
