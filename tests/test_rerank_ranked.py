@@ -151,9 +151,10 @@ def test_without_gold_answers_there_is_no_table(rerank, tmp_path):
     assert {one["final_answer"] for one in got[0]["ranked"]} == {"1", "2", "3"}
 
 
-def test_graders_and_worked_gold_answers(rerank, tmp_path):
+@pytest.mark.parametrize("worked", ["0 + 1 = 1\n#### 1", "0 + 1 = 1, so it is $\\boxed{1}$."])
+def test_graders_and_worked_gold_answers(rerank, tmp_path, worked):
     rows = problems(1)
-    rows[0]["answer"] = "0 + 1 = 1\n#### 1"  # as GSM8K's own files have it
+    rows[0]["answer"] = worked  # as GSM8K's own files have it, and as those of MATH
     write_jsonl(tmp_path / "in.jsonl", rows)
     assert rerank("in.jsonl", "--output", "a.jsonl")[0] == 0
     graded = {one["index"]: one["correct"] for one in read_jsonl(tmp_path / "a.jsonl")[0]["ranked"]}

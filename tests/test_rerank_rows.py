@@ -51,7 +51,7 @@ def test_every_bad_row_is_named_and_the_rest_is_ranked(rerank, tmp_path):
     lines = err.splitlines()
     assert lines[0].startswith("in.jsonl: row 6: not JSON")
     assert lines[-1] == f"… and {len(BAD_ROWS) - 5} more"
-    assert "out.jsonl.rejected.jsonl" in out
+    assert "rejected rows: out.jsonl.rejected.jsonl" in out
     report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
     assert (report["rejected"], report["graded_problems"], report["problems"]) == (len(BAD_ROWS), 5, 10)
     # The next run has nothing to reject, so the list of the last one must go.

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from eduprm.core.errors import UsageError
+from eduprm.policy import STEPS_MODEL
+from eduprm.prm import StepCut
 from eduprm.rank.settings import load_settings
+from eduprm.rank.trained_cut import as_trained
 
 
 def test_defaults_flags_and_column_names():
@@ -27,6 +30,20 @@ def test_toml_gives_settings_and_flags_win(tmp_path):
     )
     assert (settings.aggregate, settings.batch_tokens) == ("mean", 64)
     assert (settings.columns.problem, settings.columns.id) == ("question", "name")
+
+
+def test_one_flag_of_the_policy_leaves_the_rest_as_the_prm_was_trained(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "[policy]\nthreshold = 0.5\n"
+    )  # what would be the default, but is not what the PRM says
+    entropy = {"threshold": 0.1, "skip_symbols": False}
+    cut = StepCut(policy=STEPS_MODEL, segmenters={"entropy": entropy, "lines": {}}, style="steps")
+    for given in (["--policy.threshold", "0.5"], ["--config", str(recipe)]):
+        settings, line = as_trained(load_settings(["in.jsonl", *given]), cut.model_dump())
+        assert settings.policy.cut == {"entropy": {**entropy, "threshold": 0.5}, "lines": {}}
+        assert (settings.policy.model, settings.policy.style) == (STEPS_MODEL, "steps")
+        assert "in the PRM's training, but for --policy.threshold; " in line
 
 
 @pytest.mark.parametrize(

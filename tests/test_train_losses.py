@@ -31,11 +31,14 @@ def test_epic_labels_are_hard(labelled) -> None:
     assert set(labels["value"]) == {0.0, 1.0}
 
 
-@pytest.mark.parametrize("name", ["implicit", "bidirectional", "nce_plus"])
-def test_a_loss_by_name_gives_a_prm_that_scores(labelled, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "scorer"),
+    [*((name, name) for name in ("implicit", "bidirectional", "nce_plus")), ("cross_entropy", "step_head")],
+)
+def test_a_loss_by_name_gives_a_prm_that_scores(labelled, tmp_path: Path, name: str, scorer: str) -> None:
     made, flags = labelled
     run = shutil.copytree(made, tmp_path / "run")
-    chosen = ["--prm.train.losses", json.dumps({name: 1.0}), "--prm.train.scoring.kind", name]
+    chosen = ["--prm.train.losses", json.dumps({name: 1.0}), "--prm.train.scoring.kind", scorer]
     assert train(["--run", str(run), *flags, *chosen]) == 0
     assert (run / "report.html").is_file()
     scored = pl.concat([pl.read_parquet(path) for path in (run / "scores").glob("test-*.parquet")])

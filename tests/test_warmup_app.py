@@ -286,6 +286,25 @@ def test_wrong_settings_are_one_line(tmp_path, capsys):
     assert "start before stop" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--model", "nowhere/at-all"], "--model: nowhere/at-all cannot be loaded: "),
+        (["--adapter", "gone"], "--adapter: gone holds no adapter_config.json"),
+    ],
+)
+def test_models_that_are_not_there_are_one_line_and_claim_no_folder(
+    tmp_path, monkeypatch, capsys, arguments, told
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["--run", "run", "--num-test", "2", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "run/config.json").exists()
+
+
 def test_the_default_mix_stands_in_the_help_as_the_flag_takes_it(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])

@@ -23,6 +23,7 @@ from transformers import TrainerCallback
 
 from eduprm.bench.metrics import auc_within
 from eduprm.forest import found_leaves, leaf_paths
+from eduprm.label import label_forest, node_validity
 from eduprm.policy import resolve_model
 from eduprm.prm import InputBuilder, ProcessRewardModel, TrainConfig, labelled_trees, train_prm
 from eduprm.prm.config import InputFormat, LoraSettings, Scoring
@@ -37,7 +38,7 @@ CHAT = InputFormat(kind="chat", system="Steps")
 R32 = LoraSettings(rank=32, alpha=64)
 
 
-def arm(losses, scoring, *, steps=None, lora=R32, layers=15, rate=2.5e-4, batch=2048, start=None):
+def arm(losses, scoring, *, steps=None, label=None, lora=R32, layers=15, rate=2.5e-4, batch=2048, start=None):
     train = {
         "losses": losses,
         "scoring": scoring,
@@ -46,11 +47,12 @@ def arm(losses, scoring, *, steps=None, lora=R32, layers=15, rate=2.5e-4, batch=
         "learning_rate": rate,
         "batch_tokens": batch,
     }
-    return {"train": train, "steps": steps, "start": start}
+    return {"train": train, "steps": steps, "label": label, "start": start}
 
 
 FORK = {"fork": 1.0, "language_model": 0.5}
 HEAD = {"cross_entropy": 1.0}
+HARD = {"target": "hard", "node_weight": "one"}
 ARMS = {
     "fork": arm(FORK, LIKELIHOOD),
     "fork-1e-4": arm(FORK, LIKELIHOOD, rate=1e-4),
@@ -65,6 +67,19 @@ ARMS = {
     "head-lora-1e-3": arm(HEAD, Scoring(), rate=1e-3),
     "head": arm(HEAD, Scoring(), lora=None, layers=None, rate=3e-4, batch=8192),
     "head-lines": arm(HEAD, Scoring(), steps="lines", lora=None, layers=None, rate=3e-4, batch=8192),
+    "head-1024": arm(HEAD, Scoring(), lora=None, rate=2e-4, batch=1024, start="smollm2-135m-steps-prm"),
+    "head-hard": arm(
+        HEAD, Scoring(), label=HARD, lora=None, rate=2e-4, batch=1024, start="smollm2-135m-steps-prm"
+    ),
+    "head-first-error": arm(
+        HEAD,
+        Scoring(kind="step_head"),
+        label={**HARD, "rule": "first_error"},
+        lora=None,
+        rate=2e-4,
+        batch=1024,
+        start="smollm2-135m-steps-prm",
+    ),
     "head-anchors": arm(HEAD, Scoring(), steps="entropy", lora=None, layers=None, rate=3e-4, batch=8192),
     "both": arm({**FORK, **HEAD}, Scoring(), lora=None, layers=None, rate=3e-4, batch=8192),
     "fork-full": arm(FORK, LIKELIHOOD, lora=None, layers=None, rate=1e-4, batch=8192),
@@ -87,15 +102,20 @@ class HeldOut:
         ids = sorted(set(self.forest["problem_id"]))
         self.looked_at, self.kept = ids[:limit], ids[limit:]
 
-    def candidates(self, prm, ids):
+    def scored(self, prm, ids):
+        """The trees of these problems, with the PRM's score of every node."""
         wanted = set(ids)
         trees = [tree for tree in self.trees if tree.name.split("/")[0] in wanted]
         column = np.full(self.forest.height, np.nan)
         for tree, scores in zip(trees, prm.score_trees(trees), strict=True):
             column[tree.rows] = scores
-        scored = self.forest.with_columns(pl.Series("score", column).fill_nan(None)).filter(self.ends)
-        leaves = self.leaves.filter(pl.col("problem_id").is_in(ids))
-        nodes = scored.select("problem_id", "tree", "node_id", "score")
+        return self.forest.with_columns(
+            pl.Series("score", column).fill_nan(None), self.ends.alias("ends")
+        ).filter(pl.col("problem_id").is_in(ids))
+
+    def candidates(self, scored):
+        leaves = self.leaves.join(scored.select("problem_id").unique(), on="problem_id", how="semi")
+        nodes = scored.filter("ends").select("problem_id", "tree", "node_id", "score")
         steps = (
             leaves.select(*KEYS, node_id="path")
             .explode("node_id")
@@ -117,9 +137,17 @@ def read(run: Path, part: str, split: str) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(path) for path in sorted((run / part).glob(f"{split}-*.parquet"))])
 
 
-def training(run: Path, builder, steps) -> TrainingData:
-    """The EDU trees; `steps` "entropy" or "lines": only the labels at the ends of these (columns ends_*)."""
+def training(run: Path, builder, steps, label) -> TrainingData:
+    """The EDU trees; `steps` "entropy" or "lines": only the labels at the ends of these (columns ends_*).
+
+    `label`: options of `label_forest` in place of those that the run's labels were made with.
+    """
     forest = read(run, "labels", "train").filter(tree="edu")
+    if label is not None:
+        grades = read(run, "grades", "train").filter(tree="edu")
+        leaves = grades.select("problem_id", "tree", "correct", node_id="leaf")
+        weight = pl.when("ends_step").then("weight").otherwise(0.0)
+        forest = label_forest(forest, leaves, **label).with_columns(weight.alias("weight"))
     if steps is not None:
         weight = pl.when(f"ends_{steps}").then("weight").otherwise(0.0)
         forest = forest.with_columns(weight.alias("weight"))
@@ -172,6 +200,14 @@ def figures(candidates, seed=0):
     return found
 
 
+def auc_of_lines(scored):
+    """Of the nodes of EDU trees in which a line with an equation ends, by the checker of equations."""
+    lines = node_validity(scored.filter(tree="edu")).filter(
+        pl.col("node_valid").is_not_null() & pl.col("score").is_not_null()
+    )
+    return round(float(auc_within(lines.select("problem_id", "score", gold="node_valid"))["auc"].mean()), 3)
+
+
 class Looks(TrainerCallback):
     """Score the held-out EDU trees at some steps; the time it takes is not counted as training."""
 
@@ -186,7 +222,8 @@ class Looks(TrainerCallback):
         training = model.training
         prm = ProcessRewardModel(model, self.builder, scoring=self.config.scoring, batch_tokens=16384)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
-            edu = self.held.candidates(prm, self.held.looked_at).filter(tree="edu")
+            scored = self.held.scored(prm, self.held.looked_at)
+        edu = self.held.candidates(scored).filter(tree="edu")
         model.train(training)
         point = {
             "arm": self.name,
@@ -194,6 +231,7 @@ class Looks(TrainerCallback):
             "tokens": int(self.total_tokens * step / total),
             "seconds": round(began - self.started - self.looking, 1),
             **figures(edu)["edu"],
+            "auc_lines": auc_of_lines(scored),
         }
         with (self.out / "curves.jsonl").open("a") as file:
             file.write(json.dumps(point) + "\n")
@@ -248,9 +286,10 @@ def main() -> None:
             continue
         chosen = ARMS[name]
         try:
-            if chosen["steps"] not in cache:
-                cache[chosen["steps"]] = training(options.run, builder, chosen["steps"])
-            data = cache[chosen["steps"]]
+            kind = json.dumps([chosen["steps"], chosen["label"]])
+            if kind not in cache:
+                cache[kind] = training(options.run, builder, chosen["steps"], chosen["label"])
+            data = cache[kind]
             epochs = max(1, round(options.tokens / data.unique_tokens))
             share = min(1.0, options.tokens / data.unique_tokens)
             part = TrainingData(data.trees[: max(1, round(share * len(data.trees)))]) if epochs == 1 else data
@@ -263,7 +302,10 @@ def main() -> None:
                 dtype=options.dtype or ("bfloat16" if device == "cuda" else "float32"),
                 **extra,
             )
-            start = options.out / chosen["start"] if chosen["start"] else backbone
+            begun = chosen["start"]
+            start = (
+                backbone if begun is None else options.out / begun if begun in ARMS else resolve_model(begun)
+            )
             looks = Looks(
                 name, held, builder, config, part.unique_tokens * epochs, options.points, options.out, device
             )
@@ -279,7 +321,9 @@ def main() -> None:
             )
             seconds = result.seconds - looks.looking
             prm = ProcessRewardModel.from_pretrained(result.folder, batch_tokens=16384)
-            final = figures(held.candidates(prm, held.kept))
+            scored = held.scored(prm, held.kept)
+            final = figures(held.candidates(scored))
+            final["edu"]["auc_lines"] = auc_of_lines(scored)
             point = {
                 "arm": name,
                 "final": final,
@@ -295,7 +339,7 @@ def main() -> None:
                 "unseen problems": len(held.kept),
                 **{
                     f"edu {rule}": edu[rule]
-                    for rule in ("prm_min", "prm_last", "prm_product", "oracle", "auc_min")
+                    for rule in ("prm_min", "prm_last", "prm_product", "oracle", "auc_min", "auc_lines")
                 },
                 **{f"samples {rule}": ht.get(rule) for rule in ("prm_min", "prm_last")},
                 **{key: value for key, value in final.items() if key.startswith("edu minus")},

@@ -35,6 +35,7 @@ class Settings(CommandSettings):
     seed: int = 0
     part: Part = Part()
     extra: dict[str, int] = Field({})
+    file: Path | None = None
 
 
 def load(*arguments: str) -> Settings:
@@ -78,6 +79,23 @@ def test_a_mistake_in_a_list_is_one_line(arguments, told):
         load(*arguments)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("part = 3", "--part: expected a table of settings, got 3 in "),
+        ("extra = 3", "--extra: expected a table of names and values, got 3 in "),
+        ("name = ['a']", "--name: expected a valid string, got ['a'] in "),
+        ("file = ['a']", "FILE: expected a path, got ['a'] in "),
+    ],
+)
+def test_a_wrong_type_in_a_recipe_is_told_in_plain_words(tmp_path, line, told):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(line)
+    with pytest.raises(UsageError) as caught:
+        load("--config", str(recipe))
+    assert str(caught.value) == f"{told}{recipe}"
 
 
 def test_none_is_taken_wherever_a_setting_may_be_none():

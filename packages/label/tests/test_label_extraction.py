@@ -113,6 +113,16 @@ def test_without_a_mark_the_last_number_before_such_prose_counts(solution: str, 
         ("**The answer is 14.** Bye", "14"),
         ("<answer> 14 </answer>", "14"),
         ("The answer is x = 5 or x = 6.", "x = 5 or x = 6"),
+        ("The answer is 14 (rounded to the nearest integer).", "14"),
+        ("The answer is 2.35, to 2 decimal places.", "2.35"),
+        ("答案是 $x=3$，共 2 个步骤。", "x=3"),
+        ("**答案**：$2\\sqrt{3}$", "2\\sqrt{3}"),
+        ("所以，正确答案为 (1，2)。检验：3-2=1", "(1，2)"),
+        ("因此，答案为：12 或 13", "12 或 13"),
+        ("故选：B。", "B"),
+        ("答案是 14。这个答案是正确的。", "14"),
+        ("答案是 14。如果答案是 13，则不符合。", "14"),
+        ("答案：12个苹果", "12个苹果"),
     ],
 )
 def test_the_last_answer_decides(text: str, answer: str) -> None:
@@ -162,12 +172,15 @@ def test_marks_in_a_box(text: str, answer: str) -> None:
     ("text", "answer"),
     [
         ("３乘４等于１２。", "12"),
-        ("答案：12个苹果", "12"),
+        ("一共12个苹果", "12"),
         (r"so it is \frac{3}{4} of it", r"\frac{3}{4}"),
         (r"so 1.5 \times 10^{3} in all", r"1.5 \times 10^{3}"),
         (r"so 0.\overline{3} it is", r"0.\overline{3}"),
         ("so 12\u202f345 in all", "12,345"),
         ("lists of 100 200 300", "300"),
+        (" (B)\n", "B"),
+        ("**C**.", "C"),
+        ("B or C", None),
     ],
 )
 def test_the_last_number_in_its_usual_spellings(text: str, answer: str) -> None:

@@ -65,6 +65,22 @@ def test_relative_progress_by_hand():
     assert strict.to_list() == [1, 0, 1, 0, 1, 1, 1, 0]
 
 
+def test_first_error_by_hand():
+    # 0 - (1 - (2 - (3 wrong), 4 wrong), 5 right): 1 is the first step behind which nothing is right.
+    forest, grades = tree([-1, 0, 1, 2, 1, 0], [False, False, True])
+    labelled = label_forest(forest, grades, rule="first_error")
+    assert labelled["label"].to_list() == pytest.approx([1 / 3, 0, 0, 0, 0, 1])
+    assert labelled["weight"].to_list() == [3, 2, 0, 0, 0, 1]
+    hard = label_forest(forest, grades, rule="first_error", target="hard", node_weight="one")
+    assert hard.select("label", "weight").rows() == [(1, 1), (0, 1), (0, 0), (0, 0), (0, 0), (1, 1)]
+
+
+def test_first_error_of_a_tree_without_a_right_leaf_labels_its_first_step_alone():
+    labelled = label_forest(*tree(PARENTS, [False] * 5), rule="first_error")
+    assert labelled["value"].to_list() == [0] * 8
+    assert labelled["weight"].to_list() == [5, 0, 0, 0, 0, 0, 0, 0]
+
+
 def test_epic_by_hand():
     """Every token has ln p = -1/2, so all completions weigh alike: shares 3/5 at the question, half of it is .3."""
     forest, grades = tree(PARENTS, RIGHT)

@@ -58,6 +58,15 @@ EQUAL_NUMBERS = [
     ("1/7", r"0.\dot{1}4285\dot{7}"),
     ("-5/3", "-1.(6)"),
     ("1", r"0.\overline{9}"),
+    ("5", r"\boldsymbol{5}"),
+    ("1/2", r"\textcolor{red}{\frac{1}{2}}"),
+    ("5", r"\color{blue} 5\\"),
+    ("5", r"\Large 5"),
+    ("1/2", r"\nicefrac{1}{2}"),
+    ("5", r"5^{\text{th}}"),
+    ("30", r"m\angle ABC = 30^\circ"),
+    ("12", "12个苹果"),
+    ("5", r"5\text{厘米}"),
 ]
 UNEQUAL_NUMBERS = [
     ("52", "5^2"),
@@ -82,6 +91,11 @@ UNEQUAL_NUMBERS = [
     ("5", "5٣"),
     ("53", "5₃"),
     ("2/3", "2 0.(3)"),
+    ("5", "5万"),
+    ("5", "5个半"),
+    ("5", "5以上"),
+    ("13", "12 或 13"),
+    ("30", r"\angle A = \angle B = 30"),
 ]
 
 
@@ -138,6 +152,15 @@ def test_math_accepts_what_number_accepts(math_grader: MathGrader, text: str, va
         (r"\emptyset", "∅", True),
         (r"\emptyset", r"\text{empty set}", True),
         ("0.5", r"50\%", True),
+        (r"2\sqrt{3}", r"\boldsymbol{2\sqrt{3}}", True),
+        (r"\frac{\pi}{6}", r"\angle BAC = \frac{\pi}{6}", True),
+        ("B", r"\textbf{(B)}\ 12", True),
+        (r"\text{(B)}", r"\text{Option B}", True),
+        ("B", "B. 12", True),
+        ("B", "(C) 12", False),
+        ("(B) 12", "(B) 13", False),
+        ("A", r"\text{(A) and (B)}", False),
+        ("C", "(C)^2", False),
         (r"(-\infty, 3)", "x<3", True),
         ("[2,3]", r"2 \le x \le 3", True),
         (r"\mathbb{R}\setminus\{2\}", r"(-\infty,2)\cup(2,\infty)", True),

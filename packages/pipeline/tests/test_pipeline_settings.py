@@ -163,3 +163,18 @@ def test_a_wrong_choice_is_one_line(flags: list[str], said: str) -> None:
     line = refusal(*flags)
     assert said in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--label.rule", "x"], "--label.rule: rules: expected one of entropy_regularised, "),
+        (["--label.weights", "est"], "--label.weights: weights: expected one of east, one or package.module:Weights"),
+        (["--label.filter", "x", "--label.filter-options", "judge=equations"], "--label.filter: filters: expected "),
+        (["--label.filter", "consensus", "--label.filter-options", "judge=x"], "--label.filter-options: consensus: "),
+    ],
+)  # fmt: skip
+def test_an_unknown_choice_is_told_at_the_flag_that_names_it(arguments, told):
+    said = refusal(*arguments)
+    assert said.startswith(told)
+    assert "\n" not in said

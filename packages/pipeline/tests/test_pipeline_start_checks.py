@@ -38,6 +38,14 @@ def refusal(folder: Path, *arguments: str) -> str:
             "--prm.train.losses, --prm.train.scoring.kind: scoring by 'likelihood' reads the language model, which no "
             "loss of cross_entropy trains: expected a scorer of what they train, 'head' say",
         ),
+        (
+            [
+                "--label.rule", "first_error",
+                "--prm.train.losses", "cross_entropy=1", "--prm.train.scoring.kind", "head",
+            ],
+            "--label.rule first_error, --prm.train.scoring.kind head: labels of this rule speak of each step alone, "
+            "this scorer's last score of the whole solution: expected a scorer of single steps, step_head",
+        ),
         (["--prm.train.scheduler", "cosin"], "--prm.train.scheduler: expected one of linear, cosine, "),
         (["--prm.backbone", "/no/such"], "--prm.backbone: model '/no/such': no such folder"),
         (["--prm.backbone", "runs/no-such"], "--prm.backbone: expected a model's folder or hub name, "),
@@ -48,6 +56,17 @@ def test_what_later_stages_read_is_refused_at_the_start(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert refusal(tmp_path / "run", *arguments).startswith(said)
+
+
+def test_a_backbone_that_can_have_no_head_is_refused_at_the_start(tmp_path: Path) -> None:
+    from eduprm.prm.testing import tiny_backbone
+
+    backbone = str(tiny_backbone(tmp_path / "backbone", architecture="olmo2"))
+    head = ["--prm.train.losses", "cross_entropy=1", "--prm.train.scoring.kind", "head"]
+    said = refusal(tmp_path / "run", "--prm.backbone", backbone, *head)
+    assert said.startswith(
+        f"--prm.backbone: {backbone} is a model of type olmo2, for which transformers has no "
+    )
 
 
 def test_stages_that_are_done_are_not_asked_again(tmp_path: Path) -> None:

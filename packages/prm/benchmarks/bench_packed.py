@@ -268,7 +268,7 @@ def compare(
     )
     sides = {"paths": ("sdpa", causal_batches(chains, batch_tokens))}
     for name in attentions:
-        implementation = implementation_of(name, device=torch.device(device), dtype=dtype)
+        implementation = implementation_of(name, device=torch.device(device), dtype=dtype) or "sdpa"
         attention = TreeAttention(implementation, scale=4 * model.config.hidden_size, always=True)
         sides[f"packed, {name}"] = (implementation, batches_of(trees, batch_tokens, attention))
     for name, (_, batches) in sides.items():

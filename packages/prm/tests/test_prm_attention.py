@@ -212,10 +212,10 @@ def test_what_the_kernels_do_not_have_is_refused(model):
         varlen_attention(states, states, states[..., :4], segments, scale=None)
 
 
-def test_auto_is_sdpa_without_a_gpu_or_half_precision():
+def test_auto_is_transformers_choice_without_a_gpu_or_half_precision():
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert implementation_of("auto", device=cpu, dtype=torch.bfloat16) == "sdpa"
-    assert implementation_of("auto", device=gpu, dtype=torch.float32) == "sdpa"
+    assert implementation_of("auto", device=cpu, dtype=torch.bfloat16) is None
+    assert implementation_of("auto", device=gpu, dtype=torch.float32) is None
     assert (
         implementation_of("auto", device=gpu, dtype=torch.bfloat16) == VARLEN
     )  # torch.nn.attention.varlen is there

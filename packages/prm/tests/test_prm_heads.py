@@ -49,9 +49,9 @@ def trained(request, tmp_path_factory, backbone):
     return request.param, result
 
 
-def untrained(backbone, name):
+def untrained(backbone, name, **changes):
     """A model with a random head, in eval mode."""
-    model = prepare_model(backbone, config(name, lora=None), trust_remote_code=False)
+    model = prepare_model(backbone, config(name, lora=None, **changes), trust_remote_code=False)
     with torch.no_grad():
         model.score.weight.normal_(std=0.5, generator=torch.Generator().manual_seed(3))
     return model.eval()
@@ -229,3 +229,15 @@ def test_an_energy_learns_a_distribution_with_two_peaks():
     assert (found @ GRID).item() == pytest.approx(0.75, abs=0.05)
     assert found[:10].sum() > 0.15
     assert found[10:91].sum() < 0.15
+
+
+def test_a_step_head_scores_as_a_head_and_judges_a_solution_by_its_least_step(backbone):
+    builder = InputBuilder(byte_tokenizer(), PLAIN)
+    model = untrained(backbone, "cross_entropy", scoring=Scoring(kind="head"))
+    found = {
+        kind: ProcessRewardModel(model, builder, scoring=Scoring(kind=kind)).score("2*3*4", STEPS)
+        for kind in ("head", "step_head")
+    }
+    assert found["step_head"] == found["head"]
+    assert len(set(found["head"])) == 3
+    assert (Scoring(kind="head").solution, Scoring(kind="step_head").solution) == ("last", "min")

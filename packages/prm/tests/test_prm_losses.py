@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from eduprm.core.registry import names
 from eduprm.prm.loading import load_language_model
 from eduprm.prm.losses.fork import Loss as ForkLoss
 from eduprm.prm.losses.language_model import Loss as LanguageModelLoss
 from eduprm.prm.losses.ranking import Loss as RankingLoss
 from eduprm.prm.model import language_model_output, packed_hidden, to_tensors
 from eduprm.prm.packing import fit_rows, pack_rows
+from eduprm.prm.step_loss import load_losses
 from eduprm.prm.testing import tiny_backbone
 from eduprm.prm.tree import build_tree
 from eduprm.prm.tree_cuts import split_tree, truncate_tree
@@ -23,6 +25,21 @@ from eduprm.prm.tree_cuts import split_tree, truncate_tree
 def policy(request, tmp_path_factory):
     folder = tiny_backbone(tmp_path_factory.mktemp(request.param), architecture=request.param)
     return load_language_model(folder).eval()
+
+
+@pytest.mark.parametrize("name", names("eduprm.prm.losses"))
+def test_a_micro_batch_without_places_has_gradients_of_nothing(policy, name):
+    """Processes wait for each other's gradients of all weights, also where fewer micro-batches came than processes."""
+    [(loss, _)] = load_losses({name: 1.0})
+    batch = to_tensors(pack_rows([], [], pad_id=0))
+    batch["reference_logprobs"] = torch.zeros(batch["input_ids"].shape)
+    labels = getattr(loss, "labels", ("wrong", "right"))
+    output = torch.nn.Linear(32, len(labels)) if loss.needs == "head" else language_model_output(policy)
+    hidden = packed_hidden(policy, batch).detach().requires_grad_()
+    total = loss.total(hidden, output, batch)
+    assert float(loss.weight(batch)) == 0
+    for gradient in torch.autograd.grad(total, [hidden, *output.parameters()]):
+        assert not gradient.any()
 
 
 def packed(model, trees, rows, function):

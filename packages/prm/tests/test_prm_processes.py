@@ -17,6 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from eduprm.prm.config import TrainConfig
+from eduprm.prm.testing import tiny_backbone
 from eduprm.prm.train import train_prm
 
 HERE = Path(__file__).parent
@@ -24,6 +25,9 @@ LORA = {"rank": 4}
 ADAMW = {"learning_rate": 1e-2, "warmup": 0.0, "batch_trees": 1, "accumulation": 2, "save_steps": 1}
 SGD = {"lora": None, "max_grad_norm": 0.0, "scheduler": "constant", "trainer_arguments": {"optim": "sgd"}}
 FOUR = {"learning_rate": 1e-1, "warmup": 0.0, "batch_trees": 1, "accumulation": 4, **SGD}
+TOKENS = {**ADAMW, "lora": None, "losses": {"language_model": 1.0}, "scoring": {"kind": "likelihood"}}
+COMPARED = {"losses": {"implicit": 1.0}, "scoring": {"kind": "implicit"}, "dtype": "bfloat16"}
+REFERENCE = {**ADAMW, "lora": LORA, **COMPARED}
 LOSS, WEIGHT = 1e-5, 1e-4  # float32 rounding in another order; AdamW divides by small second moments
 
 JOBS = {
@@ -36,6 +40,9 @@ JOBS = {
     },
     "replicated four": {"config": FOUR},
     "sharded four": {"config": {**FOUR, "sharding": "fsdp"}},
+    "replicated tokens": {"config": TOKENS},
+    "sharded tied": {"config": {**TOKENS, "sharding": "fsdp"}},
+    "sharded reference": {"config": {**REFERENCE, "sharding": "fsdp"}},
     "plain means": {"config": FOUR, "plain_means": True},
     "killed full": {"config": {**ADAMW, "lora": None, "sharding": "fsdp"}, "die_at": 2},
     "killed lora": {"config": {**ADAMW, "lora": LORA, "sharding": "fsdp"}, "die_at": 2},
@@ -76,13 +83,20 @@ def together(on_one):
 
 
 @pytest.fixture(scope="module")
-def two(backbone, tmp_path_factory, on_one):
+def tied(tmp_path_factory):
+    """A backbone whose output embedding is its input embedding, as that of most small models."""
+    return str(tiny_backbone(tmp_path_factory.mktemp("tied"), tie_word_embeddings=True))
+
+
+@pytest.fixture(scope="module")
+def two(backbone, tied, tmp_path_factory, on_one):
     """What two processes saw and wrote, job by job, and what they printed."""
     folder = tmp_path_factory.mktemp("two")
     on_one("killed on one", {**ADAMW, "lora": LORA}, die_at=4)
     [checkpoints] = on_one.folder.glob(".killed on one.train-*")
     checkpoints.rename(folder / checkpoints.name)
     jobs = [{"output": str(folder / name), **job} for name, job in JOBS.items()]
+    jobs = [{**job, "backbone": tied} if job["output"].endswith(" tied") else job for job in jobs]
     (folder / "jobs.json").write_text(json.dumps({"backbone": str(backbone), "jobs": jobs}))
     done = subprocess.run(
         [sys.executable, str(HERE / "train_on_two.py"), str(folder / "jobs.json")],
@@ -124,6 +138,26 @@ def test_two_processes_train_as_one(two, reference, job):
     assert ("DistributedDataParallel" in two[job]["layouts"]) is not sharded
     # Seven micro-batches on two processes: each had four, the eighth being one token of padding.
     assert len(two[job]["slots"]) == 4
+
+
+def test_a_process_without_a_token_to_learn_does_not_keep_the_other_waiting(two, on_one):
+    """The eighth micro-batch is empty, and the output embedding, trained too, has no place in it."""
+    alone = on_one("tokens", TOKENS)
+    assert losses(two["replicated tokens"]) == pytest.approx(losses(alone), abs=LOSS)
+    assert_same_weights(two["folder"] / "replicated tokens", on_one.folder / "tokens")
+
+
+def test_shards_of_tied_embeddings_are_trained_as_whole_ones(two, on_one, tied):
+    job = {"output": str(on_one.folder / "tied"), "config": TOKENS}
+    alone = train_on_two.train(tied, job)
+    assert losses(two["sharded tied"]) == pytest.approx(losses(alone), abs=LOSS)
+    assert_same_weights(two["folder"] / "sharded tied", on_one.folder / "tied")
+
+
+def test_shards_of_half_precision_are_compared_with_their_reference(two, on_one):
+    alone = on_one("reference", REFERENCE)
+    assert losses(two["sharded reference"]) == pytest.approx(losses(alone), abs=2e-3)
+    assert max(losses(alone)) - min(losses(alone)) > 5e-3
 
 
 @pytest.mark.parametrize("job", ["replicated four", "sharded four"])

@@ -4,7 +4,8 @@
 
 The first way starts both from one process that has imported everything, which takes half of the time.
 
-JOBS.json holds `backbone` and `jobs`; a job is {"output", "config", "die_at", "plain_means"}: `die_at` ends the
+JOBS.json holds `backbone` and `jobs`; a job is {"output", "config", "backbone", "die_at", "plain_means"}: `backbone`,
+if it has one, stands in for the other; `die_at` ends the
 training, as a kill would, before that micro-batch of each process; `plain_means` divides each micro-batch by its own
 weight, the mistake that the trainer must not make. The first process writes what it saw to {output}.json.
 """
@@ -81,7 +82,7 @@ def main(path: str) -> None:
     torch.set_num_threads(1)
     plan = json.loads(Path(path).read_text())
     for job in plan["jobs"]:
-        seen = train(plan["backbone"], job)
+        seen = train(job.get("backbone", plan["backbone"]), job)
         if is_first_process():
             Path(job["output"] + ".json").write_text(json.dumps(seen))
 

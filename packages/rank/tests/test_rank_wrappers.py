@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from eduprm.prm.config import InputFormat
 from eduprm.prm.solutions import StepScores
 from eduprm.prm.source import PrmReading, PrmSource
 from eduprm.prm.testing import tiny_prm
+from eduprm.rank.settings import RankSettings
 from eduprm.rank.wrappers.adapted import Wrapper as Adapted
 from eduprm.rank.wrappers.checked import Wrapper as Checked
 from eduprm.rank.wrappers.trajectory import Wrapper as Trajectory
@@ -159,8 +162,9 @@ def test_scores_of_a_wrapper_whose_code_changed_are_not_taken_up(tmp_path, monke
     ],
 )
 def test_mistakes_are_told(given_, message):
-    with pytest.raises(ValueError, match=message):
-        WrapSettings(**given_)
+    for model in (WrapSettings, partial(RankSettings, file="a.jsonl")):
+        with pytest.raises(ValueError, match=message):
+            model(**given_)
 
 
 def by_name(folder, name, **options):

@@ -271,3 +271,17 @@ def test_256_leaves_and_500_problems_do_not_stall(show):
 def test_nothing_is_wider_than_the_window(show, five, width):
     at = show(five, viewport={"width": width, "height": 800})
     assert at.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1400, 420, 320])
+def test_no_two_texts_of_a_figure_overlap(show, five, width):
+    overlaps = show(five, viewport={"width": width, "height": 700}).page.evaluate(
+        """() => [...document.querySelectorAll('figure > svg')].flatMap(svg => {
+            const texts = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
+            return texts.flatMap(([one, a], i) => texts.slice(i + 1)
+                .filter(([, b]) => a.left < b.right - 1 && b.left < a.right - 1)
+                .filter(([, b]) => a.top < b.bottom - 1 && b.top < a.bottom - 1)
+                .map(([other]) => `${one} / ${other}`));
+        })"""
+    )
+    assert overlaps == []

@@ -294,6 +294,24 @@ def test_token_spans_round_to_tokens() -> None:
             lambda: get_segmenter("entropy")(Solution(["a"], entropies=[0.5])),
             "with top_texts for segmenter 'entropy', got none",
         ),
+        (lambda: get_segmenter("fixed", words=0), "fixed: expected words of 1 or more, got 0"),
+        (lambda: get_segmenter("fixed", words="two"), "fixed: expected words of 1 or more, got 'two'"),
+        (
+            lambda: get_segmenter("fixed_length", size=2.5),
+            "fixed_length: expected a size of 1 or more, got 2.5",
+        ),
+        (
+            lambda: get_segmenter("delimiter", delimiters=""),
+            "delimiter: expected delimiters that are not empty",
+        ),
+        (
+            lambda: get_segmenter("low_confidence", quantile=2),
+            "low_confidence: expected a quantile between 0 and 1",
+        ),
+        (
+            lambda: get_segmenter("entropy", threshold=math.nan),
+            "entropy: expected a threshold in nats, got NaN",
+        ),
         (lambda: joint_segmenter({}), "at least one segmenter, got none"),
         (lambda: joint_segmenter({"entropy": {}, "words": {}}), "got 'words'"),
         (lambda: Solution(["a"], top_texts=["a", "b"]), "1 top_texts, one per token, got 2"),

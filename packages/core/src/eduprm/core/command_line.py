@@ -37,6 +37,12 @@ from eduprm.core.errors import quoted as quoted
 
 EXIT_FINE, EXIT_UNUSABLE, EXIT_UNFINISHED, EXIT_STOPPED = 0, 2, 3, 130
 """Exit statuses: done; the command could not be carried out; done but for rows that the report names; Ctrl-C."""
+_IN_PLAIN_WORDS = {
+    "model_type": "expected a table of settings",
+    "dict_type": "expected a table of names and values",
+    "path_type": "expected a path",
+}
+"""Of pydantic's error types whose own message names Python classes."""
 _GOES_ON = "what is written is whole, and the same command goes on from there"
 
 
@@ -209,7 +215,8 @@ def _error_line(item: Any, settings: type[CommandSettings], recipe: dict[str, An
     if item["type"] == "extra_forbidden":
         names = ", ".join(sorted(settings.model_fields)) if len(location) == 1 else "in docs/"
         message = f"there is no such setting; the settings are {names}"
-    for opening in ("Input should be ", "String should have "):
+    message = _IN_PLAIN_WORDS.get(item["type"], message)
+    for opening in ("Input should be ", "String should have ", "String should match "):
         if message.startswith(opening):
             message = "expected " + message.removeprefix(opening)
     source = f" in {path}" if location and location[0] in recipe else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from eduprm.label.characters import fold
-from eduprm.label.number_forms import join_thousands, repeating_as_fractions
+from eduprm.label.number_forms import join_thousands, repeating_as_fractions, without_typography
 
 EMPTY_SET = r"\emptyset"
 
@@ -50,7 +50,8 @@ def plain_formula(text: str) -> str:
     text = fold(text.replace("\\$", "").replace("$", "")).strip().rstrip(".")
     if _EMPTY.fullmatch(_SPACES.sub(" ", _SIZES.sub("", text)).strip()):
         return EMPTY_SET
-    text = _TIE.sub(" ", _UPRIGHT.sub(_upright, _OLD_FONT.sub(r"\\text{\1}", text)))
+    text = without_typography(_OLD_FONT.sub(r"\\text{\1}", text))
+    text = _TIE.sub(" ", _UPRIGHT.sub(_upright, text))
     text = repeating_as_fractions(join_thousands(text))
     text = _DEGREE_SIGN.sub(r"^\\circ ", text)
     whole = _TEXT_ONLY.fullmatch(text.strip())

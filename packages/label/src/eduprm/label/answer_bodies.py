@@ -16,7 +16,9 @@ _DECORATION = " \t\r*_`:=#>$.~-"
 _DISPLAYS = {"$$": "$$", r"\[": r"\]", "```": "```"}
 _BEGIN = re.compile(r"\\begin\{([A-Za-z]{1,20}\*?)\}")
 _BULLET = re.compile(r"[ \t]*[-*•][ \t]+(?=\S)")
-_SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\bca)[.!?](?=[*_\"')\]}$]{0,3}(?:\s|$))")
+_SENTENCE_END = re.compile(
+    r"(?<!\bapprox)(?<!\bca)[.!?](?=[*_\"')\]}$]{0,3}(?:\s|$))|[。！？；]|，(?=[\u4e00-\u9fff])"
+)
 _PAIRS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _FENCE_NAME = re.compile(r"```[A-Za-z]{0,12}[ \t]*(?:\n|$)")
 

@@ -31,10 +31,12 @@ _ADVERBS = (
     r"(?:(?:indeed|also|therefore|thus|hence|clearly|really|now|then|in fact|probably|likely|definitely|simply|"
     r"just),? )*"
 )
+_ABOUT_CHINESE = re.compile(r"\W*(?:正确|错误|不|对的|合理|唯一|符合|否|什么|多少|由|已)")
 _FIRST_WORD = re.compile(rf"\W*{_ADVERBS}([A-Za-z]+)", re.IGNORECASE)
 _CLAUSE = re.compile(
     r"(?:[,;:]? +|[,;:] *|(?<=[$)\]}*]) *)\(?(?:because|since|which|where|so"
     r"|as (?:expected|required|desired|claimed|stated|shown|before)"
+    r"|rounded (?:to|up|down|off)|to the nearest|(?:rounded )?to [a-z0-9]{1,8} (?:decimal|significant)"
     r"|in (?:simplest|lowest|reduced|simplified) (?:form|terms))\b",
     re.IGNORECASE,
 )
@@ -53,16 +55,18 @@ _FORMULA_WORD = re.compile(
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _SIGN = re.compile(r"[0-9]|\\[A-Za-z]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|\\\{")
 _THIS = re.compile(
-    r"\b(?:this|that|these|those|an|such|first|initial)(?: (?:final|correct|same|possible))?\W{0,3}\Z",
+    r"\b(?:this|that|these|those|an|such|first|initial)(?: (?:final|correct|same|possible))?\W{0,3}\Z"
+    r"|(?:这个|该|此)\Z",
     re.IGNORECASE,
 )
 _OTHERS = re.compile(
-    r"\b(?:wrong|incorrect|another|other|no|which|what|whose|each|every|any|previous|earlier|old|your|their|his|her)\W{0,3}\Z",
+    r"\b(?:wrong|incorrect|another|other|no|which|what|whose|each|every|any|previous|earlier|old|your|their|his|her)\W{0,3}\Z"
+    r"|(?:错误|其他|另一个|你)的?\Z",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
     r"\b(?:if|suppose|supposing|assum\w+|whether|unless|imagine|think|thought|means?|instead)"
-    r"(?: that)?(?: (?:the|our|my|your))?(?: (?:final|correct))?\W{0,3}\Z",
+    r"(?: that)?(?: (?:the|our|my|your))?(?: (?:final|correct))?\W{0,3}\Z|(?:如果|假设|假如|若)\Z",
     re.IGNORECASE,
 )
 
@@ -109,6 +113,8 @@ def judge_phrase(before: str, body: str, *, asked: bool, below: bool) -> Verdict
         ['plain', 'prose', 'prose', 'text']
     """
     if asked or _SUPPOSED.search(before) or _OTHERS.search(before):
+        return "prose"
+    if _ABOUT_CHINESE.match(body):
         return "prose"
     first = _FIRST_WORD.match(body)
     if first and first[1].lower() in _ABOUT_WORDS and len(first[1]) > 1:

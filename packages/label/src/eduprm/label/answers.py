@@ -40,10 +40,12 @@ _MARK = re.compile(
     r"|(?P<hash>\#{4,12})"
     r"|(?P<box>\\f?boxed(?![A-Za-z]))"
     r"|(?P<tag><answer>)"
-    r"|(?P<phrase>(?i:\banswers?\b[*_]{0,3}(?:\s{1,3}(?:is|are|equals)(?![A-Za-z])|\s{0,3}[:=：])[*_ \t:=：]{0,8}))"
+    r"|(?P<phrase>(?i:\banswers?\b[*_]{0,3}(?:\s{1,3}(?:is|are|equals)(?![A-Za-z])|\s{0,3}[:=：])[*_ \t:=：]{0,8})"
+    r"|答案[*_]{0,3}[ \t]{0,3}(?:[是为选]|(?=[:：]))[*_ \t:：]{0,8}|故选[*_ \t:：]{0,8})"
     r"|(?P<letter>(?m:^[ \t]{0,8}A[ \t]{0,2}:))"
 )
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_ONLY_LETTER = re.compile(r"[\s*(]{0,20}([A-J])[\s*.):]{0,20}")
 _HALF_FORMULA = re.compile(r"\s*(?:\$|\\[\])])(?=[.\s]*\Z)")
 
 
@@ -61,11 +63,11 @@ class _Reading:
 def extract_answer(text: str) -> str | None:
     r"""Return the final answer in `text`, cleaned of its wrapping, or None.
 
-    The marks are "#### x", a balanced ``\boxed{x}``, ``<answer>x</answer>``, "answer is x" / "answer: x", a line "A: x"
-    and a heading "Final answer"; x may stand on the next line that is not blank. The last one with an answer behind it
-    wins: a number or a formula, else (where no box and no "####" holds one) a few words. Without any the last number in
-    the text is taken. See `solution_part` for thoughts and stop tokens. The last 200,000 characters behind thoughts are
-    read.
+    The marks are "#### x", a balanced ``\boxed{x}``, ``<answer>x</answer>``, "answer is x" / "answer: x" (答案是 x,
+    故选 x), a line "A: x" and a heading "Final answer"; x may stand on the next line that is not blank. The last one
+    with an answer behind it wins: a number or a formula, else (where no box and no "####" holds one) a few words.
+    Without any the last number in the text is taken, or the letter A to J that is all of it. See `solution_part` for
+    thoughts and stop tokens. The last 200,000 characters behind thoughts are read.
 
     Args:
         text: A solution, any length, any content.
@@ -98,7 +100,10 @@ def extract_answer(text: str) -> str | None:
             break
         else:
             return found.body
-    return last_number(text, without=skipped) if words is None else words.body
+    if words is not None:
+        return words.body
+    letter = _ONLY_LETTER.fullmatch(text)
+    return letter[1] if letter else last_number(text, without=skipped)
 
 
 def extract_marked(text: str, *, whole: bool) -> str | None:
@@ -195,7 +200,7 @@ def _read(text: str, mark: re.Match[str]) -> _Reading:
     sentence = first_sentence(
         _HALF_FORMULA.sub("", _without_half_brace(behind.text)) if inside else behind.text
     )
-    asked = behind.text[len(sentence) : len(sentence) + 1] == "?"
+    asked = behind.text[len(sentence) : len(sentence) + 1] in ("?", "？")
     body = unwrap(without_reason(sentence))
     if body is None:
         return reading("broken", None, behind.end)

@@ -37,6 +37,31 @@ _THOUSANDS = re.compile(
 )
 _BRACED_COMMA = re.compile(r"(?<=[0-9])\{,\}(?=[0-9])")
 _GAP = re.compile(_THIN)
+_FONT = re.compile(
+    r"\\(?:(?:boldsymbol|bm|pmb|underline|texttt|mathtt|textcolor *\{[^{}]{0,40}\}) *(?=\{)"
+    r"|color *\{[^{}]{0,40}\}|(?:(?:tiny|small|large|Large|LARGE|huge|Huge|bf|rm|it|tt|sf|textstyle)(?![A-Za-z])))"
+)
+_LAST_LINE_BREAK = re.compile(r"\\\\\s*\Z")
+_SLANTED_FRAC = re.compile(r"\\(?:nice|s|x)frac(?=[ {0-9])")
+_ORDINAL = re.compile(r"(?<=[0-9]) *\^ *\{? *\\(?:text(?:rm)?|mathrm) *\{ *(?:st|nd|rd|th) *\} *\}? *\Z")
+_ANGLE = re.compile(
+    r"\A\s*(?:m *)?\\(?:measured)?angle *(?:[A-Z]{1,3}[0-9]?|\{ *[A-Z]{1,3} *\}|\\[a-z]{2,8}) *=(?=[^=]*\Z)"
+)
+
+
+def without_typography(text: str) -> str:
+    r"""Without fonts, sizes, colours, a last line break, an ordinal's ending and the name of one angle.
+
+    Examples:
+        >>> without_typography(r"\boldsymbol{5}"), without_typography(r"\color{red} 5\\"), without_typography("x^2")
+        ('{5}', ' 5', 'x^2')
+        >>> without_typography(r"m\angle ABC = 30^\circ"), without_typography(r"\nicefrac{1}{2}")
+        (' 30^\\circ', '\\frac{1}{2}')
+    """
+    if "\\" not in text:
+        return text
+    text = _LAST_LINE_BREAK.sub("", _ORDINAL.sub("", _FONT.sub("", text)))
+    return _ANGLE.sub("", _SLANTED_FRAC.sub(r"\\frac", text))
 
 
 def repeating_as_fractions(text: str) -> str:

@@ -31,6 +31,8 @@ _LETTER = "A-Za-zÀ-ÖØ-öø-ÿ"
 _WORD = re.compile(rf"[ap]\.m(?![{_LETTER}])|[{_LETTER}]+(?:'[{_LETTER}]+)?")
 _UNIT_POWER = re.compile(r"([A-Za-z]+) ?(?:\^ ?(?:\{ ?-?[1-9] ?\}|-?[1-9])|(?<=[mntdi])[23])(?![0-9A-Za-z^])")
 _PRODUCT = re.compile(r"([A-Za-z]+)(?: ?\^ ?\{?[1-9]\}?)? ?(?:\\cdot|\*) ?(?=([A-Za-z]+))")
+_MEASURE = re.compile(r"\A ?(?:(?![百千万亿兆十半成打余多以左或和与至到])[\u4e00-\u9fff]){1,8}[。.]?\Z")
+"""Chinese units and nouns behind a number (12个苹果, 5厘米); not 万 (10,000), 半 (and a half), 以上 (at least)."""
 _PROSE = re.compile(rf"(?:[{_LETTER} .,;:?!'\"#-]|(?<=[{_LETTER} ])/(?=[{_LETTER} ]))*+")
 
 
@@ -73,6 +75,7 @@ def leave_the_number(before: str, after: str) -> bool:
         >>> leave_the_number("", "x"), leave_the_number("", " dozen"), leave_the_number("", "π")
         (False, False, False)
     """
+    after = _MEASURE.sub("", after)
     if not _PROSE.fullmatch(before) or not _PROSE.fullmatch(" " + after):
         return False
     if before and (before[-1].isalpha() or before.rstrip()[-1:] in ("-", ",", "/")):

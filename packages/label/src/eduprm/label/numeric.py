@@ -12,7 +12,12 @@ import re
 from fractions import Fraction
 
 from eduprm.label.characters import fold
-from eduprm.label.number_forms import join_thousands, repeating_as_fractions, scientific_as_exponents
+from eduprm.label.number_forms import (
+    join_thousands,
+    repeating_as_fractions,
+    scientific_as_exponents,
+    without_typography,
+)
 from eduprm.label.number_words import drop_unit_powers, leave_the_number, scale_of
 
 MAX_NUMBER_CHARS = 2000
@@ -87,9 +92,9 @@ def parse_number(text: str, *, units: bool = True) -> Fraction | None:
 
 
 def _clean(text: str) -> str:
-    text = join_thousands(repeating_as_fractions(fold(text)))
+    text = join_thousands(repeating_as_fractions(without_typography(_OLD_FONT.sub(r" \1 ", fold(text)))))
     text = _TIE.sub(" ", _LATEX_NOISE.sub(_space_or_nothing, text))
-    text = _UNIT_FRACTION.sub(r" \1/\2 ", _TEXT.sub(r" \1 ", _OLD_FONT.sub(r" \1 ", text)))
+    text = _UNIT_FRACTION.sub(r" \1/\2 ", _TEXT.sub(r" \1 ", text))
     text = scientific_as_exponents(text)
     text = _FRAC.sub(_plain_fraction, text)
     text = _EMPHASIS.sub(_unmarked, text.translate(_TRANSLATE).strip())

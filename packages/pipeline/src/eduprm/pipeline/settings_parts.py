@@ -241,10 +241,17 @@ class LabelSettings(LabelJudgeSettings):
             registry.make(SEGMENTERS, name, "Segmenter", value.get(name))
         return value
 
-    @field_validator("rule")
+    @field_validator("rule", "weights", "filter")
     @classmethod
-    def _there(cls, value: str) -> str:
-        registry.load(LABEL_RULES, value, "Rule")
+    def _there(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kinds = {
+            "rule": (LABEL_RULES, "Rule"),
+            "weights": (WEIGHTS, "Weights"),
+            "filter": (FILTERS, "Filter"),
+        }
+        if value is not None:
+            folder, attribute = kinds[str(info.field_name)]
+            registry.load(folder, value, attribute)
         return value
 
     @field_validator("weights_options")
@@ -257,7 +264,9 @@ class LabelSettings(LabelJudgeSettings):
     @field_validator("filter_options")
     @classmethod
     def _of_filter(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        name = info.data.get("filter")
+        if "filter" not in info.data:
+            return value
+        name = info.data["filter"]
         if name is not None:
             registry.make(FILTERS, name, "Filter", value)
         elif value:

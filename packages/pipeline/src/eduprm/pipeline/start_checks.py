@@ -31,7 +31,7 @@ def check_start(settings: TrainSettings, folder: RunFolder) -> None:
     if "prm" in todo:
         _check_training(settings)
         if settings.prm.backbone is not None:
-            _check_backbone(settings.prm.backbone, trust_remote_code=settings.policy.trust_remote_code)
+            _check_backbone(settings, settings.prm.backbone)
 
 
 def check_gold_answers(settings: TrainSettings, folder: RunFolder) -> None:
@@ -92,16 +92,27 @@ def _check_training(settings: TrainSettings) -> None:
         make("eduprm.prm.scorers", train.scoring.kind, "Scorer", {"settings": train.scoring})
     with _named("--prm.train.losses, --prm.train.scoring.kind"):
         trained_outputs(train)
+    rule = settings.label.rule
+    if (
+        getattr(load("eduprm.label.rules", rule, "Rule"), "by_step", False)
+        and train.scoring.solution == "last"
+    ):
+        raise UsageError(
+            f"--label.rule {rule}, --prm.train.scoring.kind {train.scoring.kind}: labels of this rule speak of each "
+            "step alone, this scorer's last score of the whole solution: expected a scorer of single steps, step_head"
+        )
     with _named("--prm.train.scheduler"):
         check_scheduler(train.scheduler)
 
 
-def _check_backbone(name: str, *, trust_remote_code: bool) -> None:
+def _check_backbone(settings: TrainSettings, name: str) -> None:
     from eduprm.policy import resolve_model
-    from eduprm.prm.loading import read_model_config
+    from eduprm.prm.loading import check_classifier, read_model_config
 
     with _named("--prm.backbone"):
-        read_model_config(resolve_model(name), trust_remote_code=trust_remote_code)
+        config = read_model_config(resolve_model(name), trust_remote_code=settings.policy.trust_remote_code)
+        if load("eduprm.prm.scorers", settings.prm.train.scoring.kind, "Scorer").needs == "head":
+            check_classifier(config, name)
 
 
 @contextmanager

@@ -9,9 +9,16 @@ import torch
 from torch import nn
 
 from eduprm.core.registry import load, names
-from eduprm.prm.attention import implementation_of
+from eduprm.prm.attention import loaded_implementation
 from eduprm.prm.config import LoraSettings, TrainConfig
-from eduprm.prm.loading import HEADS, LABELS, load_classifier, load_language_model
+from eduprm.prm.loading import (
+    HEADS,
+    LABELS,
+    check_classifier,
+    load_classifier,
+    load_language_model,
+    read_model_config,
+)
 
 __all__ = ["add_lora", "decoder_layers", "freeze_below", "prepare_model", "trained_outputs"]
 
@@ -31,13 +38,17 @@ def decoder_layers(model: Any) -> tuple[str, nn.ModuleList]:
 
 
 def freeze_below(model: Any, last_layers: int) -> None:
-    """Train only the last decoder layers, what follows them, and the head."""
+    """Train only the last decoder layers, what follows them, and the head; no embeddings, of positions neither."""
     name, layers = decoder_layers(model)
     first = len(layers) - min(last_layers, len(layers))
     frozen = tuple(f"{name}.{index}." for index in range(first))
-    embeddings = model.get_input_embeddings()
+    embeddings = {
+        id(module.weight)
+        for key, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and not key.startswith(f"{name}.")
+    }
     for key, parameter in model.named_parameters():
-        if key.startswith(frozen) or parameter is embeddings.weight:
+        if key.startswith(frozen) or id(parameter) in embeddings:
             parameter.requires_grad_(False)
 
 
@@ -50,13 +61,16 @@ def add_lora(
     """
     from peft import LoraConfig, TaskType, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layers
 
     name, layers = decoder_layers(model)
     targets = settings.targets
+    linear = {
+        key.rsplit(".", 1)[-1]: type(module)
+        for key, module in layers.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+    }
     if targets is None:
-        linear = {
-            key.rsplit(".", 1)[-1] for key, module in layers.named_modules() if isinstance(module, nn.Linear)
-        }
         targets = tuple(sorted(linear))
     head = next((key for key in HEADS if hasattr(model, key)), None)
     language_model = model.get_output_embeddings() is not None
@@ -66,6 +80,7 @@ def add_lora(
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft's own code divides it by the rank
         lora_dropout=settings.dropout,
         target_modules=list(targets),
+        fan_in_fan_out=Conv1D in linear.values(),
         modules_to_save=None if head is None else [head],
         layers_to_transform=None if last_layers is None else list(range(len(layers)))[-last_layers:],
         layers_pattern=None if last_layers is None else name.rsplit(".", 1)[-1],
@@ -75,6 +90,11 @@ def add_lora(
         if isinstance(module, BaseTunerLayer):
             # Autocast casts what the adapters multiply; peft would first copy every input to their float32.
             setattr(module, "cast_input_dtype_enabled", cast_inputs)  # noqa: B010  # nn.Module declares no such bool
+    if not cast_inputs:
+        # peft leaves the head in the base's dtype: in bfloat16 AdamW's small steps would be rounded away.
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
     return wrapped
 
 
@@ -92,13 +112,14 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
     frozen_base = config.lora is not None and config.dtype == "bfloat16"
     options: dict[str, Any] = {
         "dtype": torch.bfloat16 if frozen_base else torch.float32,
-        "attn_implementation": implementation_of(
-            config.attn_implementation,
-            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-            dtype=getattr(torch, config.dtype),
-        ),
+        "attn_implementation": loaded_implementation(config.attn_implementation),
         "trust_remote_code": trust_remote_code,
     }
+    if load("eduprm.prm.scorers", config.scoring.kind, "Scorer").needs == "head":
+        # As what it will be saved, also where it is trained as a language model with a head.
+        check_classifier(
+            read_model_config(str(path_or_name), trust_remote_code=trust_remote_code), path_or_name
+        )
     if needs == {"head"}:
         model = load_classifier(path_or_name, labels=labels, **options)
     else:

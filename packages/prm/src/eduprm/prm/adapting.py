@@ -21,6 +21,7 @@ from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.loading import HEADS, LABELS
 from eduprm.prm.merging import merge_trees
 from eduprm.prm.model import packed_hidden, to_tensors
+from eduprm.prm.packing import PAD
 from eduprm.prm.score import ProcessRewardModel
 from eduprm.prm.solutions import Ids
 from eduprm.prm.step_loss import load_losses, loss_weights, step_loss
@@ -123,7 +124,7 @@ def _train(
     attention = TreeAttention(config._attn_implementation, scale=4 * config.get_text_config().hidden_size)
     batches = []
     for piece in split_tree(tree, prm.batch_tokens):
-        packed, fields = attention.pack([piece], pad_id=prm.builder.tokenizer.pad_token_id or 0)
+        packed, fields = attention.pack([piece], pad_id=PAD)
         tensors = {name: tensor.to(model.device) for name, tensor in to_tensors(packed).items()}
         batches.append({**tensors, **fields})
     totals = torch.stack([loss_weights(losses, batch) for batch in batches]).sum(0)

@@ -153,7 +153,7 @@ class InputBuilder:
             add_bos = bos is not None and self.tokenizer.encode("", add_special_tokens=True)[:1] == [bos]
         if add_bos and bos is None:
             raise ValueError("add_bos needs a tokenizer with a BOS token, got one without")
-        return [bos, *ids] if add_bos else ids
+        return [bos, *ids] if add_bos and ids[:1] != [bos] else ids  # a template may write it out
 
     def text_ids(self, text: str) -> list[int]:
         """Return the bare ids of a step's text; special tokens written out in it are read as plain text."""

@@ -18,6 +18,7 @@ from eduprm.prm.config import InputFormat, Scoring
 __all__ = [
     "HEADS",
     "LABELS",
+    "check_classifier",
     "is_prm",
     "load_classifier",
     "load_language_model",
@@ -72,15 +73,15 @@ def load_language_model(
     path_or_name: str | Path,
     *,
     dtype: torch.dtype = torch.float32,
-    attn_implementation: str = "sdpa",
+    attn_implementation: str | None = None,
     trust_remote_code: bool = False,
     head_labels: tuple[str, ...] | None = None,
 ) -> Any:
     """Load a decoder with its output embedding; `head_labels` give it a module `score`, an output for each, of zeros.
 
     Raises:
-        ValueError: no such model, weights that it lacks, or logits that are scaled or capped behind the output
-            embedding (Gemma 2, Cohere, Granite): their log-probs would be another model's.
+        ValueError: no such model, weights that it lacks, or logits that are not what the output embedding makes of the
+            last hidden states (Gemma 2, Cohere, Granite scale or cap them): their log-probs would be another model's.
     """
     from transformers import AutoModelForCausalLM
 
@@ -89,7 +90,8 @@ def load_language_model(
     for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
         if getattr(config, name, None) not in (None, 1, 1.0):
             raise ValueError(
-                f"{path} changes its logits by {name}, which a PRM by likelihood does not; use a head for this backbone"
+                f"{path} changes its logits by {name}, which a PRM by likelihood does not; use a head, if it can "
+                "have one"
             )
     with quiet_transformers():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -103,17 +105,51 @@ def load_language_model(
     model, info = loaded
     if info["missing_keys"]:
         raise ValueError(f"{path} is no language model: it lacks {sorted(info['missing_keys'])[:5]}")
+    _check_logits(model, path)
     if head_labels is not None:
         model.score = nn.Linear(config.hidden_size, len(head_labels), bias=False, dtype=dtype)
         nn.init.zeros_(model.score.weight)
     return model
 
 
+@torch.no_grad()
+def _check_logits(model: Any, path: str) -> None:
+    """Refuse a model that computes something between hidden states and logits beside the output embedding."""
+    ids = torch.tensor([[1, 2, 3]], device=model.get_input_embeddings().weight.device)
+    was_training = model.training
+    model.eval()
+    whole = model(input_ids=ids, use_cache=False).logits
+    plain = model.get_output_embeddings()(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+    model.train(was_training)
+    if (whole - plain).abs().max() > 1e-3 * plain.abs().max():
+        raise ValueError(
+            f"{path} changes its logits behind the output embedding, which a PRM by likelihood does not; use a head, "
+            "if it can have one"
+        )
+
+
+def check_classifier(config: Any, path: str | Path) -> None:
+    """Refuse a backbone that can have no head.
+
+    Raises:
+        ValueError: transformers has no token-classification class for it, and it brings none.
+    """
+    from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+
+    own = "AutoModelForTokenClassification" in (getattr(config, "auto_map", None) or {})
+    if type(config) not in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING and not own:
+        raise ValueError(
+            f"{path} is a model of type {config.model_type}, for which transformers has no classifier of "
+            "tokens, and so no head: expected another backbone, or losses of the language model (fork, "
+            "language_model) with scoring.kind likelihood"
+        )
+
+
 def load_classifier(
     path_or_name: str | Path,
     *,
     dtype: torch.dtype = torch.float32,
-    attn_implementation: str = "sdpa",
+    attn_implementation: str | None = None,
     trust_remote_code: bool = False,
     need_head: bool = False,
     labels: tuple[str, ...] = LABELS,
@@ -131,6 +167,7 @@ def load_classifier(
 
     path = str(path_or_name)
     config = read_model_config(path, trust_remote_code=trust_remote_code)
+    check_classifier(config, path)
     if need_head:
         _check_labels(config, path, labels)
     set_labels(config, labels)

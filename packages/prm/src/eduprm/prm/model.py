@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,10 @@ from eduprm.prm.attention import attention_inputs
 from eduprm.prm.fast import fast_hidden
 from eduprm.prm.loading import HEADS
 from eduprm.prm.packing import PackedRows
+from eduprm.prm.tree import TokenTree
 
 __all__ = [
+    "check_ids",
     "head_output",
     "language_model_output",
     "model_hidden",
@@ -29,6 +31,22 @@ def unwrap(model: Any) -> Any:
     """Return the model itself, with its adapters, without the wrappers of peft and DistributedDataParallel."""
     model = getattr(model, "module", model)
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def check_ids(model: Any, trees: Sequence[TokenTree]) -> None:
+    """Refuse tokens that a model has no embedding of; on a GPU they would end the process.
+
+    Raises:
+        ValueError: names the first tree that holds one.
+    """
+    rows = unwrap(model).get_input_embeddings().weight.shape[0]
+    for tree in trees:
+        largest = max((int(ids.max()) for ids in (tree.token_ids, tree.forks.tokens) if len(ids)), default=0)
+        if largest >= rows:
+            raise ValueError(
+                f"tree {tree.name}: expected token ids below {rows}, the rows of the model's embedding, got {largest}: "
+                "the tokenizer has tokens that the model lacks"
+            )
 
 
 def to_tensors(packed: PackedRows) -> dict[str, torch.Tensor]:

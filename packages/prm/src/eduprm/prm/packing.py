@@ -15,6 +15,7 @@ import numpy as np
 from eduprm.prm.tree import TokenTree
 
 __all__ = [
+    "PAD",
     "ForkTable",
     "NodeTable",
     "PackedRows",
@@ -25,6 +26,10 @@ __all__ = [
     "pack_rows",
     "plan_batches",
 ]
+
+
+PAD = 0
+"""What stands where no token is, and is seen by none: a tokenizer's own padding may lie beyond a model's embedding."""
 
 
 class NodeTable(NamedTuple):

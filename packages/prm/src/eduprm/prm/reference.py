@@ -34,11 +34,14 @@ def reference_logprobs(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.T
         raise ValueError("expected a model with LoRA adapters: without them it is its own reference")
     known = torch.zeros(batch["input_ids"].shape, device=batch["input_ids"].device)
     _, rows, columns = node_tokens(batch)
+    was_training = whole.training
+    whole.eval()  # some backbones have dropout: the reference is one model, not another one in each micro-batch
     with torch.no_grad(), whole.disable_adapter():
         places = model_hidden(model, batch)[rows, batch["parents"][rows, columns]]
         known[rows, columns] = token_logprobs(
             places, language_model_output(model), batch["input_ids"][rows, columns]
         )
+    whole.train(was_training)
     return known
 
 

@@ -18,7 +18,7 @@ import torch
 
 from eduprm.core.registry import load
 from eduprm.policy import resolve_model
-from eduprm.prm.attention import check_mask_honoured, context_tokens, implementation_of
+from eduprm.prm.attention import context_tokens, loaded_implementation, settle_attention
 from eduprm.prm.calibration import read_calibration
 from eduprm.prm.calibrations._contract import ScoreCalibration
 from eduprm.prm.config import InputFormat, Scoring
@@ -35,6 +35,7 @@ from eduprm.prm.loading import (
     read_scoring,
 )
 from eduprm.prm.model import unwrap
+from eduprm.prm.packing import PAD
 from eduprm.prm.reference import attach_reference
 from eduprm.prm.solutions import StepScores, score_steps
 from eduprm.prm.step_folds import step_scores
@@ -117,7 +118,7 @@ class ProcessRewardModel:
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         options: dict[str, Any] = {
             "dtype": dtype,
-            "attn_implementation": implementation_of(attn_implementation, device=device, dtype=dtype),
+            "attn_implementation": loaded_implementation(attn_implementation),
             "trust_remote_code": trust_remote_code,
         }
         if scorer.needs == "head":
@@ -145,7 +146,7 @@ class ProcessRewardModel:
         if getattr(scorer, "reference", False):
             model = attach_reference(model, path_or_name)
         model = model.to(device)
-        check_mask_honoured(unwrap(model))
+        settle_attention(unwrap(model), attn_implementation, dtype=dtype)
         return cls(model, builder, scoring=scoring, calibration=calibration, batch_tokens=batch_tokens)
 
     def score(
@@ -305,5 +306,4 @@ class ProcessRewardModel:
 
     def _token_values(self, trees: Sequence[TokenTree]) -> list[np.ndarray]:
         """Return the scorer's values of every token per tree."""
-        pad_id = self.builder.tokenizer.pad_token_id or 0
-        return token_values(self.model, self.scorer, trees, pad_id=pad_id, batch_tokens=self.batch_tokens)
+        return token_values(self.model, self.scorer, trees, pad_id=PAD, batch_tokens=self.batch_tokens)

@@ -67,30 +67,34 @@ def ragged_tree(seed: int, *, num_nodes: int = 9, chain: bool = False, num_promp
     return build_tree(prompt, nodes, parents, name=f"t{seed}", targets=targets, weights=leaves)
 
 
-def _tiny_config(architecture: str, max_position_embeddings: int) -> Any:
+def _tiny_config(architecture: str, settings: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
     tokenizer = byte_tokenizer()
-    return AutoConfig.for_model(
-        architecture,
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=max_position_embeddings,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    size = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    return AutoConfig.for_model(architecture, **{**size, **settings})
 
 
 def tiny_backbone(
-    folder: str | Path, *, architecture: str = "llama", seed: int = 0, max_position_embeddings: int = 256
+    folder: str | Path,
+    *,
+    architecture: str = "llama",
+    seed: int = 0,
+    max_position_embeddings: int = 256,
+    **settings: Any,
 ) -> Path:
-    """Write a random causal language model and its tokenizer to `folder`."""
+    """Write a random causal language model and its tokenizer to `folder`; `settings` are of its config."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -98,7 +102,8 @@ def tiny_backbone(
 
     with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(_tiny_config(architecture, max_position_embeddings))
+        config = _tiny_config(architecture, {"max_position_embeddings": max_position_embeddings, **settings})
+        model = AutoModelForCausalLM.from_config(config)
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.2)  # large enough that attention matters

@@ -10,7 +10,7 @@ import torch
 
 from eduprm.prm.attention import TreeAttention, check_backbone
 from eduprm.prm.merging import merge_trees
-from eduprm.prm.model import to_tensors, unwrap
+from eduprm.prm.model import check_ids, to_tensors, unwrap
 from eduprm.prm.packing import group_by_length
 from eduprm.prm.scorers._contract import StepScoring
 from eduprm.prm.tree import TokenTree
@@ -54,6 +54,7 @@ def _by_pieces(
         return results
     longest = max(int(piece.positions.max()) + 1 for _, piece in pieces)
     check_backbone(model.config, longest=longest)
+    check_ids(model, trees)
     lengths = [piece.num_tokens for _, piece in pieces]
     for batch in group_by_length(lengths, batch_tokens=batch_tokens):
         chosen = [pieces[item] for item in batch]

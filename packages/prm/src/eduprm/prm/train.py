@@ -24,7 +24,7 @@ from eduprm.core.registry import make
 from eduprm.policy import resolve_model
 from eduprm.prm.adapters import prepare_model
 from eduprm.prm.arguments import training_arguments
-from eduprm.prm.attention import TreeAttention, check_backbone, check_mask_honoured
+from eduprm.prm.attention import TreeAttention, check_backbone, settle_attention
 from eduprm.prm.checkpoints import last_complete_checkpoint, trained_weights
 from eduprm.prm.compiled import compile_layers, row_unit
 from eduprm.prm.config import StepCut, TrainConfig
@@ -33,8 +33,8 @@ from eduprm.prm.fast import prepare_fast, settle_dtype
 from eduprm.prm.inputs import InputBuilder
 from eduprm.prm.loading import quiet_transformers
 from eduprm.prm.loss_weights import learned_from, say_idle_losses, say_parted_pairs
-from eduprm.prm.model import unwrap
-from eduprm.prm.packing import fill_up, plan_batches
+from eduprm.prm.model import check_ids, unwrap
+from eduprm.prm.packing import PAD, fill_up, plan_batches
 from eduprm.prm.prm_folder import folder_digest
 from eduprm.prm.processes import is_first_process, num_processes, share
 from eduprm.prm.saving import save_prm
@@ -108,8 +108,16 @@ def _make_trainer(
     plan: list[list[int]],
     config: TrainConfig,
     folder: Path,
-    pad_id: int,
 ) -> PrmTrainer:
+    trainer = PrmTrainer(
+        model=model,
+        args=training_arguments(config, folder, num_batches=len(plan)),
+        train_dataset=TreeBatches(trees, plan),
+        shares=config.losses,
+    )
+    trainer.remove_callback(PrinterCallback)
+    # By now the model is where it will be trained.
+    settle_attention(unwrap(model), config.attn_implementation, dtype=getattr(torch, config.dtype))
     totals = [sum(trees[item].num_tokens for item in batch) for batch in plan]
     attention = TreeAttention(
         model.config._attn_implementation,
@@ -119,15 +127,7 @@ def _make_trainer(
         # CUDA's kernels pad masks to a multiple of 8, layer by layer.
         dense_unit=8 if torch.cuda.is_available() else 1,
     )
-    trainer = PrmTrainer(
-        model=model,
-        args=training_arguments(config, folder, num_batches=len(plan)),
-        train_dataset=TreeBatches(trees, plan),
-        data_collator=PackedTreeCollator(pad_id=pad_id, attention=attention),
-        shares=config.losses,
-    )
-    trainer.remove_callback(PrinterCallback)
-    check_mask_honoured(unwrap(model))  # by now where it will be trained
+    trainer.data_collator = PackedTreeCollator(pad_id=PAD, attention=attention)
     if config.compile:
         compile_layers(unwrap(model))
     return trainer
@@ -199,15 +199,15 @@ def train_prm(
     set_seed(config.seed)
     model = prepare_model(backbone, config, trust_remote_code=trust_remote_code)
     data, pieces, plan = _lay_out(data, model.config, config, backbone, builder)
+    check_ids(model, pieces)
     mark = fingerprint(backbone, pieces, config, builder, plan=plan)
     work = output.with_name(f".{output.name}.train-{mark}")
-    pad_id = builder.tokenizer.pad_token_id or 0
     tokens = sum(pieces[item].num_tokens for batch in plan for item in batch)
     layers = prepare_fast(model, config, tokens=tokens)
     with quiet_transformers(), warnings.catch_warnings():
         # FSDP warns of in-place work on the logits; there is none (packed_hidden, the losses).
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-        trainer = _make_trainer(model, pieces, plan, config, work, pad_id)
+        trainer = _make_trainer(model, pieces, plan, config, work)
         for callback in callbacks:
             trainer.add_callback(callback)
         seconds, resumed = _run(trainer, work, progress=progress)

@@ -109,11 +109,11 @@ class PrmTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Return this micro-batch's share of the step's weighted means."""
-        if any(getattr(loss, "reference", False) for loss, _ in self.losses):
-            with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16, enabled=self.args.bf16):
-                inputs = {**inputs, "reference_logprobs": reference_logprobs(model, inputs)}
         with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16, enabled=self.args.bf16):
             hidden = packed_hidden(model, inputs)
+            if any(getattr(loss, "reference", False) for loss, _ in self.losses):
+                # Afterwards: FSDP looks at the first pass which weights are trained, and with adapters off none is.
+                inputs = {**inputs, "reference_logprobs": reference_logprobs(model, inputs)}
         totals = self._weights(inputs) if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, the sum was divided by the weight of all of them.
         processes = 1 if num_items_in_batch is None else self.accelerator.num_processes

@@ -211,10 +211,12 @@ def same_gold(one: str, other: str) -> bool:
     Examples:
         >>> same_gold("14", "14.0"), same_gold("2 * 7 = 14\\n#### 14", "14"), same_gold("14", "15")
         (True, True, False)
+        >>> same_gold(r"so it is $\\boxed{14}$.", "14")
+        True
     """
     return one == other or canonical_answer(_final(one)) == canonical_answer(_final(other))
 
 
 def _final(gold: str) -> str:
-    """GSM8K's worked answers end in "#### N"; everything else is the answer itself."""
-    return (extract_answer(gold) or gold) if "####" in gold else gold
+    r"""GSM8K's worked answers end in "#### N", those of MATH in a box; everything else is the answer itself."""
+    return (extract_answer(gold) or gold) if "####" in gold or "\\boxed" in gold else gold

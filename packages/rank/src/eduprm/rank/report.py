@@ -156,4 +156,4 @@ def beside(output: Path, ending: str) -> Path:
 def print_paths(console: Console, paths: Sequence[tuple[str, Path]]) -> None:
     """Show what was written, one path a line, never wrapped."""
     for what, path in paths:
-        console.print(f"{what + ':':<14}{path}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{what + ':':<13} {path}", markup=False, highlight=False, soft_wrap=True)

@@ -107,7 +107,10 @@ class RankSettings(PrmReading, WrapSettings, JudgedSettings, CommandSettings):
     segment_options: dict[str, int | float | bool | str] = Field(
         default_factory=dict, validate_default=True, description="of the segmenter, as in words=24 of fixed"
     )
-    policy: PolicySettings = Field(PolicySettings(), description="the model that cuts with --segment entropy")
+    # No default instance: of one, pydantic-settings would take all fields for given ones (`trained_cut`).
+    policy: PolicySettings = Field(
+        default_factory=PolicySettings, description="the model that cuts with --segment entropy"
+    )
     grader: str = Field(
         "number",
         description="how answers are compared with the gold ones: "

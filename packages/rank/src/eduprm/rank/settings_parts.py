@@ -82,7 +82,7 @@ class PolicySettings(BaseModel):
         "lines: a line break; or any other of --segment",
     )
     options: dict[str, dict[str, int | float | bool | str]] = Field(
-        default_factory=dict, description="of those segmenters, in TOML; entropy's stand beside it"
+        default={}, description="of those segmenters, in TOML; entropy's stand beside it"
     )
     threshold: float = Field(
         default=0.5, ge=0, description="nats; a step begins at a token whose entropy is above this"

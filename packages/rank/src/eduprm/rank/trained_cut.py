@@ -58,7 +58,9 @@ def as_trained(settings: RankSettings, saved: Any) -> tuple[RankSettings, str | 
             f"the PRM was trained on steps cut by {policy.model}, which cannot be loaded here ({error}): cut at lines "
             "or paragraphs, where its scores mean less; name that policy with --policy.model"
         )
-    line = f"steps end {_where(policy)}, as in the PRM's training; --segment lines cuts otherwise"
+    asked = ", ".join(f"--policy.{name.replace('_', '-')}" for name in given)
+    but = f", but for {asked}" if asked else ""
+    line = f"steps end {_where(policy)}, as in the PRM's training{but}; --segment lines cuts otherwise"
     return settings.model_copy(update={"segment": "entropy", "policy": policy}), line
 
 

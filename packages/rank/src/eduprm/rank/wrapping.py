@@ -34,10 +34,20 @@ class WrapSettings(BaseModel):
         default_factory=dict, validate_default=True, description="options by wrapper, in TOML"
     )
 
+    # The names of these two are theirs alone: a validator of that name in a class below would stand in their place.
+    @field_validator("wrap")
+    @classmethod
+    def _known_wrappers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            registry.load(FOLDER, name, "Wrapper")
+        return value
+
     @field_validator("wrap_options")
     @classmethod
-    def _taken(cls, value: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
-        names = info.data.get("wrap", ())
+    def _wrappers_made(cls, value: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
+        if "wrap" not in info.data:
+            return value
+        names = info.data["wrap"]
         if others := [name for name in value if name not in names]:
             raise ValueError(f"expected options of {', '.join(names) or 'none'}, got {others[0]}")
         for name in names:

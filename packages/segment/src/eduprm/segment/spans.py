@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from operator import index
 from typing import NamedTuple
 
@@ -58,9 +59,18 @@ def fixed_length_spans(length: int, size: int) -> list[Span]:
         >>> fixed_length_spans(5, 2)
         [Span(start=0, stop=2), Span(start=2, stop=4), Span(start=4, stop=5)]
     """
-    if size < 1:
-        raise ValueError(f"expected a size of 1 or more, got {size}")
+    check_size(size, "a size")
     return spans_from_anchors(range(0, length, size), length)
+
+
+def check_size(size: int, what: str) -> None:
+    """Raise ValueError unless a size is a whole number of 1 or more; `what` names it.
+
+    Examples:
+        >>> check_size(24, "words")
+    """
+    if not isinstance(size, Integral) or size < 1:
+        raise ValueError(f"expected {what} of 1 or more, got {size!r}")
 
 
 def check_spans(spans: Sequence[Span], length: int) -> None:

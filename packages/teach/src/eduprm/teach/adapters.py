@@ -11,12 +11,22 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
+from eduprm.core.errors import UsageError, first_line
 from eduprm.policy import resolve_model
 
 
 def stop_token(model: str) -> int:
-    """Id of the token that ends an answer."""
-    stop = GenerationConfig.from_pretrained(resolve_model(model)).eos_token_id
+    """Id of the token that ends an answer.
+
+    Raises:
+        UsageError: the model is not there, or its generation_config.json names no such token.
+    """
+    try:
+        stop = GenerationConfig.from_pretrained(resolve_model(model)).eos_token_id
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--model: {model} cannot be loaded: {first_line(error)}") from None
+    if stop is None:
+        raise UsageError(f"--model: generation_config.json of {model} names no eos_token_id; add it")
     return int(stop[0] if isinstance(stop, list) else stop)
 
 

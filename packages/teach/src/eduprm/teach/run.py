@@ -33,15 +33,23 @@ def teach(settings: WarmupSettings) -> None:
     """Train the adapter, unless it is there or was given, judge it, and merge a trained one into a policy of its own.
 
     Raises:
-        UsageError: problems that cannot be made, a folder begun with other settings, or one another process works in.
+        UsageError: problems that cannot be made, a model or adapter that is not there, a folder begun with other
+            settings, or one another process works in.
     """
     from transformers.utils import logging
 
+    from eduprm.teach.adapters import stop_token
     from eduprm.teach.held_out import held_out_problems
 
     logging.disable_progress_bar()
     with locked(settings.run, "--run"):
-        problems = held_out_problems(settings)  # a file that cannot be read is said before the training
+        # What cannot be read is said before the training, and before the folder is claimed for these settings.
+        problems = held_out_problems(settings)
+        stop_token(settings.model)
+        if settings.adapter is not None and not (settings.adapter / "adapter_config.json").is_file():
+            raise UsageError(
+                f"--adapter: {settings.adapter} holds no adapter_config.json, so it is no adapter"
+            )
         adapter = settings.adapter or _train(settings, settings.run / "adapter", problems)
         _judge(settings, adapter, problems)
         if settings.adapter is None:

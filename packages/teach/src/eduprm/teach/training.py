@@ -1,6 +1,6 @@
 """The adapter's training: transformers' Trainer over batches that are given, loss on solutions alone.
 
-The head, a fifth of the work, is computed only where a solution's token is predicted. Rows are padded on
+The output embedding, a fifth of the work, is computed only where a solution's token is predicted. Rows are padded on
 the right and seen causally, so no token sees padding and no mask is needed.
 """
 
@@ -17,6 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.pytorch_utils import Conv1D
 from transformers.trainer_callback import PrinterCallback
 
 from eduprm.policy import resolve_model
@@ -39,10 +40,16 @@ class SolutionTrainer(Trainer):
         causal = model.get_base_model()
         targets = inputs["labels"][:, 1:]
         taught = targets != _IGNORED
-        # Not by TrainingArguments' bf16, which wraps the forward of the whole model: the parts are called here.
-        with torch.autocast(targets.device.type, dtype=torch.bfloat16, enabled=self.half):
-            hidden = causal.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]
-            logits = causal.lm_head(hidden[taught])
+        # The model's own forward, whatever it does behind its output embedding (scales, soft caps).
+        chosen = causal.get_output_embeddings().register_forward_pre_hook(
+            lambda _, states: (states[0][:, :-1][taught],)
+        )
+        try:
+            # Not by TrainingArguments' bf16, which would make float32 of all that the model returns.
+            with torch.autocast(targets.device.type, dtype=torch.bfloat16, enabled=self.half):
+                logits = causal(input_ids=inputs["input_ids"], use_cache=False).logits
+        finally:
+            chosen.remove()
         return functional.cross_entropy(logits.float(), targets[taught])
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -89,14 +96,16 @@ def adapted_model(settings: WarmupSettings) -> PeftModel:
     layers = model.config.num_hidden_layers
     first = layers - min(settings.lora.last_layers or layers, layers)
     set_seed(settings.seed)
+    linear = torch.nn.Linear, Conv1D  # the latter: GPT-2's
     config = LoraConfig(
         r=settings.lora.rank,
         lora_alpha=settings.lora.alpha,  # type: ignore[arg-type]
         target_modules=[  # peft takes no layers_to_transform beside "all-linear"
             name
             for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear) and first <= _layer_of(name) < layers
+            if isinstance(module, linear) and first <= _layer_of(name) < layers
         ],
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)

@@ -6,6 +6,7 @@ numbers are settled here, exactly, without a worker. Needs the extra `eduprm-lab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -15,6 +16,13 @@ from eduprm.label.pool import PooledGrader
 from eduprm.label.same_answers import group_spellings
 
 MAX_FORMULA_CHARS = 1000
+
+_WRAPPING = re.compile(r"\\(?:text|math)[a-z]{0,6}(?![A-Za-z])|\\q?quad(?![A-Za-z])|\\[,;: ]|[{}$*~]")
+_CHOICE = re.compile(
+    r"(?:(?i:option|choice|answer)[ :]+)?"
+    r"(?:\( ?([A-J]) ?\)(?=[ .:]|\Z)|([A-J]) ?[.:)](?!\d)|([A-J])(?=\.?\Z))(.*)"
+)
+_LETTER = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
 
 
 class MathGrader(PooledGrader):
@@ -49,14 +57,14 @@ class MathGrader(PooledGrader):
         return self._spread(lambda some: group_spellings(some, self._same), answers)
 
     def _same(self, one: str, other: str) -> bool | None:
-        settled = _equal_numbers(one, other)
+        settled = _same_choice(one, other) or _equal_numbers(one, other)
         if settled is None and max(len(one), len(other)) <= MAX_FORMULA_CHARS:
             score = self._check({"gold": one, "answer": other})
             return None if score is None else self._is_right(score)
         return bool(settled)
 
     def _settled(self, answer: str, problem: Problem) -> bool | None:
-        settled = _equal_numbers(gold_answer(problem), answer)
+        settled = _same_choice(gold_answer(problem), answer) or _equal_numbers(gold_answer(problem), answer)
         if settled is None and len(answer) > MAX_FORMULA_CHARS:
             self._refuse()
             return False
@@ -67,6 +75,25 @@ class MathGrader(PooledGrader):
 
     def _is_right(self, score: float) -> bool:
         return score == 1.0
+
+
+def _letter_of_choice(text: str) -> tuple[str, bool] | None:
+    r"""The letter of a multiple choice, and whether it stands alone: "B", "(B) 12", r"\textbf{(B)}\ 12", "Option B".
+
+    Where another letter stands behind it ("(A) and (B)"), several may be chosen, and None is the answer.
+    """
+    found = _CHOICE.fullmatch(" ".join(_WRAPPING.sub(" ", text[:MAX_FORMULA_CHARS]).split()))
+    if found is None or _LETTER.search(found[4]):
+        return None
+    return found[1] or found[2] or found[3], not found[4].strip(" .")
+
+
+def _same_choice(one: str, other: str) -> bool:
+    """Whether both name one letter of a multiple choice, at least one of them without the choice's text."""
+    left, right = _letter_of_choice(one), _letter_of_choice(other)
+    if left is None or right is None:
+        return False
+    return left[0] == right[0] and (left[1] or right[1])
 
 
 def _equal_numbers(one: str, other: str) -> bool | None:

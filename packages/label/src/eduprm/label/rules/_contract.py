@@ -48,7 +48,8 @@ class LabelRule(Protocol):
     """A frozen class; its fields are the rule's options, checked when it is made.
 
     One that judges some nodes only has a method `weights` too, `values`' twin: float64 [n], at least 0, in place of the
-    count of leaves below a node; with node_weight "one" a node of any weight counts 1.
+    count of leaves below a node; with node_weight "one" a node of any weight counts 1. One whose labels speak of a step
+    alone, not of the solution up to its end, says `by_step = True`: the last score of a solution is not the solution's.
     """
 
     def values(self, trees: GradedTrees) -> npt.NDArray[np.float64]:

@@ -3,8 +3,18 @@
 For collators, scorers and `packed_logits`.
 """
 
-from eduprm.prm.attention.backbones import check_backbone, check_mask_honoured, context_tokens
-from eduprm.prm.attention.choice import TreeAttention, attention_inputs, implementation_of
+from eduprm.prm.attention.backbones import (
+    check_backbone,
+    check_mask_honoured,
+    context_tokens,
+    settle_attention,
+)
+from eduprm.prm.attention.choice import (
+    TreeAttention,
+    attention_inputs,
+    implementation_of,
+    loaded_implementation,
+)
 from eduprm.prm.attention.masks import dense_mask, flex_mask_function, tree_mask
 from eduprm.prm.attention.segments import plan_segments
 
@@ -17,6 +27,8 @@ __all__ = [
     "dense_mask",
     "flex_mask_function",
     "implementation_of",
+    "loaded_implementation",
     "plan_segments",
+    "settle_attention",
     "tree_mask",
 ]

@@ -19,7 +19,7 @@ from eduprm.prm.attention.varlen import VARLEN, PathSegments, check_kernel, find
 from eduprm.prm.packing import PackedRows, choose_rows, pack_rows
 from eduprm.prm.tree import TokenTree
 
-__all__ = ["TreeAttention", "attention_inputs", "implementation_of"]
+__all__ = ["TreeAttention", "attention_inputs", "implementation_of", "loaded_implementation"]
 
 # With "auto", batches whose longest tree is shorter keep the dense mask. On an H200 a layer takes, forward and
 # backward, 1.2 ms dense against 2.1 ms gathered at 200 tokens a tree, 1.6 against 2.2 at 1,000, 4.5 against 1.9 at
@@ -27,21 +27,27 @@ __all__ = ["TreeAttention", "attention_inputs", "implementation_of"]
 DENSE_BELOW = 2048
 
 
-def implementation_of(name: str, *, device: torch.device, dtype: torch.dtype) -> str:
+def implementation_of(name: str, *, device: torch.device, dtype: torch.dtype) -> str | None:
     """Return the name that transformers knows for a setting; `dtype` is that of the computation, autocast included.
 
-    "auto" is `tree_varlen` where its kernels run (CUDA, half precision), "sdpa" elsewhere.
+    "auto" is `tree_varlen` where its kernels run (CUDA, half precision), elsewhere None: what transformers takes for
+    the model by itself, sdpa as a rule.
 
     Examples:
-        >>> implementation_of("auto", device=torch.device("cpu"), dtype=torch.float32)
-        'sdpa'
+        >>> implementation_of("varlen", device=torch.device("cpu"), dtype=torch.float32)
+        'tree_varlen'
     """
     if name == "varlen":
         return VARLEN
     if name != "auto":
         return name
     half = dtype in (torch.bfloat16, torch.float16)
-    return VARLEN if device.type == "cuda" and half and find_kernel() is not None else "sdpa"
+    return VARLEN if device.type == "cuda" and half and find_kernel() is not None else None
+
+
+def loaded_implementation(name: str) -> str | None:
+    """Return what a model is loaded with for a setting, None for transformers' own choice; see `settle_attention`."""
+    return None if name in ("auto", "varlen") else name
 
 
 @dataclass(frozen=True, slots=True)

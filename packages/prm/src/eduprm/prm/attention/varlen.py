@@ -225,17 +225,19 @@ def tree_attention_forward(
     Raises:
         ValueError: attention dropout, or a feature of the model's attention that the kernels do not have.
     """
-    if tree_segments is None:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
     extra = [name for name in ("softcap", "s_aux", "position_bias", "cache") if kwargs.get(name) is not None]
-    if dropout:
+    if dropout and tree_segments is not None:
         extra.append("dropout")
+    if attention_mask is not None and tree_segments is not None:
+        extra.append("mask of the model's own")
     if extra:
         raise ValueError(
             f"varlen attention has no {', '.join(extra)}, which {type(module).__name__} asks for; use "
             "attn_implementation='eager'"
+        )
+    if tree_segments is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     return varlen_attention(query, key, value, tree_segments, scale=scaling), None
 

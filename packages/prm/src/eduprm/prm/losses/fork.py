@@ -40,12 +40,15 @@ class Loss:
     def total(self, hidden: torch.Tensor, output: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Return the sum over forks of the values' cross-entropy with the softmax over the fork's tokens."""
         kept = _unequal(batch)
-        places = hidden[batch["fork_rows"][kept], batch["fork_columns"][kept]].float()
+        places = hidden[batch["fork_rows"][kept], batch["fork_columns"][kept]]
         tokens, groups = batch["fork_tokens"][kept], batch["fork_groups"][kept]
-        # The output embedding's rows of the few tokens at forks, not the logits of the whole vocabulary.
-        logits = (places * output.weight[tokens].float()).sum(-1)  # type: ignore[index]
-        if getattr(output, "bias", None) is not None:
-            logits = logits + output.bias[tokens].float()  # type: ignore[index]
+        if isinstance(output, torch.nn.Linear):
+            # The output embedding's rows of the few tokens at forks, not the logits of the whole vocabulary.
+            logits = (places.float() * output.weight[tokens].float()).sum(-1)
+            if output.bias is not None:
+                logits = logits + output.bias[tokens].float()
+        else:  # an adapter on it: its weight alone is not what it computes
+            logits = output(places).float().gather(1, tokens[:, None])[:, 0]
         count = int(batch["fork_groups"].max()) + 1 if len(batch["fork_groups"]) else 0
         highest = torch.full((count,), -torch.inf, device=logits.device)
         highest = highest.scatter_reduce(0, groups, logits.detach(), "amax")

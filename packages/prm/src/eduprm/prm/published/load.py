@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from eduprm.policy import resolve_model
+from eduprm.prm.attention import loaded_implementation, settle_attention
 from eduprm.prm.published.choosing import choose_format, find_format
 from eduprm.prm.published.marks import StepMarks
 from eduprm.prm.published.weights import read_config
@@ -23,7 +24,7 @@ def load_step_scorer(
     marks: StepMarks | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    attn_implementation: str = "sdpa",
+    attn_implementation: str = "auto",
     batch_tokens: int = 8192,
     weights: Literal["full", "int8"] = "full",
 ) -> ProcessRewardModel:
@@ -35,7 +36,7 @@ def load_step_scorer(
         marks: what formats trl and label-tokens leave open.
         device: None: CUDA if there is one.
         dtype: None: bfloat16 on CUDA, float32 elsewhere and for ours that is scored against its reference.
-        attn_implementation: as in transformers; sdpa, eager or flex_attention.
+        attn_implementation: as in `TrainConfig`.
         batch_tokens: most padded tokens per forward pass.
         weights: int8: those of the decoder layers rounded (`eduprm.prm.int8`).
 
@@ -68,9 +69,10 @@ def load_step_scorer(
             dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         precision: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         model, builder = published.load(
-            path, dtype=precision, attn_implementation=attn_implementation, marks=marks
+            path, dtype=precision, attn_implementation=loaded_implementation(attn_implementation), marks=marks
         )
-        prm = ProcessRewardModel(model.to(device), builder, batch_tokens=batch_tokens)
+        settle_attention(model.to(device), attn_implementation, dtype=precision)
+        prm = ProcessRewardModel(model, builder, batch_tokens=batch_tokens)
     if weights == "int8":
         from eduprm.prm.int8 import to_int8
 

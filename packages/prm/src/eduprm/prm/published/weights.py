@@ -60,7 +60,7 @@ def load_checked(
     path: str,
     *,
     dtype: torch.dtype,
-    attn_implementation: str,
+    attn_implementation: str | None,
     backbone: str | None = None,
     unused: frozenset[str] = frozenset(),
 ) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
+from eduprm.prm.config import Aggregate
 from eduprm.prm.losses._contract import Batch
 from eduprm.prm.model import packed_logits
 
@@ -17,7 +18,7 @@ class Scorer:
     """Softmax over the logits wrong and right, in float64."""
 
     needs: ClassVar[Literal["head", "language_model"]] = "head"
-    solution: Literal["last"] = "last"
+    solution: ClassVar[Aggregate] = "last"
 
     def __init__(self, settings: Any = None) -> None:
         pass

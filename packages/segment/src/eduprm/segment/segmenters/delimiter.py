@@ -24,6 +24,10 @@ class Segmenter:
     needs: ClassVar[tuple[str, ...]] = ()
     delimiters: Sequence[str] | str
 
+    def __post_init__(self) -> None:
+        """Refuse delimiters that cut nowhere."""
+        delimiter_spans("", self.delimiters)
+
     def __call__(self, solution: Solution, /) -> list[Span]:
         """Return the steps."""
         return solution.spans(delimiter_spans(solution.text, self.delimiters))

@@ -25,6 +25,10 @@ class Segmenter:
     threshold: float = 1.0
     skip_symbols: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse a threshold that is NaN."""
+        entropy_anchors([0.0], ["a"], threshold=self.threshold)
+
     def __call__(self, solution: Solution, /) -> list[Span]:
         """Return the steps."""
         entropies = needed(solution, "entropies", "entropy")

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import ClassVar
 
 from eduprm.segment.segmenters._contract import Solution
-from eduprm.segment.spans import Span, fixed_length_spans
+from eduprm.segment.spans import Span, check_size, fixed_length_spans
 
 __all__ = ["Segmenter"]
 
@@ -21,6 +21,10 @@ class Segmenter:
 
     needs: ClassVar[tuple[str, ...]] = ()
     words: int = 24
+
+    def __post_init__(self) -> None:
+        """Refuse steps of no words."""
+        check_size(self.words, "words")
 
     def __call__(self, solution: Solution, /) -> list[Span]:
         """Return the steps; the last one may be shorter."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from eduprm.segment.segmenters._contract import Solution
-from eduprm.segment.spans import Span, fixed_length_spans
+from eduprm.segment.spans import Span, check_size, fixed_length_spans
 
 __all__ = ["Segmenter"]
 
@@ -17,6 +17,10 @@ class Segmenter:
 
     needs: ClassVar[tuple[str, ...]] = ()
     size: int
+
+    def __post_init__(self) -> None:
+        """Refuse steps of no tokens."""
+        check_size(self.size, "a size")
 
     def __call__(self, solution: Solution, /) -> list[Span]:
         """Return the steps; the last one may be shorter."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eduprm.segment.anchors import check_log_probability, low_confidence_anchors
+from eduprm.segment.anchors import low_confidence_anchors
 from eduprm.segment.segmenters._contract import Solution, needed
 from eduprm.segment.spans import Span, spans_from_anchors
 
@@ -26,8 +26,8 @@ class Segmenter:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that is no log-probability."""
-        check_log_probability(self.threshold)
+        """Refuse a threshold that is no log-probability, a quantile outside (0, 1), and both."""
+        low_confidence_anchors([0.0], quantile=self.quantile, threshold=self.threshold)
 
     def __call__(self, solution: Solution, /) -> list[Span]:
         """Return the steps."""

@@ -24,7 +24,7 @@ class PublishedFormat(Protocol):
     marks: ClassVar[tuple[str, ...]]
 
     def load(
-        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str | None, marks: StepMarks
     ) -> tuple[Any, Any]:
         """Load the model (`logits` [B, L, 2], wrong and right) and the builder of ids (`eduprm.prm.published.text`).
 

@@ -58,7 +58,7 @@ class Format:
     marks = ("tag", "good", "bad", "prompt", "first", "between")
 
     def load(
-        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str | None, marks: StepMarks
     ) -> tuple[Any, LabelTokenBuilder]:
         """Load model and builder of ids."""
         from transformers import AutoModelForCausalLM

@@ -30,7 +30,7 @@ class Format:
     marks = ()
 
     def load(
-        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str | None, marks: StepMarks
     ) -> tuple[Any, label_tokens.LabelTokenBuilder]:
         """Load model and builder of ids."""
         return label_tokens.Format().load(

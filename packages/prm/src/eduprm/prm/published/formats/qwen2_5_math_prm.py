@@ -70,7 +70,7 @@ class Format:
     marks = ()
 
     def load(
-        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str | None, marks: StepMarks
     ) -> tuple[QwenMathPrm, QwenMathBuilder]:
         """Load model and builder of ids."""
         builder = QwenMathBuilder(load_tokenizer(path))

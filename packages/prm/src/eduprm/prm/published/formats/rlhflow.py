@@ -57,7 +57,7 @@ class Format:
     marks = ()
 
     def load(
-        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str | None, marks: StepMarks
     ) -> tuple[Any, RlhflowBuilder]:
         """Load model and builder of ids."""
         from transformers import AutoModelForCausalLM

@@ -79,7 +79,7 @@ class Format:
     marks = ()
 
     def load(
-        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str | None, marks: StepMarks
     ) -> tuple[SkyworkPrm, SkyworkBuilder]:
         """Load model and builder of ids."""
         builder = SkyworkBuilder(load_tokenizer(path))

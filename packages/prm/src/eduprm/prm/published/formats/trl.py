@@ -48,7 +48,7 @@ class Format:
     marks = ("separator",)
 
     def load(
-        self, path: str, *, dtype: torch.dtype, attn_implementation: str, marks: StepMarks
+        self, path: str, *, dtype: torch.dtype, attn_implementation: str | None, marks: StepMarks
     ) -> tuple[Any, TrlBuilder]:
         """Load model and builder of ids."""
         check_safetensors(path)

@@ -1,0 +1,335 @@
+"""Whatever backbone a user brings: packed trees are computed as transformers computes single paths, or are refused."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+
+from eduprm.prm.adapters import prepare_model
+from eduprm.prm.attention import (
+    TreeAttention,
+    check_backbone,
+    context_tokens,
+    loaded_implementation,
+    settle_attention,
+)
+from eduprm.prm.config import InputFormat, LoraSettings, Scoring, TrainConfig
+from eduprm.prm.data import TrainingData
+from eduprm.prm.inputs import InputBuilder
+from eduprm.prm.loading import load_classifier, load_language_model
+from eduprm.prm.losses.fork import Loss as ForkLoss
+from eduprm.prm.model import language_model_output, packed_hidden, packed_logits, to_tensors
+from eduprm.prm.published import StepMarks
+from eduprm.prm.published.load import load_step_scorer
+from eduprm.prm.reference import reference_logprobs
+from eduprm.prm.score import ProcessRewardModel
+from eduprm.prm.step_loss import load_losses, loss_weights, step_loss
+from eduprm.prm.testing import byte_tokenizer, ragged_tree, tiny_backbone
+from eduprm.prm.train import train_prm
+from eduprm.prm.tree import build_tree
+
+EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+BACKBONES = {
+    "llama": {"attention_bias": True, "mlp_bias": True},
+    "mistral": {"sliding_window": 64},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1},
+    "qwen3": {},
+    "qwen2_moe": {**EXPERTS, "shared_expert_intermediate_size": 16},
+    "phi3": {},
+    "olmo2": {},
+    "gemma2": {"attn_logit_softcapping": 0.5, "final_logit_softcapping": None},
+    "gemma3_text": {"sliding_window": 64},
+    "gpt_oss": EXPERTS,
+    "gpt_neox": {},
+    "gpt2": {},
+    "gptj": {"rotary_dim": 4},
+}
+HEADLESS = {"olmo2", "gemma3_text", "gptj"}
+
+
+def made(folder, architecture, **settings):
+    """A backbone whose biases, norms and attention sinks are no zeros and ones either."""
+    tiny_backbone(folder, architecture=architecture, **{**BACKBONES.get(architecture, {}), **settings})
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    model.save_pretrained(folder)
+    return folder
+
+
+def paths(tree):
+    """Places in the tree of the tokens of each root-to-leaf path."""
+    for leaf in tree.leaves.tolist():
+        nodes, node = [], leaf
+        while node >= 0:
+            nodes.append(node)
+            node = int(tree.parents[node])
+        spans = [np.arange(tree.starts[node], tree.starts[node + 1]) for node in reversed(nodes)]
+        yield np.concatenate([np.arange(tree.num_prompt_tokens), *spans])
+
+
+def assert_as_single_paths(states, plain, packed, trees):
+    """`states` [B, L, *] of packed rows against `plain`, ids [1, T] to the same of one path."""
+    for (row, offset), tree in zip(packed.slots, trees, strict=True):
+        for places in paths(tree):
+            with torch.no_grad():
+                wanted = plain(torch.from_numpy(tree.token_ids[places]).long()[None])[0]
+            found = states[row, torch.from_numpy(places) + offset]
+            assert (found - wanted).norm() <= 1e-5 * wanted.norm()
+
+
+def rows_of(model, trees):
+    attention = TreeAttention(model.config._attn_implementation, scale=128, always=True)
+    packed, fields = attention.pack(trees, pad_id=0)
+    return packed, {**to_tensors(packed), **fields}
+
+
+@pytest.mark.parametrize("architecture", BACKBONES)
+@pytest.mark.filterwarnings("ignore:attention by eager")
+def test_packed_log_probs_are_those_of_single_paths(tmp_path, architecture):
+    folder, trees = made(tmp_path, architecture), [ragged_tree(seed, num_nodes=6) for seed in range(3)]
+    model = load_language_model(folder).eval()
+    check_backbone(model.config, longest=40)
+    settle_attention(model, "auto", dtype=torch.float32)
+    packed, batch = rows_of(model, trees)
+    with torch.no_grad():
+        logits = language_model_output(model)(packed_hidden(model, batch))
+    plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    assert_as_single_paths(logits, lambda ids: plain(input_ids=ids).logits, packed, trees)
+
+
+@pytest.mark.parametrize("architecture", sorted(set(BACKBONES) - HEADLESS))
+@pytest.mark.filterwarnings("ignore:attention by eager")
+def test_packed_logits_of_a_head_are_those_of_single_paths(tmp_path, architecture):
+    folder, trees = made(tmp_path, architecture), [ragged_tree(seed, num_nodes=6) for seed in range(3)]
+    model = load_classifier(folder).eval()
+    head = model.score if hasattr(model, "score") else model.classifier
+    torch.nn.init.normal_(head.weight)
+    settle_attention(model, "auto", dtype=torch.float32)
+    packed, batch = rows_of(model, trees)
+    with torch.no_grad():
+        logits = packed_logits(model, batch)
+    plain = AutoModelForTokenClassification.from_pretrained(folder, attn_implementation="eager").eval()
+    plain.load_state_dict(model.state_dict())
+    assert_as_single_paths(logits, lambda ids: plain(input_ids=ids).logits, packed, trees)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "said"),
+    [
+        ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2}, "counts positions along the row"),
+        ("bloom", {}, "cannot compute packed trees"),
+    ],
+)
+def test_positions_along_the_row_are_refused(tmp_path, architecture, settings, said):
+    model = load_language_model(made(tmp_path, architecture, **settings))
+    with pytest.raises(ValueError, match=said):
+        settle_attention(model, "auto", dtype=torch.float32)
+
+
+def test_encoders_are_refused():
+    """A batch of single paths has no mask of ours, and would be read from both sides."""
+    from transformers import AutoConfig
+
+    size = {"vocab_size": 32, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    for decodes in (False, True):
+        config = AutoConfig.for_model("bert", intermediate_size=48, is_decoder=decodes, **size)
+        model = AutoModelForTokenClassification.from_config(config)
+        if decodes:
+            settle_attention(model, "auto", dtype=torch.float32)
+            continue
+        with pytest.raises(ValueError, match="is no decoder"):
+            settle_attention(model, "auto", dtype=torch.float32)
+
+
+def test_a_published_prm_of_such_a_backbone_is_refused_too(tmp_path):
+    folder = made(tmp_path, "mpt", d_model=32, n_heads=4, n_layers=2)
+    marks = StepMarks(tag="#", good="+", bad="-", prompt="{problem}")
+    with pytest.raises(ValueError, match="counts positions along the row"):
+        load_step_scorer(folder, format="label-tokens", marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        ("gemma2", "drops the soft cap"),
+        ("gpt_oss", "no s_aux"),
+        ("doge", "no mask of the model's own"),
+        ("stablelm", "drops the tree mask"),
+        ("gptj", "takes no attn_implementation"),
+    ],
+)
+def test_what_gathered_paths_cannot_compute_is_refused_by_name_and_passed_over_by_auto(
+    tmp_path, monkeypatch, architecture, said
+):
+    model = load_language_model(
+        made(tmp_path, architecture), attn_implementation=loaded_implementation("varlen")
+    )
+    with pytest.raises(ValueError, match=said):
+        settle_attention(model, "varlen", dtype=torch.float32)
+    monkeypatch.setattr(
+        "eduprm.prm.attention.backbones.implementation_of", lambda name, **_: "tree_varlen"
+    )  # as on a GPU
+    with pytest.warns(UserWarning, match=rf"attention by (sdpa|eager): .*{said}"):
+        settle_attention(model, "auto", dtype=torch.float32)
+
+
+def test_short_trees_under_varlen_keep_what_sdpa_would_drop():
+    from eduprm.prm.attention.varlen import tree_attention_forward
+
+    states = torch.zeros(1, 2, 3, 8)
+    with pytest.raises(ValueError, match="no s_aux"):
+        tree_attention_forward(torch.nn.Identity(), states, states, states, None, s_aux=torch.zeros(2))
+
+
+def test_local_attention_is_refused():
+    from transformers import GPTNeoConfig
+
+    with pytest.raises(ValueError, match=r"got \['local'\] in gpt_neo"):
+        check_backbone(GPTNeoConfig(num_layers=2, attention_types=[[["global", "local"], 1]]), longest=4)
+    check_backbone(GPTNeoConfig(num_layers=2, attention_types=[[["global"], 2]]), longest=4)
+
+
+def test_angles_that_depend_on_other_trees_are_refused(tmp_path):
+    """With longrope a path has other states as soon as a longer one is in its batch."""
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [3.0] * 4, "rope_theta": 1e4}
+    folder = made(tmp_path, "phi3", rope_parameters=rope, original_max_position_embeddings=12)
+    model = load_language_model(folder).eval()
+    short, long = build_tree([1], [[2] * 9], [-1]), build_tree([1], [[3] * 20], [-1])
+    packed, batch = rows_of(model, [short, long])
+    row, start = packed.slots[0]
+    with torch.no_grad():
+        together = packed_hidden(model, batch)[row, start : start + short.num_tokens]
+        alone = packed_hidden(model, rows_of(model, [short])[1])[0]
+    assert (together - alone).norm() > 0.1 * alone.norm()
+    assert context_tokens(model.config) == 12
+    check_backbone(model.config, longest=12)
+    with pytest.raises(ValueError, match=r"beyond 12 \(longrope\).*got 13; lower max_length"):
+        check_backbone(model.config, longest=13)
+
+
+def test_logits_made_otherwise_than_by_the_output_embedding_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="changes its logits behind the output embedding"):
+        load_language_model(made(tmp_path, "bert", is_decoder=True))
+
+
+@pytest.mark.parametrize("losses", [{"cross_entropy": 1.0}, {"cross_entropy": 1.0, "language_model": 1.0}])
+def test_a_head_that_could_not_be_saved_is_refused_before_the_training(tmp_path, losses):
+    config = TrainConfig(losses=losses)
+    with pytest.raises(
+        ValueError, match=r"is a model of type olmo2, for which .* no head: expected .* likelihood"
+    ):
+        prepare_model(made(tmp_path, "olmo2"), config, trust_remote_code=False)
+
+
+def test_adapters_on_gpt2_and_their_merged_scores(tmp_path):
+    """Its linear layers are no nn.Linear."""
+    folder, trees = made(tmp_path / "gpt2", "gpt2"), [ragged_tree(seed) for seed in range(3)]
+    builder = InputBuilder(byte_tokenizer(), InputFormat())
+    config = TrainConfig(batch_tokens=64, learning_rate=1e-2, last_layers=1)
+    result = train_prm(folder, TrainingData(trees), builder, tmp_path / "prm", config=config, progress=False)
+    start = AutoModelForTokenClassification.from_pretrained(folder).state_dict()
+    end = AutoModelForTokenClassification.from_pretrained(result.folder).state_dict()
+    changed = {key for key in end if not torch.equal(start[key], end[key])}
+    kinds = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    head = {"classifier.weight", "classifier.bias"}
+    assert changed == head | {f"transformer.h.1.{kind}.weight" for kind in kinds}
+    prm = ProcessRewardModel.from_pretrained(result.folder)
+    assert all(np.isfinite(scores).all() for scores in prm.score_trees(trees))
+
+
+def test_last_layers_leave_embeddings_of_positions_alone(tmp_path):
+    config = TrainConfig(lora=None, last_layers=1)
+    model = prepare_model(made(tmp_path, "gpt2"), config, trust_remote_code=False)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name.rsplit(".", 1)[0] for name in trained if not name.startswith("transformer.h.1.")} == {
+        "transformer.ln_f",
+        "classifier",
+    }
+
+
+def test_a_head_over_a_half_precision_base_is_trained_in_float32(tmp_path):
+    folder = tiny_backbone(tmp_path)
+    for losses in ({"cross_entropy": 1.0}, {"cross_entropy": 1.0, "language_model": 1.0}):
+        model = prepare_model(folder, TrainConfig(dtype="bfloat16", losses=losses), trust_remote_code=False)
+        kinds = {name: value.dtype for name, value in model.named_parameters() if value.requires_grad}
+        assert any("score" in name for name in kinds)
+        assert set(kinds.values()) == {torch.float32}
+        frozen = {value.dtype for value in model.parameters() if not value.requires_grad}
+        assert frozen == {torch.bfloat16}
+
+
+def test_the_fork_loss_sees_an_adapter_on_the_output_embedding(tmp_path):
+    config = TrainConfig(
+        losses={"fork": 1.0},
+        scoring=Scoring(kind="likelihood"),
+        lora=LoraSettings(rank=2, targets=("q_proj", "lm_head")),
+    )
+    model = prepare_model(tiny_backbone(tmp_path), config, trust_remote_code=False)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_B" in name:
+                value.normal_()
+    batch = rows_of(model, [ragged_tree(0)])[1]
+    hidden, output = packed_hidden(model, batch), language_model_output(model)
+    whole = torch.nn.Linear(32, output.weight.shape[0], bias=False)
+    whole.weight.data = output.get_delta_weight("default") + output.weight
+    loss = ForkLoss()
+    assert loss.total(hidden, output, batch).item() == pytest.approx(
+        loss.total(hidden, whole, batch).item(), rel=1e-5
+    )
+    losses = load_losses(config.losses)
+    step_loss(losses, model, hidden, batch, loss_weights(losses, batch)).backward()
+    gradients = [value.grad for name, value in model.named_parameters() if "lm_head.lora_A" in name]
+    assert all(gradient is not None and gradient.norm() > 0 for gradient in gradients)
+
+
+def test_the_reference_of_a_backbone_with_dropout_is_one_model(tmp_path):
+    config = TrainConfig(losses={"implicit": 1.0}, scoring=Scoring(kind="implicit"))
+    model = prepare_model(made(tmp_path, "gpt2"), config, trust_remote_code=False).train()
+    batch = rows_of(model, [ragged_tree(0)])[1]
+    assert torch.equal(reference_logprobs(model, batch), reference_logprobs(model, batch))
+    assert all(module.training for module in model.modules())
+
+
+def test_a_prompt_has_one_bos_whoever_puts_it_there():
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    bos = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", bos)]
+    )
+    assert tokenizer.encode("1") == [bos, *tokenizer.encode("1", add_special_tokens=False)]
+    for template in ("{problem}", "<s>{problem}"):
+        for add_bos in (None, True):
+            form = InputFormat(kind="plain", template=template, add_bos=add_bos)
+            ids = InputBuilder(tokenizer, form).prompt_ids("<s>2 + 2?")  # what a problem says stays text
+            assert ids == [
+                bos,
+                *tokenizer.encode("<s>2 + 2?", add_special_tokens=False, split_special_tokens=True),
+            ]
+
+
+def test_tokens_that_the_model_lacks(tmp_path):
+    """A padding token beyond the embedding is never looked up; another one is named."""
+    # The tokenizer has five special tokens more.
+    folder = tiny_backbone(tmp_path / "backbone", vocab_size=256, pad_token_id=None, eos_token_id=None)
+    tree = ragged_tree(0)
+    builder = InputBuilder(byte_tokenizer(), InputFormat(kind="plain", append_eos=False))
+    assert builder.tokenizer.pad_token_id >= 256
+    data = TrainingData([tree, ragged_tree(1, num_nodes=3)])
+    result = train_prm(
+        folder, data, builder, tmp_path / "prm", config=TrainConfig(batch_tokens=200), progress=False
+    )
+    prm = ProcessRewardModel.from_pretrained(result.folder)
+    assert len(prm.score_many([("1 + 1?", ["2\n", "#### 2"]), ("2?", ["2"])])) == 2
+    with pytest.raises(ValueError, match=r"expected token ids below 256, .* got 257.*the model lacks"):
+        prm.score_ids([([1, 2], [[3], [257]])])
+    strange = build_tree([1], [[2], [257]], [-1, 0], name="t", targets=[1.0, 0.0])
+    with pytest.raises(ValueError, match=r"tree t: expected token ids below 256"):
+        train_prm(folder, TrainingData([strange]), builder, tmp_path / "other", progress=False)
