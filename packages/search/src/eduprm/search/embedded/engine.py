@@ -24,6 +24,7 @@ from eduprm.search.embedded.model import (
     check_layers,
     check_request,
     check_settings,
+    context_of,
     load_policy,
     stop_ids_of,
 )
@@ -42,7 +43,8 @@ class TransformersEngine:
             of theirs: when they need this much, no further tree begins, and what they still grow goes beyond it.
 
     Raises:
-        ValueError: the model has sliding-window or linear-attention layers, no end token is known, `max_rows` is below
+        ValueError: the model has sliding-window or linear-attention layers, takes no positions or has no context
+            length, no end token is known, `max_rows` is below
             1 or `cache_tokens` below 0.
 
     Attributes: `num_decoded`, tokens given to all requests so far; `num_fed`, rows fed to the model for them, fewer
@@ -59,6 +61,7 @@ class TransformersEngine:
     ) -> None:
         check_settings(max_rows=max_rows, cache_tokens=cache_tokens)
         check_layers(model)
+        self._context = context_of(model)
         model.set_attn_implementation(GROUPED)
         self._model = model.eval()
         self._stop_ids = stop_ids if stop_ids is not None else stop_ids_of(model)
@@ -108,7 +111,7 @@ class TransformersEngine:
     @property
     def context_length(self) -> int:
         """Most tokens of a prefix and its completion together."""
-        return int(self._model.config.max_position_embeddings)
+        return self._context
 
     @property
     def num_prefilled(self) -> int:

@@ -7,6 +7,7 @@ for SmolLM2 (9 heads over 3). Registered under a name of its own; a model uses i
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -115,20 +116,53 @@ def check_settings(*, max_rows: int, cache_tokens: int) -> None:
 
 
 def check_layers(model: PreTrainedModel) -> None:
-    """Refuse models whose layers do not all attend to everything before them.
+    """Refuse models whose layers do not all attend to everything before them, at the positions that are given.
 
     Raises:
-        ValueError: sliding-window, linear-attention or other such layers.
+        ValueError: sliding-window, linear-attention or other such layers, or a model that takes no positions (ALiBi,
+            decoders of encoder-decoder models).
     """
     config = model.config
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if getattr(config, "layer_types", None) is None and getattr(config, "sliding_window", None):
-        kinds = {"sliding_attention"}
-    if kinds != {"full_attention"}:
+    # GPT-Neo names its kinds in a list of its own, and slides in layers called "local".
+    kinds = set(getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or [])
+    if not kinds:
+        kinds = {"sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"}
+    if not kinds <= {"full_attention", "global"}:
         raise ValueError(
             f"model {config.model_type!r} has layers of kind {sorted(kinds)}; the embedded engine expects "
             "full attention only: serve it with SGLang"
         )
+    # Rows of one forward stand at different positions; such a model would count them off by itself.
+    if "position_ids" not in inspect.signature(model.forward).parameters or getattr(config, "alibi", False):
+        raise ValueError(
+            f"model {config.model_type!r} takes no position_ids; the embedded engine expects a model that does: "
+            "serve it with SGLang"
+        )
+
+
+def context_of(model: PreTrainedModel) -> int:
+    """Most tokens that the model reads at the same rotations of its positions, whatever length comes behind them.
+
+    Rotations of the kind "longrope" (Phi-3) change for every token as soon as a path outgrows the length of the first
+    training, so keys held from before would be wrong: there the context ends at that length.
+
+    Raises:
+        ValueError: its config names no length.
+    """
+    config = model.config
+    context = getattr(config, "max_position_embeddings", None)
+    if not context:
+        raise ValueError(
+            f"model {config.model_type!r}: expected a config with max_position_embeddings, got none: "
+            "serve it with SGLang"
+        )
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        original = rope.get("original_max_position_embeddings") or getattr(
+            config, "original_max_position_embeddings", None
+        )
+        context = min(context, original or context)
+    return int(context)
 
 
 def check_request(request: Request, *, context_length: int, vocabulary: int) -> None:

@@ -7,7 +7,6 @@ vocabulary. Texts of one problem go through it together, and what they share is 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import Cache, PreTrainedModel
 
 from eduprm.entropy import entropy_top2
-from eduprm.search.embedded.model import GROUPED, check_layers
+from eduprm.search.embedded.model import GROUPED, check_layers, context_of
 from eduprm.search.embedded.tries import Trie, build_trie, groups_of
 
 _CHUNK_POSITIONS = 256
@@ -50,10 +49,14 @@ class TokenScorer:
 
     Args:
         model: a causal language model; its layers may slide.
+
+    Raises:
+        ValueError: the model's config names no context length.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
+        self._context = context_of(model)
         self._merges: bool | None = None
         self.reset()
 
@@ -68,12 +71,12 @@ class TokenScorer:
         Raises:
             ValueError: no prefix, or longer than the model's context.
         """
-        context = self._model.config.max_position_embeddings
         if not prefix_ids:
             raise ValueError("prefix_ids: expected at least one token, got none")
-        if len(prefix_ids) + len(token_ids) > context:
+        if len(prefix_ids) + len(token_ids) > self._context:
             raise ValueError(
-                f"{len(prefix_ids)} prefix and {len(token_ids)} text tokens exceed the model's context of {context}"
+                f"{len(prefix_ids)} prefix and {len(token_ids)} text tokens exceed the model's context of "
+                f"{self._context}"
             )
 
     @torch.inference_mode()
@@ -175,11 +178,7 @@ def takes_tree_masks(model: PreTrainedModel) -> bool:
         check_layers(model)
     except ValueError:
         return False
-    if model.config._attn_implementation not in ("sdpa", "eager", GROUPED) or getattr(
-        model.config, "alibi", False
-    ):
-        return False
-    if "position_ids" not in inspect.signature(model.forward).parameters:
+    if model.config._attn_implementation not in ("sdpa", "eager", GROUPED):
         return False
     trie = build_trie(1, [[2, 4], [3, 4]])
     inputs = _tree_inputs(trie, 0, 3, before=0, model=model)
