@@ -10,7 +10,6 @@ from eduprm.core.command_line import UsageError
 from eduprm.pipeline.run_folder import RunFolder, stage_settings
 from eduprm.pipeline.settings import STAGES, TrainSettings
 from eduprm.pipeline.settings_parts import ProblemSettings
-from eduprm.search import PolicySettings
 
 
 def chosen(grader: str = "auto", **given) -> dict[str, dict]:
@@ -63,17 +62,8 @@ def test_a_strategy_that_asks_the_grader_depends_on_it(tmp_path: Path) -> None:
         run.check("search", chosen("number", **searched)["search"], {})
 
 
-def test_a_stage_that_was_begun_and_has_no_file_takes_other_settings(tmp_path: Path) -> None:
+def test_a_stage_that_was_begun_and_has_no_file_takes_another_grader(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    typo = TrainSettings(policy=PolicySettings(model="nowhere/at-all"))
-    run.begin("problems", stage_settings(typo)["problems"], {"polars": "1"})
-    run.check("problems", chosen()["problems"], {"polars": "2"})
-    run.begin("problems", chosen()["problems"], {"polars": "2"})
-    record = run.facts("problems")
-    assert (record["settings"]["policy.model"], record["versions"]) == (
-        TrainSettings().policy.model,
-        {"polars": "2"},
-    )
     run.begin("label", chosen("number")["label"], {})
     run.check("label", chosen("math")["label"], {})
     run.begin("label", chosen("math")["label"], {})

@@ -103,6 +103,6 @@ def test_what_cannot_be_opened_is_one_line(folder, tmp_path):
 @pytest.mark.parametrize("kind", registry.names("eduprm.prm.scorers"))
 def test_a_place_knows_what_makes_one_score_of_a_solution(kind, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"eduprm": {"scoring": {"kind": kind}}}))
-    whole = {"likelihood": "min", "implicit": "mean"}.get(kind, "last")
+    whole = {"likelihood": "min", "step_head": "min", "implicit": "mean"}.get(kind, "last")
     assert PrmSource.at(tmp_path).solution() == whole
     assert Scoring(kind=f"eduprm.prm.scorers.{kind}:Scorer").solution == whole

@@ -77,15 +77,15 @@ class RunFolder:
         """Refuse to mix: files of a stage that was begun with other settings, or by other versions of what computes it.
 
         A setting that the record lacks, because there was none when it was written, counts as unchanged at its
-        default. A stage that has no file yet takes any settings and versions: there is nothing to mix. A finished stage
-        whose record names no versions is older than such records, and taken as it is; so is one whose record lacks what
-        a PRM's or a backbone's folder held.
+        default. A stage that has no file yet takes another grader. A finished stage whose record names no versions is
+        older than such records, and taken as it is; so is one whose record lacks what a PRM's or a backbone's folder
+        held.
 
         Raises:
             UsageError: names the setting or package, its two values and the way out.
         """
         record = self._record(stage)
-        if record is None or self._only_begun(stage, record):
+        if record is None:
             return
         defaults = stage_settings(TrainSettings())[stage]
         before = {name: defaults[name] for name in settings if name in defaults}
@@ -96,6 +96,8 @@ class RunFolder:
                 for name in settings
                 if name.endswith(ADDED) and name not in record["settings"]
             }
+        if self._only_begun(stage, record):
+            before |= {name: settings[name] for name in settings if name.startswith(_GRADER)}
         if changed := _changes(before, settings, show=quoted):
             raise UsageError(
                 f"--run: {self.root} holds stage {stage!r} made with other settings: {changed}. "
@@ -113,8 +115,8 @@ class RunFolder:
     def begin(self, stage: str, settings: dict[str, Any], versions: dict[str, str]) -> None:
         """Note settings and versions before the stage's first file."""
         old = self._record(stage)
-        record = {"done": False, "settings": settings, "versions": versions}
-        if old is None or (self._only_begun(stage, old) and {**old, **record} != old):
+        if old is None or (old["settings"] != settings and self._only_begun(stage, old)):
+            record = {"done": False, "settings": settings, "versions": versions}
             self.write_json(f"stages/{stage}.json", record)
 
     def finish(self, stage: str, facts: dict[str, Any]) -> None:

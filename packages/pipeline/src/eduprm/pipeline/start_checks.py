@@ -61,11 +61,16 @@ def unread_labels(settings: TrainSettings) -> list[str]:
     losses, label = settings.prm.train.losses, settings.label
     found = [getattr(load("eduprm.prm.losses", name, "Loss"), "ignores", ()) for name in losses]
     ignored = set(found[0]).intersection(*found)
-    by_rule = not hasattr(load("eduprm.label.rules", label.rule, "Rule"), "weights")
+    rule = load("eduprm.label.rules", label.rule, "Rule")
+    if getattr(rule, "by_step", False):
+        # It differs from `uniform` in which nodes weigh nothing; a loss that reads no values asks leaves for that.
+        rule_unread = ignored == {"weights"}
+    else:
+        rule_unread = label.rule != "uniform" and not hasattr(rule, "weights") and "values" in ignored
     flags = {
         "--label.node-weight one": label.node_weight == "one" and "weights" in ignored,
         "--label.target hard": label.target == "hard" and "values" in ignored,
-        f"--label.rule {label.rule}": label.rule != "uniform" and by_rule and "values" in ignored,
+        f"--label.rule {label.rule}": rule_unread,
     }
     whom = f"the losses {', '.join(losses)}" if len(losses) > 1 else f"the loss {next(iter(losses))}"
     return [f"{flag} changes nothing for {whom}" for flag, unread in flags.items() if unread]
