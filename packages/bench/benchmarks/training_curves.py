@@ -16,23 +16,18 @@ import time
 import traceback
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
+from curve_held_out import HeldOut, auc_of_lines, figures, read
 from transformers import TrainerCallback
 
-from eduprm.bench.metrics import auc_within
-from eduprm.forest import found_leaves, leaf_paths
-from eduprm.label import label_forest, node_validity
-from eduprm.policy import resolve_model
+from eduprm.pipeline.label_trees import label_steps
+from eduprm.policy import PRM_MODEL, resolve_model
 from eduprm.prm import InputBuilder, ProcessRewardModel, TrainConfig, labelled_trees, train_prm
 from eduprm.prm.config import InputFormat, LoraSettings, Scoring
-from eduprm.prm.data import TrainingData, forest_trees
-from eduprm.rank import candidates_from_leaves, choose, paired_difference
-from eduprm.rank.evaluate import summarise_choices
-from eduprm.search import EduSampling, replayed
+from eduprm.prm.data import TrainingData
+from eduprm.search import EduSampling
 
-KEYS = ["problem_id", "tree", "leaf"]
 LIKELIHOOD = Scoring(kind="likelihood")
 CHAT = InputFormat(kind="chat", system="Steps")
 R32 = LoraSettings(rank=32, alpha=64)
@@ -53,6 +48,7 @@ def arm(losses, scoring, *, steps=None, label=None, lora=R32, layers=15, rate=2.
 FORK = {"fork": 1.0, "language_model": 0.5}
 HEAD = {"cross_entropy": 1.0}
 HARD = {"target": "hard", "node_weight": "one"}
+SHIPPED = {"lora": None, "rate": 2e-4, "batch": 1024, "start": PRM_MODEL}
 ARMS = {
     "fork": arm(FORK, LIKELIHOOD),
     "fork-1e-4": arm(FORK, LIKELIHOOD, rate=1e-4),
@@ -67,18 +63,10 @@ ARMS = {
     "head-lora-1e-3": arm(HEAD, Scoring(), rate=1e-3),
     "head": arm(HEAD, Scoring(), lora=None, layers=None, rate=3e-4, batch=8192),
     "head-lines": arm(HEAD, Scoring(), steps="lines", lora=None, layers=None, rate=3e-4, batch=8192),
-    "head-1024": arm(HEAD, Scoring(), lora=None, rate=2e-4, batch=1024, start="smollm2-135m-steps-prm"),
-    "head-hard": arm(
-        HEAD, Scoring(), label=HARD, lora=None, rate=2e-4, batch=1024, start="smollm2-135m-steps-prm"
-    ),
+    "head-1024": arm(HEAD, Scoring(), **SHIPPED),
+    "head-hard": arm(HEAD, Scoring(), label=HARD, **SHIPPED),
     "head-first-error": arm(
-        HEAD,
-        Scoring(kind="step_head"),
-        label={**HARD, "rule": "first_error"},
-        lora=None,
-        rate=2e-4,
-        batch=1024,
-        start="smollm2-135m-steps-prm",
+        HEAD, Scoring(kind="step_head"), label={**HARD, "rule": "first_error"}, **SHIPPED
     ),
     "head-anchors": arm(HEAD, Scoring(), steps="entropy", lora=None, layers=None, rate=3e-4, batch=8192),
     "both": arm({**FORK, **HEAD}, Scoring(), lora=None, layers=None, rate=3e-4, batch=8192),
@@ -88,124 +76,19 @@ ARMS = {
 }
 
 
-class HeldOut:
-    """Held-out trees of a run, and what their leaves are worth."""
-
-    def __init__(self, run: Path, builder, settings, limit):
-        problems = pl.read_parquet(run / "problems.parquet")
-        forest, self.grades = (read(run, part, "test") for part in ("labels", "grades"))
-        self.forest = forest if "order" in forest.columns else with_order(forest, settings)
-        self.ends = self.forest["weight"] > 0
-        self.trees = list(forest_trees(self.forest, problems, builder))
-        self.leaves = leaf_paths(self.forest)
-        self.order = found_leaves(self.forest)
-        ids = sorted(set(self.forest["problem_id"]))
-        self.looked_at, self.kept = ids[:limit], ids[limit:]
-
-    def scored(self, prm, ids):
-        """The trees of these problems, with the PRM's score of every node."""
-        wanted = set(ids)
-        trees = [tree for tree in self.trees if tree.name.split("/")[0] in wanted]
-        column = np.full(self.forest.height, np.nan)
-        for tree, scores in zip(trees, prm.score_trees(trees), strict=True):
-            column[tree.rows] = scores
-        return self.forest.with_columns(
-            pl.Series("score", column).fill_nan(None), self.ends.alias("ends")
-        ).filter(pl.col("problem_id").is_in(ids))
-
-    def candidates(self, scored):
-        leaves = self.leaves.join(scored.select("problem_id").unique(), on="problem_id", how="semi")
-        nodes = scored.filter("ends").select("problem_id", "tree", "node_id", "score")
-        steps = (
-            leaves.select(*KEYS, node_id="path")
-            .explode("node_id")
-            .join(nodes, on=["problem_id", "tree", "node_id"], how="left", maintain_order="left")
-            .filter(pl.col("score").is_not_null())
-            .group_by(KEYS, maintain_order=True)
-            .agg(step_scores="score")
-        )
-        return candidates_from_leaves(leaves, self.grades, step_scores=steps, order=self.order)
-
-
-def with_order(forest: pl.DataFrame, settings: EduSampling) -> pl.DataFrame:
-    """The columns order and greedy of a run that was grown before they were written."""
-    samples = pl.col("tree").str.contains("^(samples|ht)-")
-    return pl.concat([replayed(forest.filter(~samples), settings), replayed(forest.filter(samples), None)])
-
-
-def read(run: Path, part: str, split: str) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in sorted((run / part).glob(f"{split}-*.parquet"))])
-
-
 def training(run: Path, builder, steps, label) -> TrainingData:
     """The EDU trees; `steps` "entropy" or "lines": only the labels at the ends of these (columns ends_*).
 
-    `label`: options of `label_forest` in place of those that the run's labels were made with.
+    `label`: options of `label_steps` in place of those that the run's labels were made with.
     """
     forest = read(run, "labels", "train").filter(tree="edu")
     if label is not None:
         grades = read(run, "grades", "train").filter(tree="edu")
-        leaves = grades.select("problem_id", "tree", "correct", node_id="leaf")
-        weight = pl.when("ends_step").then("weight").otherwise(0.0)
-        forest = label_forest(forest, leaves, **label).with_columns(weight.alias("weight"))
+        forest = label_steps(forest, forest["ends_step"], grades, **label)
     if steps is not None:
         weight = pl.when(f"ends_{steps}").then("weight").otherwise(0.0)
         forest = forest.with_columns(weight.alias("weight"))
     return labelled_trees(forest, pl.read_parquet(run / "problems.parquet"), builder)
-
-
-RULES = [
-    "prm_min",
-    "prm_last",
-    "prm_product",
-    "prm_mean",
-    "mean_logprob",
-    "majority",
-    "weighted_majority_prm_min",
-    "oracle",
-]
-
-
-def figures(candidates, seed=0):
-    found = {}
-    for name, tree in (("edu", "edu"), ("samples", "ht"), ("greedy", "greedy")):
-        rows = candidates.filter(pl.col("tree").str.starts_with(tree))
-        if not rows.height:
-            continue
-        rules = RULES if name != "greedy" else ["oracle"]
-        table = summarise_choices(choose(rows, rules=rules), seed=seed)
-        found[name] = {
-            row["rule"]: [round(100 * row[key], 1) for key in ("accuracy", "ci_low", "ci_high")]
-            for row in table.to_dicts()
-        }
-        for rule in ("min", "last"):
-            fold = pl.col("step_scores").list.min() if rule == "min" else pl.col("step_scores").list.last()
-            own = rows.filter(pl.col("step_scores").list.len() > 0).select(
-                "problem_id", score=fold, gold="correct"
-            )
-            found[name][f"auc_{rule}"] = round(float(auc_within(own)["auc"].mean() or float("nan")), 3)
-    edu, samples, greedy = (
-        candidates.filter(pl.col("tree").str.starts_with(tree)) for tree in ("edu", "ht", "greedy")
-    )
-    if samples.height and greedy.height:
-        ours = choose(edu, rules=["prm_min"])
-        for name, other in (
-            ("samples", choose(samples, rules=["prm_min"])),
-            ("greedy", choose(greedy, rules=["oracle"])),
-        ):
-            gap = paired_difference(ours, other, seed=seed, bootstrap=2000)
-            found[f"edu minus {name}"] = [
-                round(100 * value, 1) for value in (gap.difference, gap.ci_low, gap.ci_high)
-            ]
-    return found
-
-
-def auc_of_lines(scored):
-    """Of the nodes of EDU trees in which a line with an equation ends, by the checker of equations."""
-    lines = node_validity(scored.filter(tree="edu")).filter(
-        pl.col("node_valid").is_not_null() & pl.col("score").is_not_null()
-    )
-    return round(float(auc_within(lines.select("problem_id", "score", gold="node_valid"))["auc"].mean()), 3)
 
 
 class Looks(TrainerCallback):
@@ -299,6 +182,7 @@ def main() -> None:
                 epochs=epochs,
                 seed=options.seed,
                 attn_implementation=options.attn,
+                cpu_layers="auto",
                 dtype=options.dtype or ("bfloat16" if device == "cuda" else "float32"),
                 **extra,
             )

@@ -2,24 +2,12 @@
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
+from eduprm.prm.testing import tiny_backbone
 from eduprm.teach.examples import Example
 from eduprm.teach.settings import WarmupSettings
 from eduprm.teach.training import collate, train_adapter
-
-SIZE = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "bos_token_id": None,
-    "eos_token_id": 1,
-    "pad_token_id": 0,
-}
 
 
 @pytest.mark.parametrize(
@@ -33,12 +21,8 @@ SIZE = {
     ],
 )
 def test_one_step_starts_from_the_models_own_loss(tmp_path, monkeypatch, architecture, settings):
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **{**SIZE, **settings}))
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.2)
-    model.save_pretrained(tmp_path / "policy")
+    policy = tiny_backbone(tmp_path / "policy", architecture=architecture, **settings)
+    model = AutoModelForCausalLM.from_pretrained(policy)
     batch = [Example([3, 4, 5], [6, 7, 1], 0.0), Example([8, 9], [10, 1], 0.1)]
     inputs = collate([batch])
     model.eval()
@@ -46,9 +30,7 @@ def test_one_step_starts_from_the_models_own_loss(tmp_path, monkeypatch, archite
     expected = model(**inputs, attention_mask=seen, use_cache=False).loss.item()
     said = {}
     monkeypatch.setattr("eduprm.teach.training._Lines.on_log", lambda *_, logs=None, **__: said.update(logs))
-    given = WarmupSettings(
-        _cli_parse_args=[], model=str(tmp_path / "policy"), rise_batches=0, decay_batches=1
-    )
+    given = WarmupSettings(_cli_parse_args=[], model=str(policy), rise_batches=0, decay_batches=1)
     adapted = train_adapter(given, [batch], tmp_path / "training")
     trained = {name for name, value in adapted.named_parameters() if value.requires_grad}
     assert trained

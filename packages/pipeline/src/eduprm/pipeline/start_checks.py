@@ -61,12 +61,12 @@ def unread_labels(settings: TrainSettings) -> list[str]:
     losses, label = settings.prm.train.losses, settings.label
     found = [getattr(load("eduprm.prm.losses", name, "Loss"), "ignores", ()) for name in losses]
     ignored = set(found[0]).intersection(*found)
-    rule = load("eduprm.label.rules", label.rule, "Rule")
-    if getattr(rule, "by_step", False):
-        # It differs from `uniform` in which nodes weigh nothing; a loss that reads no values asks leaves for that.
-        rule_unread = ignored == {"weights"}
+    rule, plain = (load("eduprm.label.rules", name, "Rule") for name in (label.rule, "uniform"))
+    if rule.values is plain.values:
+        # It differs in weights alone. A loss that reads no values learns from leaves, and asks which of them weigh 0.
+        rule_unread = hasattr(rule, "weights") and ignored == {"weights"}
     else:
-        rule_unread = label.rule != "uniform" and not hasattr(rule, "weights") and "values" in ignored
+        rule_unread = not hasattr(rule, "weights") and "values" in ignored
     flags = {
         "--label.node-weight one": label.node_weight == "one" and "weights" in ignored,
         "--label.target hard": label.target == "hard" and "values" in ignored,

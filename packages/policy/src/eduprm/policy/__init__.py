@@ -8,6 +8,7 @@ PRM, which has `eduprm.json` besides: how it reads, cuts and scores.
 """
 
 from eduprm.policy.adapters import ADAPTERS, adapter_folder
+from eduprm.policy.longrope import longrope_tokens
 from eduprm.policy.models import (
     BUNDLED_MODEL,
     PRM_MODEL,
@@ -25,6 +26,7 @@ __all__ = [
     "STEPS_MODEL",
     "adapter_folder",
     "cache_folder",
+    "longrope_tokens",
     "merged_model",
     "put_merged",
     "resolve_model",

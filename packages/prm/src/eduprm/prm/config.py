@@ -154,8 +154,9 @@ class Scoring(_Frozen):
 
     kind: str = Field(
         default="head",
-        description="head: a classifier's P(right) at the step's last token; likelihood: the language model's own "
-        "probability of the step; implicit, bidirectional, nce_plus: what the loss of that name trains; or "
+        description="head: a classifier's P(right) at the step's last token; step_head: the same of the step alone, by "
+        "labels up to the first wrong one; likelihood: the language model's own probability of the step; implicit, "
+        "bidirectional, nce_plus: what the loss of that name trains; or "
         "package.module:Scorer",
     )
     fold: Literal["min", "mean", "sum"] = Field(

@@ -17,20 +17,17 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from eduprm.label.rules import uniform
 from eduprm.label.rules._contract import GradedTrees
 
 __all__ = ["Rule"]
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(uniform.Rule):
     """No options; with target "hard" a label says whether any right leaf is below."""
 
     by_step: ClassVar[bool] = True
-
-    def values(self, trees: GradedTrees) -> npt.NDArray[np.float64]:
-        """Return the share of right leaves below each node, float64 [n]."""
-        return trees.shares()
 
     def weights(self, trees: GradedTrees) -> npt.NDArray[np.float64]:
         """Return the leaves below each node, 0 where none below its parent is right, float64 [n]."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from eduprm.policy import longrope_tokens
 from eduprm.prm.attention.choice import attention_inputs, implementation_of
 from eduprm.prm.attention.varlen import VARLEN
 
@@ -34,10 +35,8 @@ def check_backbone(config: Any, *, longest: int) -> None:
     )
     if strange:
         message = f"expected full or sliding attention layers, got {strange} in {text.model_type}"
-        if not set(strange) <= {
-            "chunked_attention",
-            "local",
-        }:  # these count along the row, not along the path
+        # Chunks and local windows count along the row, not along the path; the others hold a state.
+        if not set(strange) <= {"chunked_attention", "local"}:
             message += (
                 ": a state that runs along the row would leak from branch to branch. The package tree-recurrence forks "
                 "such states along a tree, but eduprm is not wired to it; choose a backbone of attention layers alone"
@@ -49,7 +48,7 @@ def check_backbone(config: Any, *, longest: int) -> None:
             f"{text.model_type} attends through a window of {window} tokens, which a tree mask replaces: "
             f"expected paths of at most {window} tokens, got {longest}; lower max_length"
         )
-    short = _short_rope(text)
+    short = longrope_tokens(text)
     if short is not None and longest > short:
         raise ValueError(
             f"{text.model_type} turns all positions of a batch otherwise once one is beyond {short} (longrope), so "
@@ -64,7 +63,7 @@ def context_tokens(config: Any) -> int | None:
     The least of the context, a sliding window, and the positions up to which longrope leaves angles as they are.
     """
     text = config.get_text_config()
-    bounds = (getattr(text, "max_position_embeddings", None), _window(text), _short_rope(text))
+    bounds = (getattr(text, "max_position_embeddings", None), _window(text), longrope_tokens(text))
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
@@ -128,9 +127,8 @@ def check_mask_honoured(model: Any) -> None:
     exact = weight.dtype == torch.float32 and not (implementation == VARLEN and weight.is_cuda)
     tolerance = 1e-4 if exact else 2e-2
     first, second, alone = _states(model, rows)
-    then, other = _states(
-        model, [([1, 2, 3], [3, 3, 3]), ([1, 2, 4], [3, 3, 3])]
-    )  # no mask is made for these
+    paths = [([1, 2, 3], [3, 3, 3]), ([1, 2, 4], [3, 3, 3])]  # no mask is made for these
+    then, other = _states(model, paths)
     for one, two, what in (
         (first[2], second[2], "drops the tree mask: a token that may not be seen changes another's state"),
         (
@@ -182,18 +180,4 @@ def _window(text: Any) -> int | None:
         getattr(text, "sliding_window", None)
         if slides and getattr(text, "use_sliding_window", True)
         else None
-    )
-
-
-def _short_rope(text: Any) -> int | None:
-    """Return the tokens up to which a longrope embedding keeps its short factors, None with another embedding."""
-    rope = getattr(text, "rope_parameters", None) or {}
-    own = [part for part in rope.values() if isinstance(part, dict)]  # one for each kind of layer
-    return min(
-        (
-            part["original_max_position_embeddings"]
-            for part in own or [rope]
-            if part.get("rope_type") == "longrope"
-        ),
-        default=None,
     )

@@ -44,8 +44,7 @@ class TransformersEngine:
 
     Raises:
         ValueError: the model has sliding-window or linear-attention layers, takes no positions or has no context
-            length, no end token is known, `max_rows` is below
-            1 or `cache_tokens` below 0.
+            length, no end token is known, `max_rows` is below 1 or `cache_tokens` below 0.
 
     Attributes: `num_decoded`, tokens given to all requests so far; `num_fed`, rows fed to the model for them, fewer
     where requests shared one.

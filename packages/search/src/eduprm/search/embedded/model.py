@@ -16,7 +16,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedMod
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils import logging as hf_logging
 
-from eduprm.policy import resolve_model
+from eduprm.policy import longrope_tokens, resolve_model
 from eduprm.search.contract import Request, RequestError
 
 
@@ -156,13 +156,7 @@ def context_of(model: PreTrainedModel) -> int:
             f"model {config.model_type!r}: expected a config with max_position_embeddings, got none: "
             "serve it with SGLang"
         )
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        original = rope.get("original_max_position_embeddings") or getattr(
-            config, "original_max_position_embeddings", None
-        )
-        context = min(context, original or context)
-    return int(context)
+    return min(int(context), longrope_tokens(config) or int(context))
 
 
 def check_request(request: Request, *, context_length: int, vocabulary: int) -> None:
