@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -35,11 +36,15 @@ def test_epic_labels_are_hard(labelled) -> None:
     ("name", "scorer"),
     [*((name, name) for name in ("implicit", "bidirectional", "nce_plus")), ("cross_entropy", "step_head")],
 )
-def test_a_loss_by_name_gives_a_prm_that_scores(labelled, tmp_path: Path, name: str, scorer: str) -> None:
+def test_a_loss_by_name_gives_a_prm_that_scores(
+    labelled, tmp_path: Path, capsys, name: str, scorer: str
+) -> None:
     made, flags = labelled
     run = shutil.copytree(made, tmp_path / "run")
     chosen = ["--prm.train.losses", json.dumps({name: 1.0}), "--prm.train.scoring.kind", scorer]
     assert train(["--run", str(run), *flags, *chosen]) == 0
+    count, records = re.search(r"means of (\d+) of (\d+) records", "".join(capsys.readouterr())).groups()
+    assert int(count) <= max(1, int(records) // 2)  # the loss at first and at last are of other records
     assert (run / "report.html").is_file()
     scored = pl.concat([pl.read_parquet(path) for path in (run / "scores").glob("test-*.parquet")])
     scores = scored.filter(pl.col("token_ids").list.len() > 0)["score"]

@@ -51,12 +51,16 @@ def prm_stage(settings: TrainSettings, folder: RunFolder) -> dict[str, Any]:
     calibrated = {} if by_none else calibrate(settings, folder, _tokens(settings, folder))
     folder.write_json("training.json", {"losses": result.losses, "data": result.data})
     rate = result.tokens / max(result.seconds, 1e-9)
+    count = max(
+        1, min(9, len(result.losses) // 3)
+    )  # else the two means of a short training would share records
     first, last = (
-        statistics.fmean(loss for _, loss in part) for part in (result.losses[:9], result.losses[-9:])
+        statistics.fmean(loss for _, loss in part) for part in (result.losses[:count], result.losses[-count:])
     )
     say(
         f"prm: {result.data['trees']} trees, {result.data['labels']} labels, "
-        f"loss {first:.3f} at first, {last:.3f} at last (means of 9 records), {rate:.0f} tokens/s"
+        f"loss {first:.3f} at first, {last:.3f} at last (means of {count} of "
+        f"{len(result.losses)} records), {rate:.0f} tokens/s"
     )
     return {
         "data": result.data,
