@@ -162,6 +162,7 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
     labelled = pl.scan_parquet(folder.path("labels", "train-*.parquet"))
     counts = labelled.select(
         nodes=pl.len(),
+        weighed=(pl.col("weight") > 0).sum(),
         hard=((pl.col("value") == 0) | (pl.col("value") == 1)).mean(),
         roots_right=pl.col("value").filter(pl.col("parent_id").is_null()).mean(),
     ).collect()
@@ -170,8 +171,10 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
         raise UsageError(
             f"label: no tree is left to train on: what could not be grown is listed in {folder.path('rejected/search')}"
         )
+    same = facts["weighed"] == facts["nodes"]
+    weighed = "" if same else f" ({facts['weighed']} with a label that weighs something)"
     say(
-        f"label: {facts['nodes']} fragments to train on, {facts['hard']:.0%} of them with value 0 or 1; "
+        f"label: {facts['nodes']} fragments to train on{weighed}, {facts['hard']:.0%} of them with value 0 or 1; "
         f"mean value of the roots {facts['roots_right']:.2f}"
     )
     return {
