@@ -59,14 +59,13 @@ def test_what_later_stages_read_is_refused_at_the_start(
 
 
 def test_a_backbone_that_can_have_no_head_is_refused_at_the_start(tmp_path: Path) -> None:
-    from eduprm.prm.testing import tiny_backbone
+    from transformers import AutoConfig
 
-    backbone = str(tiny_backbone(tmp_path / "backbone", architecture="olmo2"))
+    backbone = str(tmp_path / "backbone")
+    AutoConfig.for_model("gemma3").save_pretrained(backbone)  # of text and pictures
     head = ["--prm.train.losses", "cross_entropy=1", "--prm.train.scoring.kind", "head"]
     said = refusal(tmp_path / "run", "--prm.backbone", backbone, *head)
-    assert said.startswith(
-        f"--prm.backbone: {backbone} is a model of type olmo2, for which transformers has no "
-    )
+    assert said.startswith(f"--prm.backbone: {backbone} is a model of type gemma3, which can have no head")
 
 
 def test_stages_that_are_done_are_not_asked_again(tmp_path: Path) -> None:

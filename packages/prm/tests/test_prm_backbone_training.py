@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForTokenClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification
 
 from eduprm.prm.adapters import prepare_model
 from eduprm.prm.config import InputFormat, LoraSettings, Scoring, TrainConfig
 from eduprm.prm.data import TrainingData
 from eduprm.prm.inputs import InputBuilder
+from eduprm.prm.loading import load_classifier
 from eduprm.prm.losses.fork import Loss as ForkLoss
+from eduprm.prm.losses.implicit import BETA
 from eduprm.prm.model import language_model_output, packed_hidden, to_tensors
 from eduprm.prm.packing import pack_rows
 from eduprm.prm.reference import reference_logprobs
@@ -22,11 +24,56 @@ from eduprm.prm.tree import build_tree
 
 @pytest.mark.parametrize("losses", [{"cross_entropy": 1.0}, {"cross_entropy": 1.0, "language_model": 1.0}])
 def test_a_head_that_could_not_be_saved_is_refused_before_the_training(tmp_path, losses):
-    config = TrainConfig(losses=losses)
-    with pytest.raises(
-        ValueError, match=r"is a model of type olmo2, for which .* no head: expected .* likelihood"
-    ):
-        prepare_model(tiny_backbone(tmp_path, architecture="olmo2"), config, trust_remote_code=False)
+    AutoConfig.for_model("gemma3").save_pretrained(tmp_path)  # of text and pictures
+    with pytest.raises(ValueError, match=r"is a model of type gemma3, which can have no head: .* likelihood"):
+        prepare_model(tmp_path, TrainConfig(losses=losses), trust_remote_code=False)
+
+
+@pytest.mark.parametrize("losses", [{"cross_entropy": 1.0}, {"cross_entropy": 1.0, "fork": 1.0}])
+@pytest.mark.parametrize("architecture", ["olmo2", "granite", "cohere", "gemma3_text"])
+def test_a_head_on_a_family_for_which_transformers_has_no_classifier(tmp_path, architecture, losses):
+    """The saved PRM is the trained model: its scores are those of the folder's weights by the family's own class."""
+    backbone = tiny_backbone(tmp_path / "backbone", architecture=architecture)
+    trees, builder = [ragged_tree(seed) for seed in range(3)], InputBuilder(byte_tokenizer(), InputFormat())
+    config = TrainConfig(losses=losses, batch_tokens=64, learning_rate=1e-2, last_layers=1)
+    result = train_prm(
+        backbone, TrainingData(trees), builder, tmp_path / "prm", config=config, progress=False
+    )
+    prm = ProcessRewardModel.from_pretrained(result.folder)
+    saved = load_classifier(result.folder, need_head=True).eval()
+    assert saved.score.weight.norm() > 0
+    plain = AutoModelForCausalLM.from_pretrained(backbone).eval()
+    lacking = plain.base_model.load_state_dict(saved.base_model.state_dict())
+    assert not lacking.missing_keys
+    ids = torch.from_numpy(trees[0].token_ids[: trees[0].starts[1]]).long()[None]  # the root's path
+    with torch.no_grad():
+        wanted = saved.score(plain.base_model(input_ids=ids).last_hidden_state).softmax(-1)[0, -1, 1]
+    assert prm.score_trees(trees)[0][0] == pytest.approx(wanted.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["likelihood", "implicit"])
+def test_log_probs_of_models_that_scale_their_logits(tmp_path, kind):
+    """Granite divides by 3: a PRM's log-probs are the model's, before and after the training."""
+    backbone = tiny_backbone(tmp_path / "backbone", architecture="granite", logits_scaling=3.0)
+    trees, builder = [ragged_tree(seed) for seed in range(3)], InputBuilder(byte_tokenizer(), InputFormat())
+    losses = {"fork": 1.0, "language_model": 0.5} if kind == "likelihood" else {"implicit": 1.0}
+    config = TrainConfig(losses=losses, scoring=Scoring(kind=kind), batch_tokens=64, learning_rate=1e-2)
+    result = train_prm(
+        backbone, TrainingData(trees), builder, tmp_path / "prm", config=config, progress=False
+    )
+    prm, tree = ProcessRewardModel.from_pretrained(result.folder), trees[0]
+    ids = torch.from_numpy(tree.token_ids[: tree.starts[1]]).long()
+    own = torch.arange(tree.num_prompt_tokens, len(ids))
+
+    def logprobs(folder):
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        with torch.no_grad():
+            return model(input_ids=ids[None]).logits[0].log_softmax(-1)[own - 1, ids[own]]
+
+    trained, before = logprobs(result.folder), logprobs(backbone)
+    scores = {"likelihood": trained.min().exp(), "implicit": (BETA * (trained - before).sum()).sigmoid()}
+    assert prm.score_trees(trees)[0][0] == pytest.approx(scores[kind].item(), abs=1e-5)
+    assert (trained - before).abs().max() > 1e-3
 
 
 def test_adapters_on_gpt2_and_their_merged_scores(tmp_path):

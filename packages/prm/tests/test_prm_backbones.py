@@ -13,7 +13,13 @@ from eduprm.prm.attention import (
     settle_attention,
 )
 from eduprm.prm.loading import load_classifier, load_language_model
-from eduprm.prm.model import language_model_output, packed_hidden, packed_logits, to_tensors
+from eduprm.prm.model import (
+    language_model_input,
+    language_model_output,
+    packed_hidden,
+    packed_logits,
+    to_tensors,
+)
 from eduprm.prm.published import StepMarks
 from eduprm.prm.published.load import load_step_scorer
 from eduprm.prm.testing import ragged_tree, tiny_backbone
@@ -28,6 +34,9 @@ BACKBONES = {
     "qwen2_moe": {**EXPERTS, "shared_expert_intermediate_size": 16},
     "phi3": {},
     "olmo2": {},
+    "olmo3": {"sliding_window": 64},
+    "granite": {"logits_scaling": 3.0, "residual_multiplier": 0.5, "embedding_multiplier": 2.0},
+    "cohere": {"logit_scale": 0.3, "use_qk_norm": True},
     "gemma2": {"attn_logit_softcapping": 0.5, "final_logit_softcapping": None},
     "gemma3_text": {"sliding_window": 64},
     "gpt_oss": EXPERTS,
@@ -35,7 +44,6 @@ BACKBONES = {
     "gpt2": {},
     "gptj": {"rotary_dim": 4},
 }
-HEADLESS = {"olmo2", "gemma3_text", "gptj"}
 
 
 def made(folder, architecture, **settings):
@@ -87,12 +95,12 @@ def test_packed_log_probs_are_those_of_single_paths(tmp_path, architecture):
     settle_attention(model, "auto", dtype=torch.float32)
     packed, batch = rows_of(model, trees)
     with torch.no_grad():
-        logits = language_model_output(model)(packed_hidden(model, batch))
+        logits = language_model_output(model)(language_model_input(model, packed_hidden(model, batch)))
     plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
     assert_as_single_paths(logits, lambda ids: plain(input_ids=ids).logits, packed, trees)
 
 
-@pytest.mark.parametrize("architecture", sorted(set(BACKBONES) - HEADLESS))
+@pytest.mark.parametrize("architecture", BACKBONES)
 @pytest.mark.filterwarnings("ignore:attention by eager")
 def test_packed_logits_of_a_head_are_those_of_single_paths(tmp_path, architecture):
     folder, trees = made(tmp_path, architecture), [ragged_tree(seed, num_nodes=6) for seed in range(3)]
@@ -103,9 +111,9 @@ def test_packed_logits_of_a_head_are_those_of_single_paths(tmp_path, architectur
     packed, batch = rows_of(model, trees)
     with torch.no_grad():
         logits = packed_logits(model, batch)
-    plain = AutoModelForTokenClassification.from_pretrained(folder, attn_implementation="eager").eval()
-    plain.load_state_dict(model.state_dict())
-    assert_as_single_paths(logits, lambda ids: plain(input_ids=ids).logits, packed, trees)
+    # The states that the language model's own class gives: a head of ours must stand on the same weights.
+    plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval().base_model
+    assert_as_single_paths(logits, lambda ids: head(plain(input_ids=ids).last_hidden_state), packed, trees)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +126,15 @@ def test_packed_logits_of_a_head_are_those_of_single_paths(tmp_path, architectur
 def test_positions_along_the_row_are_refused(tmp_path, architecture, settings, said):
     model = load_language_model(made(tmp_path, architecture, **settings))
     with pytest.raises(ValueError, match=said):
+        settle_attention(model, "auto", dtype=torch.float32)
+
+
+def test_states_that_are_not_finite_are_refused(tmp_path):
+    """NaN differs from nothing by more than a tolerance."""
+    model = load_language_model(made(tmp_path, "llama"))
+    with torch.no_grad():
+        model.base_model.norm.weight[0] = torch.nan
+    with pytest.raises(ValueError, match="states that are not finite"):
         settle_attention(model, "auto", dtype=torch.float32)
 
 

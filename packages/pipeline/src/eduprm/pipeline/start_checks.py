@@ -112,12 +112,13 @@ def _check_training(settings: TrainSettings) -> None:
 
 def _check_backbone(settings: TrainSettings, name: str) -> None:
     from eduprm.policy import resolve_model
-    from eduprm.prm.loading import check_classifier, read_model_config
+    from eduprm.prm.classifiers import classifier_class
+    from eduprm.prm.loading import read_model_config
 
     with _named("--prm.backbone"):
         config = read_model_config(resolve_model(name), trust_remote_code=settings.policy.trust_remote_code)
         if load("eduprm.prm.scorers", settings.prm.train.scoring.kind, "Scorer").needs == "head":
-            check_classifier(config, name)
+            classifier_class(config, name)
 
 
 @contextmanager

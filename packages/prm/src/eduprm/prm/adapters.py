@@ -10,11 +10,11 @@ from torch import nn
 
 from eduprm.core.registry import load, names
 from eduprm.prm.attention import loaded_implementation
+from eduprm.prm.classifiers import classifier_class
 from eduprm.prm.config import LoraSettings, TrainConfig
 from eduprm.prm.loading import (
     HEADS,
     LABELS,
-    check_classifier,
     load_classifier,
     load_language_model,
     read_model_config,
@@ -117,7 +117,7 @@ def prepare_model(path_or_name: str | Path, config: TrainConfig, *, trust_remote
     }
     if load("eduprm.prm.scorers", config.scoring.kind, "Scorer").needs == "head":
         # As what it will be saved, also where it is trained as a language model with a head.
-        check_classifier(
+        classifier_class(
             read_model_config(str(path_or_name), trust_remote_code=trust_remote_code), path_or_name
         )
     if needs == {"head"}:

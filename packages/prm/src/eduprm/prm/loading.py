@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from eduprm.prm.classifiers import classifier_class
 from eduprm.prm.config import InputFormat, Scoring
 
 __all__ = [
     "HEADS",
     "LABELS",
-    "check_classifier",
     "is_prm",
     "load_classifier",
     "load_language_model",
+    "logit_scale",
     "quiet_transformers",
     "read_input_format",
     "read_model_config",
@@ -81,18 +82,16 @@ def load_language_model(
 
     Raises:
         ValueError: no such model, weights that it lacks, or logits that are not what the output embedding makes of the
-            last hidden states (Gemma 2, Cohere, Granite scale or cap them): their log-probs would be another model's.
+            last hidden states, times `logit_scale` (Gemma 2 caps them): their log-probs would be another model's.
     """
     from transformers import AutoModelForCausalLM
 
     path = str(path_or_name)
     config = read_model_config(path, trust_remote_code=trust_remote_code).get_text_config()
-    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-        if getattr(config, name, None) not in (None, 1, 1.0):
-            raise ValueError(
-                f"{path} changes its logits by {name}, which a PRM by likelihood does not; use a head, if it can "
-                "have one"
-            )
+    if getattr(config, "final_logit_softcapping", None) is not None:
+        raise ValueError(
+            f"{path} changes its logits by final_logit_softcapping, which a PRM by likelihood does not; use a head"
+        )
     with quiet_transformers():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
@@ -112,36 +111,34 @@ def load_language_model(
     return model
 
 
+def logit_scale(config: Any) -> float:
+    """Return what a model multiplies the output embedding's logits by (Cohere), or one over what it divides them by
+    (Granite); 1 for most."""
+    config = config.get_text_config()
+    divisor = getattr(config, "logits_scaling", None)
+    if divisor is not None:
+        return 1 / float(divisor)
+    factor = getattr(config, "logit_scale", None)
+    return 1.0 if factor is None else float(factor)
+
+
 @torch.no_grad()
 def _check_logits(model: Any, path: str) -> None:
     """Refuse a model that computes something between hidden states and logits beside the output embedding."""
+    if model.base_model is model:  # Llama 4 names its backbone otherwise than transformers looks for it
+        raise ValueError(
+            f"{path}: expected a language model around a backbone, got {type(model).__name__} alone"
+        )
     ids = torch.tensor([[1, 2, 3]], device=model.get_input_embeddings().weight.device)
     was_training = model.training
     model.eval()
     whole = model(input_ids=ids, use_cache=False).logits
-    plain = model.get_output_embeddings()(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    plain = model.get_output_embeddings()(hidden) * logit_scale(model.config)
     model.train(was_training)
     if (whole - plain).abs().max() > 1e-3 * plain.abs().max():
         raise ValueError(
-            f"{path} changes its logits behind the output embedding, which a PRM by likelihood does not; use a head, "
-            "if it can have one"
-        )
-
-
-def check_classifier(config: Any, path: str | Path) -> None:
-    """Refuse a backbone that can have no head.
-
-    Raises:
-        ValueError: transformers has no token-classification class for it, and it brings none.
-    """
-    from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
-
-    own = "AutoModelForTokenClassification" in (getattr(config, "auto_map", None) or {})
-    if type(config) not in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING and not own:
-        raise ValueError(
-            f"{path} is a model of type {config.model_type}, for which transformers has no classifier of "
-            "tokens, and so no head: expected another backbone, or losses of the language model (fork, "
-            "language_model) with scoring.kind likelihood"
+            f"{path} changes its logits behind the output embedding, which a PRM by likelihood does not; use a head"
         )
 
 
@@ -154,27 +151,25 @@ def load_classifier(
     need_head: bool = False,
     labels: tuple[str, ...] = LABELS,
 ) -> Any:
-    """Load any decoder that transformers can give a token-classification head with an output for each of `labels`.
+    """Load a decoder with a token-classification head that has an output for each of `labels`.
 
     A head that the folder does not hold starts at zero, so that every step starts at P(right) = 0.5; with `need_head`
     it is an error instead.
 
     Raises:
-        ValueError: no such model, no token-classification class for this architecture, `need_head` and no head, or a
+        ValueError: no such model, one that can have no head (`classifier_class`), `need_head` and no head, or a
             head of other labels; where `labels` are wrong and right, any two of which 0 does not mean right.
     """
-    from transformers import AutoModelForTokenClassification
-
     path = str(path_or_name)
     config = read_model_config(path, trust_remote_code=trust_remote_code)
-    check_classifier(config, path)
+    kind = classifier_class(config, path)
     if need_head:
         _check_labels(config, path, labels)
     set_labels(config, labels)
     if getattr(config, "classifier_dropout", None) is None:
         config.classifier_dropout = 0.0  # otherwise transformers takes 0.1 and the loss is random
     with quiet_transformers():
-        model, info = AutoModelForTokenClassification.from_pretrained(
+        model, info = kind.from_pretrained(
             path,
             config=config,
             dtype=dtype,

@@ -11,13 +11,14 @@ from torch.distributed.fsdp import FSDPModule
 
 from eduprm.prm.attention import attention_inputs
 from eduprm.prm.fast import fast_hidden
-from eduprm.prm.loading import HEADS
+from eduprm.prm.loading import HEADS, logit_scale
 from eduprm.prm.packing import PackedRows
 from eduprm.prm.tree import TokenTree
 
 __all__ = [
     "check_ids",
     "head_output",
+    "language_model_input",
     "language_model_output",
     "model_hidden",
     "packed_hidden",
@@ -62,6 +63,12 @@ def language_model_output(model: Any) -> nn.Module:
     """Return the output embedding, hidden states to logits over the vocabulary."""
     output: nn.Module = unwrap(model).get_output_embeddings()
     return output
+
+
+def language_model_input(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Return what `language_model_output` takes: hidden states, scaled where the model scales its logits."""
+    scale = logit_scale(unwrap(model).config)
+    return hidden if scale == 1.0 else hidden * scale
 
 
 def head_output(model: Any) -> nn.Module:

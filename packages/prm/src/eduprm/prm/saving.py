@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from eduprm.core.registry import load
+from eduprm.prm.classifiers import classifier_class
 from eduprm.prm.config import InputFormat, Scoring, StepCut
 from eduprm.prm.loading import HEADS, LABELS, quiet_transformers, set_labels
 
@@ -77,12 +78,10 @@ def _as_classifier(model: Any, labels: tuple[str, ...]) -> Any:
     """Return a token classifier with the weights of a language model that has a head beside it; others as they are."""
     if model.get_output_embeddings() is None:
         return model
-    from transformers import AutoModelForTokenClassification
-
     config = model.config
     set_labels(config, labels)
     with quiet_transformers():
-        classifier = AutoModelForTokenClassification.from_config(config)
+        classifier = classifier_class(config, config.name_or_path).from_config(config)
     prefix = classifier.base_model_prefix
     getattr(classifier, prefix).load_state_dict(getattr(model, prefix).state_dict())
     head = next(name for name in HEADS if hasattr(classifier, name))

@@ -108,8 +108,8 @@ def check_mask_honoured(model: Any) -> None:
     `model` may lie on any device. Costs two passes over fifteen tokens in all.
 
     Raises:
-        ValueError: the token's states differ, or the model cannot take the tree: its attention drops the mask, counts
-            positions along the row, or sees what follows, and packed trees would be computed wrongly.
+        ValueError: the token's states differ or are not finite, or the model cannot take the tree: its attention drops
+            the mask, counts positions along the row, or sees what follows, and packed trees would be computed wrongly.
     """
     implementation = model.config._attn_implementation
     if implementation in ("sdpa", VARLEN) and getattr(
@@ -129,6 +129,11 @@ def check_mask_honoured(model: Any) -> None:
     first, second, alone = _states(model, rows)
     paths = [([1, 2, 3], [3, 3, 3]), ([1, 2, 4], [3, 3, 3])]  # no mask is made for these
     then, other = _states(model, paths)
+    if not (first.isfinite().all() and then.isfinite().all()):
+        raise ValueError(
+            f"{type(model).__name__} with attn_implementation={implementation!r} computes states that are not finite: "
+            "expected another backbone, or weights without NaN"
+        )
     for one, two, what in (
         (first[2], second[2], "drops the tree mask: a token that may not be seen changes another's state"),
         (
