@@ -20,6 +20,7 @@ from eduprm.prm.step_loss import load_losses, loss_weights, step_loss
 from eduprm.prm.testing import byte_tokenizer, ragged_tree, tiny_backbone
 from eduprm.prm.train import train_prm
 from eduprm.prm.tree import build_tree
+from eduprm.prm.vocabulary import VocabularyLogits
 
 
 @pytest.mark.parametrize("losses", [{"cross_entropy": 1.0}, {"cross_entropy": 1.0, "language_model": 1.0}])
@@ -52,9 +53,13 @@ def test_a_head_on_a_family_for_which_transformers_has_no_classifier(tmp_path, a
 
 
 @pytest.mark.parametrize("kind", ["likelihood", "implicit"])
-def test_log_probs_of_models_that_scale_their_logits(tmp_path, kind):
-    """Granite divides by 3: a PRM's log-probs are the model's, before and after the training."""
-    backbone = tiny_backbone(tmp_path / "backbone", architecture="granite", logits_scaling=3.0)
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [("granite", {"logits_scaling": 3.0}), ("gemma2", {"final_logit_softcapping": 2.0})],
+)
+def test_log_probs_of_models_that_change_their_logits(tmp_path, kind, architecture, settings):
+    """A PRM's log-probs are the model's, before and after the training."""
+    backbone = tiny_backbone(tmp_path / "backbone", architecture=architecture, **settings)
     trees, builder = [ragged_tree(seed) for seed in range(3)], InputBuilder(byte_tokenizer(), InputFormat())
     losses = {"fork": 1.0, "language_model": 0.5} if kind == "likelihood" else {"implicit": 1.0}
     config = TrainConfig(losses=losses, scoring=Scoring(kind=kind), batch_tokens=64, learning_rate=1e-2)
@@ -129,11 +134,12 @@ def test_the_fork_loss_sees_an_adapter_on_the_output_embedding(tmp_path):
                 value.normal_()
     batch = to_tensors(pack_rows([ragged_tree(0)], [[0]], pad_id=0))
     hidden, output = packed_hidden(model, batch), language_model_output(model)
-    whole = torch.nn.Linear(32, output.weight.shape[0], bias=False)
-    whole.weight.data = output.get_delta_weight("default") + output.weight
+    adapted = output.embedding
+    whole = torch.nn.Linear(32, adapted.weight.shape[0], bias=False)
+    whole.weight.data = adapted.get_delta_weight("default") + adapted.weight
     loss = ForkLoss()
     assert loss.total(hidden, output, batch).item() == pytest.approx(
-        loss.total(hidden, whole, batch).item(), rel=1e-5
+        loss.total(hidden, VocabularyLogits(whole), batch).item(), rel=1e-5
     )
     losses = load_losses(config.losses)
     step_loss(losses, model, hidden, batch, loss_weights(losses, batch)).backward()

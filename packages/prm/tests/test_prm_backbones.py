@@ -14,7 +14,6 @@ from eduprm.prm.attention import (
 )
 from eduprm.prm.loading import load_classifier, load_language_model
 from eduprm.prm.model import (
-    language_model_input,
     language_model_output,
     packed_hidden,
     packed_logits,
@@ -37,7 +36,7 @@ BACKBONES = {
     "olmo3": {"sliding_window": 64},
     "granite": {"logits_scaling": 3.0, "residual_multiplier": 0.5, "embedding_multiplier": 2.0},
     "cohere": {"logit_scale": 0.3, "use_qk_norm": True},
-    "gemma2": {"attn_logit_softcapping": 0.5, "final_logit_softcapping": None},
+    "gemma2": {"attn_logit_softcapping": 0.5, "final_logit_softcapping": 2.0},
     "gemma3_text": {"sliding_window": 64},
     "gpt_oss": EXPERTS,
     "gpt_neox": {},
@@ -95,7 +94,7 @@ def test_packed_log_probs_are_those_of_single_paths(tmp_path, architecture):
     settle_attention(model, "auto", dtype=torch.float32)
     packed, batch = rows_of(model, trees)
     with torch.no_grad():
-        logits = language_model_output(model)(language_model_input(model, packed_hidden(model, batch)))
+        logits = language_model_output(model)(packed_hidden(model, batch))
     plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
     assert_as_single_paths(logits, lambda ids: plain(input_ids=ids).logits, packed, trees)
 

@@ -19,11 +19,20 @@ from eduprm.prm.step_loss import load_losses
 from eduprm.prm.testing import tiny_backbone
 from eduprm.prm.tree import build_tree
 from eduprm.prm.tree_cuts import split_tree, truncate_tree
+from eduprm.prm.vocabulary import VocabularyLogits
+
+POLICIES = {
+    "llama": {},
+    "qwen2": {},
+    "cohere": {"logit_scale": 0.3},
+    "gemma2": {"final_logit_softcapping": 2.0},
+}
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen2"])
+@pytest.fixture(scope="module", params=POLICIES)
 def policy(request, tmp_path_factory):
-    folder = tiny_backbone(tmp_path_factory.mktemp(request.param), architecture=request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    tiny_backbone(folder, architecture=request.param, **POLICIES[request.param])
     return load_language_model(folder).eval()
 
 
@@ -116,12 +125,13 @@ def test_a_fork_of_three_by_hand():
     """Logits 2, 1, 0 for siblings of value 1, .5 and 0: the normaliser is ln(e^2 + e + 1)."""
     tree = build_tree([9], [[0], [1], [2]], [-1, -1, -1], targets=[1.0, 0.5, 0.0])
     batch = to_tensors(pack_rows([tree], [[0]], pad_id=0))
-    output = torch.nn.Linear(1, 10, bias=False)
+    embedding = torch.nn.Linear(1, 10, bias=False)
     with torch.no_grad():
-        output.weight.copy_(torch.tensor([[2.0], [1.0], [0.0], *[[7.0]] * 7]))
+        embedding.weight.copy_(torch.tensor([[2.0], [1.0], [0.0], *[[7.0]] * 7]))
     normaliser = math.log(math.exp(2) + math.exp(1) + 1)
     expected = 1.0 * (normaliser - 2) + 0.5 * (normaliser - 1)
-    assert ForkLoss().total(torch.ones(1, 4, 1), output, batch).item() == pytest.approx(expected, rel=1e-6)
+    ours = ForkLoss().total(torch.ones(1, 4, 1), VocabularyLogits(embedding), batch)
+    assert ours.item() == pytest.approx(expected, rel=1e-6)
     assert ForkLoss().weight(batch).item() == pytest.approx(1.5)
 
 

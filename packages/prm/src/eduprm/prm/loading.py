@@ -15,6 +15,7 @@ from torch import nn
 
 from eduprm.prm.classifiers import classifier_class
 from eduprm.prm.config import InputFormat, Scoring
+from eduprm.prm.vocabulary import VocabularyLogits
 
 __all__ = [
     "HEADS",
@@ -22,7 +23,6 @@ __all__ = [
     "is_prm",
     "load_classifier",
     "load_language_model",
-    "logit_scale",
     "quiet_transformers",
     "read_input_format",
     "read_model_config",
@@ -82,16 +82,12 @@ def load_language_model(
 
     Raises:
         ValueError: no such model, weights that it lacks, or logits that are not what the output embedding makes of the
-            last hidden states, times `logit_scale` (Gemma 2 caps them): their log-probs would be another model's.
+            last hidden states (`VocabularyLogits`): their log-probs would be another model's.
     """
     from transformers import AutoModelForCausalLM
 
     path = str(path_or_name)
     config = read_model_config(path, trust_remote_code=trust_remote_code).get_text_config()
-    if getattr(config, "final_logit_softcapping", None) is not None:
-        raise ValueError(
-            f"{path} changes its logits by final_logit_softcapping, which a PRM by likelihood does not; use a head"
-        )
     with quiet_transformers():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
@@ -111,20 +107,9 @@ def load_language_model(
     return model
 
 
-def logit_scale(config: Any) -> float:
-    """Return what a model multiplies the output embedding's logits by (Cohere), or one over what it divides them by
-    (Granite); 1 for most."""
-    config = config.get_text_config()
-    divisor = getattr(config, "logits_scaling", None)
-    if divisor is not None:
-        return 1 / float(divisor)
-    factor = getattr(config, "logit_scale", None)
-    return 1.0 if factor is None else float(factor)
-
-
 @torch.no_grad()
 def _check_logits(model: Any, path: str) -> None:
-    """Refuse a model that computes something between hidden states and logits beside the output embedding."""
+    """Refuse a model whose logits are not what `VocabularyLogits` makes of its hidden states."""
     if model.base_model is model:  # Llama 4 names its backbone otherwise than transformers looks for it
         raise ValueError(
             f"{path}: expected a language model around a backbone, got {type(model).__name__} alone"
@@ -134,7 +119,7 @@ def _check_logits(model: Any, path: str) -> None:
     model.eval()
     whole = model(input_ids=ids, use_cache=False).logits
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    plain = model.get_output_embeddings()(hidden) * logit_scale(model.config)
+    plain = VocabularyLogits.of(model)(hidden)
     model.train(was_training)
     if (whole - plain).abs().max() > 1e-3 * plain.abs().max():
         raise ValueError(

@@ -11,14 +11,14 @@ from torch.distributed.fsdp import FSDPModule
 
 from eduprm.prm.attention import attention_inputs
 from eduprm.prm.fast import fast_hidden
-from eduprm.prm.loading import HEADS, logit_scale
+from eduprm.prm.loading import HEADS
 from eduprm.prm.packing import PackedRows
 from eduprm.prm.tree import TokenTree
+from eduprm.prm.vocabulary import VocabularyLogits
 
 __all__ = [
     "check_ids",
     "head_output",
-    "language_model_input",
     "language_model_output",
     "model_hidden",
     "packed_hidden",
@@ -59,16 +59,9 @@ def to_tensors(packed: PackedRows) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(part) for name, part in arrays.items()}
 
 
-def language_model_output(model: Any) -> nn.Module:
-    """Return the output embedding, hidden states to logits over the vocabulary."""
-    output: nn.Module = unwrap(model).get_output_embeddings()
-    return output
-
-
-def language_model_input(model: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Return what `language_model_output` takes: hidden states, scaled where the model scales its logits."""
-    scale = logit_scale(unwrap(model).config)
-    return hidden if scale == 1.0 else hidden * scale
+def language_model_output(model: Any) -> VocabularyLogits:
+    """Return what makes logits over the vocabulary of hidden states."""
+    return VocabularyLogits.of(unwrap(model))
 
 
 def head_output(model: Any) -> nn.Module:

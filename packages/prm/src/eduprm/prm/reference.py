@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from eduprm.prm.losses.language_model import token_logprobs
-from eduprm.prm.model import language_model_input, language_model_output, model_hidden
+from eduprm.prm.model import language_model_output, model_hidden
 
 __all__ = ["attach_reference", "node_tokens", "reference_logprobs"]
 
@@ -37,9 +37,7 @@ def reference_logprobs(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.T
     was_training = whole.training
     whole.eval()  # some backbones have dropout: the reference is one model, not another one in each micro-batch
     with torch.no_grad(), whole.disable_adapter():
-        places = language_model_input(
-            model, model_hidden(model, batch)[rows, batch["parents"][rows, columns]]
-        )
+        places = model_hidden(model, batch)[rows, batch["parents"][rows, columns]]
         known[rows, columns] = token_logprobs(
             places, language_model_output(model), batch["input_ids"][rows, columns]
         )

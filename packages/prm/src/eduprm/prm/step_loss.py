@@ -9,7 +9,7 @@ import torch
 
 from eduprm.core.registry import load
 from eduprm.prm.losses._contract import LossFunction
-from eduprm.prm.model import head_output, language_model_input, language_model_output
+from eduprm.prm.model import head_output, language_model_output
 
 __all__ = ["Shares", "load_losses", "loss_weights", "step_loss"]
 
@@ -49,10 +49,8 @@ def step_loss(
     """
     loss = hidden.new_zeros((), dtype=torch.float32)
     for (function, share), total in zip(losses, totals, strict=True):
-        if function.needs == "head":
-            part = function.total(hidden, head_output(model), batch)
-        else:
-            part = function.total(language_model_input(model, hidden), language_model_output(model), batch)
+        output = head_output(model) if function.needs == "head" else language_model_output(model)
+        part = function.total(hidden, output, batch)
         # A step without any place of this loss (no fork, say) has nothing to divide by.
         loss = loss + share * part / torch.as_tensor(total).clamp_min(torch.finfo(torch.float32).tiny)
     return loss

@@ -45,7 +45,7 @@ class LossFunction(Protocol):
 
         Args:
             hidden: [B, L, D], the backbone's final hidden states.
-            output: what `needs` names: the head (D to its labels) or the output embedding (D to vocabulary).
+            output: what `needs` names: the head (D to its labels) or `VocabularyLogits` (D to vocabulary).
             batch: the packed rows.
         """
         ...

@@ -10,7 +10,7 @@ scale (its question's weight, the part of its solutions that a filter keeps) mul
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -23,10 +23,12 @@ class Loss:
     """Weighted by the values of the choices; computed in float32.
 
     Examples:
+        >>> from eduprm.prm.vocabulary import VocabularyLogits
         >>> batch = {"fork_rows": torch.tensor([0, 0]), "fork_columns": torch.tensor([0, 0]),
         ...     "fork_tokens": torch.tensor([1, 2]), "fork_values": torch.tensor([1.0, 0.0]),
         ...     "fork_scales": torch.ones(2), "fork_groups": torch.tensor([0, 0])}
-        >>> round(Loss().total(torch.zeros(1, 1, 4), torch.nn.Linear(4, 3, bias=False), batch).item(), 4)
+        >>> output = VocabularyLogits(torch.nn.Linear(4, 3, bias=False))
+        >>> round(Loss().total(torch.zeros(1, 1, 4), output, batch).item(), 4)
         0.6931
     """
 
@@ -37,18 +39,12 @@ class Loss:
         """Return the sum of the scaled values at forks that prefer something."""
         return (batch["fork_values"] * batch["fork_scales"])[_unequal(batch)].sum()
 
-    def total(self, hidden: torch.Tensor, output: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    def total(self, hidden: torch.Tensor, output: Any, batch: Batch) -> torch.Tensor:
         """Return the sum over forks of the values' cross-entropy with the softmax over the fork's tokens."""
         kept = _unequal(batch)
         places = hidden[batch["fork_rows"][kept], batch["fork_columns"][kept]]
         tokens, groups = batch["fork_tokens"][kept], batch["fork_groups"][kept]
-        if isinstance(output, torch.nn.Linear):
-            # The output embedding's rows of the few tokens at forks, not the logits of the whole vocabulary.
-            logits = (places.float() * output.weight[tokens].float()).sum(-1)
-            if output.bias is not None:
-                logits = logits + output.bias[tokens].float()
-        else:  # an adapter on it: its weight alone is not what it computes
-            logits = output(places).float().gather(1, tokens[:, None])[:, 0]
+        logits = output.chosen(places, tokens)  # not those of the whole vocabulary
         count = int(batch["fork_groups"].max()) + 1 if len(batch["fork_groups"]) else 0
         highest = torch.full((count,), -torch.inf, device=logits.device)
         highest = highest.scatter_reduce(0, groups, logits.detach(), "amax")

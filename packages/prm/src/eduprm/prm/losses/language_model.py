@@ -47,19 +47,11 @@ def token_logprobs(places: torch.Tensor, output: Any, tokens: torch.Tensor) -> t
         parts.append(checkpoint(_logprobs, *chunk, output, use_reentrant=False))
     # Without a token there is a gradient all the same, of nothing, the output's too: a batch of wrong solutions has a
     # backward pass, and DistributedDataParallel waits for ever for a weight that has none.
-    return torch.cat(parts) if parts else _logits(places, output).sum(-1).float()
+    return torch.cat(parts) if parts else output(places).sum(-1).float()
 
 
 def _logprobs(places: torch.Tensor, tokens: torch.Tensor, output: Any) -> torch.Tensor:
-    return -functional.cross_entropy(_logits(places, output).float(), tokens, reduction="none")
-
-
-def _logits(places: torch.Tensor, output: Any) -> torch.Tensor:
-    if not isinstance(output, torch.nn.Linear):  # an adapter on it
-        logits: torch.Tensor = output(places)
-        return logits
-    # A call of the module would run FSDP's hooks, which free weights that are tied to it, before they are used.
-    return functional.linear(places, output.weight, output.bias)
+    return -functional.cross_entropy(output(places).float(), tokens, reduction="none")
 
 
 def _predicted(batch: Batch) -> torch.Tensor:

@@ -16,7 +16,7 @@ from eduprm.prm.config import Scoring
 from eduprm.prm.folding import SOLUTION_OF_FOLD, fold_logprobs
 from eduprm.prm.losses._contract import Batch
 from eduprm.prm.losses.language_model import token_logprobs
-from eduprm.prm.model import language_model_input, language_model_output, packed_hidden
+from eduprm.prm.model import language_model_output, packed_hidden
 
 __all__ = ["Scorer", "wanted_logprobs"]
 
@@ -53,6 +53,6 @@ def wanted_logprobs(model: Any, batch: Batch, wanted: torch.Tensor) -> torch.Ten
     before = batch["parents"][rows, columns]
     if bool((before < 0).any()):
         raise ValueError("expected a prompt before every solution, got one without tokens")
-    places = language_model_input(model, packed_hidden(model, batch)[rows, before])
+    places = packed_hidden(model, batch)[rows, before]
     output = language_model_output(model)
     return token_logprobs(places, output, batch["input_ids"][rows, columns]).double()
