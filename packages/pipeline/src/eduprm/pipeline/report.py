@@ -282,11 +282,15 @@ def _found(rows: list[dict[str, Any]]) -> str:
 
 def _scored_by(settings: TrainSettings) -> str:
     scoring = settings.prm.train.scoring
+    losses = " and ".join(settings.prm.train.losses)
     if scoring.kind != "likelihood":
-        return f"This PRM scores by {scoring.kind}."
+        return (
+            f"This PRM scores by {scoring.kind}, after training by {losses}; a solution's score is the "
+            f"{scoring.solution} of its steps'."
+        )
     return (
         f"This PRM scores by likelihood: exp of the {scoring.fold} log-prob of a step's tokens, after training by "
-        f"{' and '.join(settings.prm.train.losses)}. That teaches the policy too: see its own greedy decoding above."
+        f"{losses}. That teaches the policy too: see its own greedy decoding above."
     )
 
 
