@@ -67,6 +67,7 @@ def read(run: Path, part: str, split: str) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(path) for path in sorted((run / part).glob(f"{split}-*.parquet"))])
 
 
+TREES = {"edu": "^edu", "samples": "^(samples|ht)-", "greedy": "^greedy"}
 RULES = [
     "prm_min",
     "prm_last",
@@ -81,8 +82,8 @@ RULES = [
 
 def figures(candidates, seed=0):
     found = {}
-    for name, tree in (("edu", "edu"), ("samples", "ht"), ("greedy", "greedy")):
-        rows = candidates.filter(pl.col("tree").str.starts_with(tree))
+    parts = {name: candidates.filter(pl.col("tree").str.contains(tree)) for name, tree in TREES.items()}
+    for name, rows in parts.items():
         if not rows.height:
             continue
         rules = RULES if name != "greedy" else ["oracle"]
@@ -97,9 +98,7 @@ def figures(candidates, seed=0):
                 "problem_id", score=fold, gold="correct"
             )
             found[name][f"auc_{rule}"] = round(float(auc_within(own)["auc"].mean() or float("nan")), 3)
-    edu, samples, greedy = (
-        candidates.filter(pl.col("tree").str.starts_with(tree)) for tree in ("edu", "ht", "greedy")
-    )
+    edu, samples, greedy = parts.values()
     if samples.height and greedy.height:
         ours = choose(edu, rules=["prm_min"])
         for name, other in (
