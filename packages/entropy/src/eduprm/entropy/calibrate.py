@@ -140,7 +140,8 @@ def _threshold(pooled: FloatArray, *, wanted: float, num_solutions: int) -> floa
     if above is None:
         return below
     middle = (above + below) / 2
-    return middle if middle < above else below  # neighbouring floats have nothing between them
+    # Anchors are found in float32, where neighbours have nothing between them.
+    return middle if np.float32(middle) < np.float32(above) else below
 
 
 def _checked(entropies: Sequence[npt.ArrayLike]) -> list[FloatArray]:
