@@ -96,7 +96,7 @@ def sampled_entropy(
         words = kernel.scratch_words(num_rows, logits.shape[1], logits.element_size())
         if scratch is not None and scratch.numel() < words:
             raise ValueError(f"expected scratch of at least {words} int32, got {scratch.numel()}")
-        kernel.sampled(logits, token_ids, out, scratch)
+        kernel.sampled(logits, token_ids.contiguous(), out, scratch)
         return out
     found = entropy_top2(logits, chunk_rows=chunk_rows, backend="torch")
     first = found.top_ids[:, :1]
