@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from eduprm.entropy import entropy_bounds, entropy_top2, linear_entropy, linear_entropy_top2, token_entropy
+from eduprm.entropy import (
+    entropy_bounds,
+    entropy_top2,
+    linear_entropy,
+    linear_entropy_top2,
+    sampled_entropy,
+    token_entropy,
+)
 
 ROWS = np.zeros((2, 5), np.float32)
 HEAD = torch.zeros(7, 5)
@@ -35,6 +42,14 @@ HINT = "; torch.as_tensor makes one"
             lambda: linear_entropy(torch.zeros(2, 5), HEAD, [0.0] * 7),
             "expected bias as a torch tensor, got list" + HINT,
         ),
+        (
+            lambda: sampled_entropy(ROWS.tolist(), torch.zeros(2, dtype=torch.int64)),
+            "expected logits as a torch tensor, got list" + HINT,
+        ),
+        (
+            lambda: sampled_entropy(torch.zeros(2, 5), [0, 1]),
+            "expected token_ids as a torch tensor, got list" + HINT,
+        ),
         (lambda: entropy_bounds([-1.0], None), "expected vocab_size as a whole number, got NoneType"),
     ],
 )
@@ -42,6 +57,11 @@ def test_what_is_no_tensor_is_named(call, told):
     with pytest.raises(TypeError) as caught:
         call()
     assert str(caught.value) == told
+
+
+def test_token_ids_that_are_no_integers_are_refused():
+    with pytest.raises(ValueError, match=r"^expected token ids of int32 or int64, got torch\.float32$"):
+        sampled_entropy(torch.zeros(2, 5), torch.zeros(2))
 
 
 @pytest.mark.parametrize(

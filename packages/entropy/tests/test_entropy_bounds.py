@@ -77,6 +77,13 @@ def test_all_tokens_known_leaves_nothing_open() -> None:
     torch.testing.assert_close(upper, truth, atol=1e-9, rtol=0)
 
 
+def test_lists_keep_their_digits() -> None:
+    lower, upper = entropy_bounds([math.log(0.7), math.log(0.3)], 2, tolerance=0.0)
+    want = -0.7 * math.log(0.7) - 0.3 * math.log(0.3)
+    assert lower.item() == pytest.approx(want, abs=1e-14)
+    assert upper.item() == pytest.approx(want, abs=1e-14)
+
+
 def test_more_known_tokens_tighten_the_bounds_and_order_does_not_matter() -> None:
     torch.manual_seed(0)
     logprobs = (torch.randn(8, 5000, dtype=torch.float64) * 3).log_softmax(-1).sort(descending=True).values

@@ -73,6 +73,13 @@ def test_neighbouring_floats_are_told_apart() -> None:
     assert found.achieved_anchors == 1.0
 
 
+def test_a_threshold_between_neighbours_tells_them_apart_in_float32() -> None:
+    low = np.nextafter(np.float32(1), np.float32(2))
+    high = np.nextafter(low, np.float32(2))
+    found = calibrate_threshold([np.array([low, high])], anchors_per_solution=1)
+    assert low <= np.float32(found.threshold_nats) < high
+
+
 def test_report_shows_threshold_sweep_quantiles_and_histogram() -> None:
     found = calibrate_threshold(solutions(), anchors_per_solution=3)
     text = found.report(width=30)

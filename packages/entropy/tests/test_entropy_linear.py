@@ -35,6 +35,14 @@ def test_half_precisions_are_summed_in_float32(dtype: torch.dtype) -> None:
     check(torch.randn(7, 64).to(dtype), torch.randn(3001, 64).to(dtype), tile_elements=7 * 500)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_autocast_does_not_round_the_products(dtype: torch.dtype) -> None:
+    hidden, weight = torch.randn(9, 64).to(dtype), torch.randn(500, 64).to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = linear_entropy(hidden, weight)
+    assert torch.equal(inside, linear_entropy(hidden, weight))
+
+
 def test_mixed_types_and_bias_with_masked_tokens() -> None:
     torch.manual_seed(2)
     bias = torch.randn(1000)

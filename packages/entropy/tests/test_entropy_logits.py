@@ -1,6 +1,8 @@
 """token_entropy and entropy_top2 against a plain float64 reference."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from eduprm.entropy import EntropyTop2, entropy_top2, token_entropy
 from eduprm.entropy.chunked import BLOCK
@@ -189,6 +192,42 @@ def test_input_is_left_alone_and_gets_no_gradient() -> None:
     assert torch.equal(logits, before)
     assert not got.entropy_nats.requires_grad
     assert not got.top_logprobs.requires_grad
+
+
+class SoftmaxRows(TorchDispatchMode):
+    """Rows of each softmax that its own thread is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if "softmax" in str(func):
+            self.rows.append(args[0].shape[0])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("shape", [(1, 3000), (8, 1000), (64, 2048), (4, 49152)], ids=str)
+def test_torch_splits_nothing_on_the_calling_thread(shape: tuple[int, int]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with SoftmaxRows() as seen:
+            entropy_top2(torch.randn(shape))
+    finally:
+        torch.set_num_threads(before)
+    # It splits a softmax of two rows, however short they are: on busy cores a thousand times slower.
+    assert set(seen.rows) <= {1}
+
+
+def test_threads_stay_few_whatever_the_sizes() -> None:
+    code = (
+        "import threading, torch; from eduprm.entropy import token_entropy; torch.set_num_threads(16)\n"
+        "for rows in range(1, 40): token_entropy(torch.zeros(rows, 60_000))\n"
+        "print(threading.active_count() - 1)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 < int(ran.stdout) < 2 * 16
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])

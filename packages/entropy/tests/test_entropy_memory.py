@@ -29,7 +29,7 @@ def test_extra_memory_does_not_grow_with_the_rows(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The recorder sees its own thread only.
-    monkeypatch.setattr("eduprm.entropy.chunked._num_workers", lambda *_: 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     logits = torch.randn(40, 30, 2000).to(dtype).transpose(0, 1)
     with LargestAllocation(logits) as seen:
         entropy_top2(logits, chunk_rows=4)

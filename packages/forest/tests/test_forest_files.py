@@ -173,3 +173,38 @@ def test_reading_errors_name_the_file(nodes: pl.DataFrame, labelled: pl.DataFram
     assert "got one that a.parquet holds too" in message(tmp_path)
     write_shard(labelled.with_columns(problem_id=pl.lit("q")), tmp_path, "b")
     assert "expected the columns of a.parquet" in message(tmp_path)
+    write_shard(nodes.with_columns(score=pl.lit(0.5)), tmp_path, "a")
+    write_shard(nodes.with_columns(score=pl.lit(1), problem_id=pl.lit("q")), tmp_path, "b")
+    assert message(tmp_path) == f"{second}: column 'score': expected type Float64 as in a.parquet, got Int32"
+
+
+def test_shards_may_order_their_columns_in_any_way(nodes: pl.DataFrame, tmp_path: Path) -> None:
+    write_shard(nodes, tmp_path, "a")
+    other = nodes.with_columns(problem_id=pl.lit("q"))
+    write_shard(other.select(reversed(other.columns)), tmp_path, "b")
+    assert read_forest(tmp_path).equals(pl.concat([nodes, other]))
+
+
+def test_a_name_is_no_pattern(nodes: pl.DataFrame, tmp_path: Path) -> None:
+    folder = tmp_path / "run[1]*"
+    write_shard(nodes, folder, "0")
+    assert read_forest(folder).equals(nodes)
+    assert scan_forest(folder).collect().equals(nodes)
+
+
+def test_any_damage_to_the_footer_is_a_forest_error(nodes: pl.DataFrame, tmp_path: Path) -> None:
+    # polars panics at some of these bytes, which is no Exception; in another process, since it writes to stderr too
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom eduprm.forest import ForestError, read_forest\n"
+        "path = Path(sys.argv[1]); whole = path.read_bytes()\n"
+        "footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], 'little')\n"
+        "refused = 0\n"
+        "for at in range(footer + 280, footer + 440):\n"
+        "    path.write_bytes(whole[:at] + bytes([whole[at] ^ 64]) + whole[at + 1:])\n"
+        "    try: read_forest(path)\n"
+        "    except ForestError: refused += 1\n"
+        "print(refused)\n"
+    )
+    path = write_shard(nodes, tmp_path, "0")
+    ran = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert (ran.returncode, int(ran.stdout or 0) > 0) == (0, True), ran.stderr[-300:]

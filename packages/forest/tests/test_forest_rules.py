@@ -15,6 +15,9 @@ from eduprm.forest import (
     NODE_SCHEMA,
     PROBLEM_SCHEMA,
     ForestError,
+    found_leaves,
+    leaf_paths,
+    topology,
     validate_forest,
     validate_problems,
     write_shard,
@@ -70,6 +73,29 @@ def test_integers_of_other_widths_are_cast_where_they_fit(labelled, tmp_path) ->
     problems = pl.DataFrame([["p", "1?", "1", [4], "s", "train", None]], schema=PROBLEM_SCHEMA, orient="row")
     wide = problems.cast({"prompt_token_ids": pl.List(pl.Int64)})
     assert validate_problems(wide).schema == problems.schema
+
+
+def test_columns_of_nulls_alone_take_the_types_of_the_schema() -> None:
+    roots = [["p", "samples", 0, None, [5], [-0.5], [0.7], "4", "stop"]]
+    plain = pl.DataFrame(roots, schema=NODE_SCHEMA.names(), orient="row")
+    assert plain.schema["parent_id"] == pl.Null  # as polars makes it
+    assert validate_forest(plain).schema == NODE_SCHEMA
+    problems = pl.DataFrame(
+        [["p", "1?", None, None, "s", "train", None]], schema=PROBLEM_SCHEMA.names(), orient="row"
+    )
+    assert validate_problems(problems).schema == PROBLEM_SCHEMA
+    with pytest.raises(ForestError, match=r"'text', row 1 .*expected a value, got null"):
+        validate_forest(plain.with_columns(text=pl.lit(None)))
+
+
+@pytest.mark.parametrize("call", [validate_forest, validate_problems, topology, leaf_paths, found_leaves])
+def test_what_is_no_frame_is_named(call: Callable, nodes: pl.DataFrame) -> None:
+    with pytest.raises(
+        TypeError, match=r"^expected a polars DataFrame, got LazyFrame; collect\(\) makes one$"
+    ):
+        call(nodes.lazy())
+    with pytest.raises(TypeError, match=r"^expected a polars DataFrame, got list$"):
+        call(nodes.to_dicts())
 
 
 BROKEN = {
@@ -242,10 +268,16 @@ BROKEN_PROBLEMS = {
     "prompt null": (put("prompt_token_ids", 2, [4, None]), "prompt_token_ids", 2, "got null at index 1"),
     "prompt below 0": (put("prompt_token_ids", 2, [-4]), "prompt_token_ids", 2, "got -4 at index 0"),
     "type": (
-        lambda df: df.with_columns(metadata=pl.lit(None)),
+        lambda df: df.with_columns(metadata=pl.lit(3)),
         "metadata",
         None,
-        "expected type String, got Null",
+        "expected type String, got Int32",
+    ),
+    "metadata too deep": (
+        put("metadata", 0, "[" * 100_000),
+        "metadata",
+        0,
+        "expected JSON or null, got '[[[",
     ),
 }
 

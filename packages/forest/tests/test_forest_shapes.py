@@ -169,6 +169,7 @@ def test_path_of_wants_one_tree_and_one_of_its_nodes(nodes: pl.DataFrame) -> Non
         path_of(nodes[:3], 3)
     with pytest.raises(ValueError, match="got -1"):
         path_of(nodes[:3], -1)
+    assert list(map(type, path_of(nodes[:3], np.int64(2)))) == [int, int]  # JSON takes no numpy integer
 
 
 def test_a_chain_and_a_million_nodes_are_fast(grow) -> None:
@@ -189,3 +190,28 @@ def test_a_chain_and_a_million_nodes_are_fast(grow) -> None:
     assert (
         time.perf_counter() - began < 5.0
     )  # about 0.15 s on two idle cores; the margin is for a busy machine
+
+
+def test_a_late_fault_and_one_long_path_are_found_fast(grow) -> None:
+    half = 50_000
+    parents = [
+        None,
+        *range(half - 1),
+        0,
+        *range(half, 2 * half - 2),
+        5,
+    ]  # two chains; the last node is torn off
+    torn = pl.DataFrame({"node_id": np.arange(2 * half), "parent_id": parents}).with_columns(
+        problem_id=pl.lit("p"), tree=pl.lit("t")
+    )
+    began = time.perf_counter()
+    with pytest.raises(ForestError, match=rf"row {2 * half} .*one of \[0, {half}, .*got 5"):
+        topology(torn)
+    one = grow([[None, 0, 0]], [[[], [1, 2], [1, 3]]])
+    many = pl.concat([one] * 50_000).with_columns(
+        problem_id=pl.int_range(pl.len()).floordiv(3).cast(pl.String)
+    )
+    long = grow([[None, 0, 0]], [[[], [1] * 3000, [1, 2]]])
+    counts = token_counts(pl.concat([many, long.with_columns(problem_id=pl.lit("long"))]))
+    assert counts["distinct_tokens"].to_list() == [3] * 50_000 + [3001]
+    assert time.perf_counter() - began < 4.0  # about 0.5 s on two idle cores

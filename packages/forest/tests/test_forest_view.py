@@ -91,6 +91,7 @@ def test_long_texts_and_long_trees_are_cut(nodes: pl.DataFrame, grow) -> None:
     assert len(wide.splitlines()) == 12
     chain = drawn(grow([[None, *range(3000)]]), max_lines=10)
     assert "more fragments" in chain
+    assert "… 2 more nodes not shown" in drawn(nodes[:3], max_lines=0)  # the root is always shown
 
 
 def test_one_tree_at_a_time(nodes: pl.DataFrame) -> None:

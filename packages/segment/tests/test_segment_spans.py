@@ -302,7 +302,7 @@ def test_token_spans_round_to_tokens() -> None:
         ),
         (
             lambda: get_segmenter("delimiter", delimiters=""),
-            "delimiter: expected delimiters that are not empty",
+            "delimiter: expected delimiters that are strings and not empty",
         ),
         (
             lambda: get_segmenter("low_confidence", quantile=2),
@@ -310,7 +310,7 @@ def test_token_spans_round_to_tokens() -> None:
         ),
         (
             lambda: get_segmenter("entropy", threshold=math.nan),
-            "entropy: expected a threshold in nats, got NaN",
+            "entropy: expected a threshold in nats, got nan",
         ),
         (lambda: joint_segmenter({}), "at least one segmenter, got none"),
         (lambda: joint_segmenter({"entropy": {}, "words": {}}), "got 'words'"),

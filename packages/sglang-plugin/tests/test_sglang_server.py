@@ -212,6 +212,14 @@ def test_a_field_that_is_no_boolean_is_refused(server, reference):
         server.generate(reference.chat(QUESTIONS[0]), params)
 
 
+@pytest.mark.parametrize("custom", ["eduprm_entropy", ["eduprm_entropy"]], ids=str)
+def test_custom_params_of_another_kind_are_left_alone_or_refused(server, reference, custom):
+    prompt, params = reference.chat(QUESTIONS[0]), {"max_new_tokens": 2, "custom_params": custom}
+    assert "entropy" not in server.generate(prompt, params)["meta_info"]
+    with pytest.raises(ValueError, match=r"HTTP 400.*custom_params: expected an object, got"):
+        server.generate(prompt, params, return_entropy=True)
+
+
 def test_two_samples_of_one_request(server, reference):
     prompt = reference.chat(QUESTIONS[4])
     params = with_entropy({"temperature": 1.2, "n": 2, "max_new_tokens": 10})

@@ -1,6 +1,7 @@
 """Columns of another width brought to a schema's: plain polars frames hold Int64 and Float64.
 
-Integers keep their values; floats are rounded as the schema's own are.
+Integers keep their values; floats are rounded as the schema's own are. A column of nulls alone, to which polars gives
+no type of its own, fits every type.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def _alike(have: Any, wanted: Any) -> bool:
     if isinstance(have, pl.List) and isinstance(wanted, pl.List):
         return _alike(have.inner, wanted.inner)
     floats = pl.Float32, pl.Float64
+    if have == pl.Null:
+        return True
     return bool((have.is_integer() and wanted.is_integer()) or (have in floats and wanted in floats))
 
 

@@ -121,7 +121,7 @@ def _rest_upper(rest_low: Tensor, rest_high: Tensor, num_rest: int) -> Tensor:
 
 def _as_tensor(top_logprobs: object) -> Tensor:
     try:
-        return torch.as_tensor(top_logprobs).to(torch.float64)
+        return torch.as_tensor(top_logprobs, dtype=torch.float64)
     except (RuntimeError, TypeError, ValueError):
         raise ValueError(
             "expected top_logprobs as a tensor or lists of numbers, k in each, "

@@ -97,9 +97,9 @@ def calibrate_threshold(
     if not 0 < anchors_per_solution < np.inf:
         raise ValueError(f"expected a finite anchors_per_solution above 0, got {anchors_per_solution}")
     solutions = _checked(entropies)
-    masks = _masks(skip, solutions)
-    eligible = [values[~mask] for values, mask in zip(solutions, masks, strict=True)]
-    pooled = np.sort(np.concatenate(eligible))
+    eligible = solutions if skip is None else _kept(solutions, skip)
+    pooled = np.concatenate(eligible)
+    pooled.sort()
     threshold = _threshold(pooled, wanted=anchors_per_solution * len(solutions), num_solutions=len(solutions))
     counts = tuple(int(np.count_nonzero(values > threshold)) for values in eligible)
     bin_counts, edges = np.histogram(pooled, bins=NUM_BINS, range=(0.0, max(float(pooled[-1]), 1e-9)))
@@ -110,7 +110,7 @@ def calibrate_threshold(
         anchors_per_solution=counts,
         num_positions=sum(len(values) for values in solutions),
         num_eligible=len(pooled),
-        quantiles=tuple((q, float(np.quantile(pooled, q))) for q in QUANTILES),
+        quantiles=tuple(zip(QUANTILES, np.quantile(pooled, QUANTILES).tolist(), strict=True)),
         sweep=tuple((t, _above(pooled, t) / len(solutions)) for t in THRESHOLDS_NATS),
         bin_edges_nats=tuple(float(edge) for edge in edges),
         bin_counts=tuple(int(count) for count in bin_counts),
@@ -140,7 +140,8 @@ def _threshold(pooled: FloatArray, *, wanted: float, num_solutions: int) -> floa
     if above is None:
         return below
     middle = (above + below) / 2
-    return middle if middle < above else below  # neighbouring floats have nothing between them
+    # Anchors are found in float32, where neighbours have nothing between them.
+    return middle if np.float32(middle) < np.float32(above) else below
 
 
 def _checked(entropies: Sequence[npt.ArrayLike]) -> list[FloatArray]:
@@ -159,14 +160,12 @@ def _checked(entropies: Sequence[npt.ArrayLike]) -> list[FloatArray]:
     return solutions
 
 
-def _masks(skip: Sequence[npt.ArrayLike] | None, solutions: list[FloatArray]) -> list[BoolArray]:
-    if skip is None:
-        return [np.zeros(len(values), dtype=bool) for values in solutions]
-    masks = [np.asarray(mask, dtype=bool) for mask in skip]
+def _kept(solutions: list[FloatArray], skip: Sequence[npt.ArrayLike]) -> list[FloatArray]:
+    masks: list[BoolArray] = [np.asarray(mask, dtype=bool) for mask in skip]
     got = [mask.shape for mask in masks]
     if got != [values.shape for values in solutions]:
         raise ValueError(
             f"expected one mask per solution, of its length {[len(v) for v in solutions][:5]}..., "
             f"got {len(masks)} of shapes {got[:5]}..."
         )
-    return masks
+    return [values[~mask] for values, mask in zip(solutions, masks, strict=True)]

@@ -50,8 +50,9 @@ def chunked_pieces(rows: Tensor, *, top2: bool, chunk_rows: int | None = None) -
     job = _Job(rows, top2=top2, tile_rows=tile_rows, tile_tokens=tile_tokens)
     tasks = rows.split(task_rows)
     # Where torch has one thread, or leaves the tiles whole, it splits nothing here either, and handing the work to
-    # another thread and back took 1.5 ms of a step of 16 rows of 49,152.
-    whole = torch.get_num_threads() == 1 or (workers == 1 and tile_rows * tile_tokens <= SERIAL_ELEMENTS)
+    # another thread and back took 1.5 ms of a step of 16 rows of 49,152. Softmax splits two rows of any length.
+    small = min(tile_rows, rows.shape[0]) <= 1 and tile_tokens <= SERIAL_ELEMENTS
+    whole = torch.get_num_threads() == 1 or (workers == 1 and small)
     if whole or rows.device.type != "cpu":
         return _stack([job.run(task) for task in tasks])
     return _stack(list(serial_threads(workers).map(job.run, tasks)))
@@ -69,8 +70,9 @@ def _tile_shape(rows: Tensor, chunk_rows: int | None) -> tuple[int, int]:
 
 
 def _num_workers(rows: Tensor) -> int:
-    """Return 1 where there is too little to share out."""
-    return max(1, min(torch.get_num_threads(), rows.numel() // (4 * SERIAL_ELEMENTS)))
+    """Return 1 where there is too little to share out; a power of two or all threads, each number being a pool."""
+    threads, wanted = torch.get_num_threads(), max(1, rows.numel() // (4 * SERIAL_ELEMENTS))
+    return threads if wanted >= threads else 1 << (wanted.bit_length() - 1)
 
 
 class _Job:

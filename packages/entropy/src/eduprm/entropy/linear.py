@@ -129,7 +129,9 @@ def _logits(rows: Tensor, weight: Tensor) -> Tensor:
     ):
         return torch.mm(rows, weight.t(), out_dtype=torch.float32)  # tensor cores, float32 out; CUDA only
     dtype = torch.promote_types(torch.promote_types(rows.dtype, weight.dtype), torch.float32)
-    return rows.to(dtype) @ weight.to(dtype).t()
+    # Inside a model's autocast the product would be rounded to bfloat16.
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows.to(dtype) @ weight.to(dtype).t()
 
 
 def _check(hidden: Tensor, weight: Tensor, bias: Tensor | None, tile_elements: int, *, least: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eduprm.entropy.logits import Backend, check_logits, entropy_top2, use_kernel
+from eduprm.entropy.logits import Backend, check_logits, check_tensor, entropy_top2, use_kernel
 
 #: int32 words of a row: the bits of the float32 entropy, log-prob of the sampled token, of the likeliest token and of
 #: the second; then the ids of the likeliest, the second and the sampled token.
@@ -74,11 +74,14 @@ def sampled_entropy(
         >>> [round(float(value), 4) for value in (found.entropy_nats[0], found.logprobs[0])]
         [0.8324, -1.4076]
     """
+    check_logits(logits, top2=True, chunk_rows=chunk_rows)
+    check_tensor(token_ids, "token_ids")
     if logits.ndim != 2 or token_ids.shape != logits.shape[:1]:
         raise ValueError(
             f"expected logits [N, V] and token ids [N], got {tuple(logits.shape)} and {tuple(token_ids.shape)}"
         )
-    check_logits(logits, top2=True, chunk_rows=chunk_rows)
+    if token_ids.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"expected token ids of int32 or int64, got {token_ids.dtype}")
     num_rows = logits.shape[0]
     if out is None:
         out = torch.empty((num_rows, SAMPLED_WORDS), dtype=torch.int32, device=logits.device)
@@ -93,7 +96,7 @@ def sampled_entropy(
         words = kernel.scratch_words(num_rows, logits.shape[1], logits.element_size())
         if scratch is not None and scratch.numel() < words:
             raise ValueError(f"expected scratch of at least {words} int32, got {scratch.numel()}")
-        kernel.sampled(logits, token_ids, out, scratch)
+        kernel.sampled(logits, token_ids.contiguous(), out, scratch)
         return out
     found = entropy_top2(logits, chunk_rows=chunk_rows, backend="torch")
     first = found.top_ids[:, :1]

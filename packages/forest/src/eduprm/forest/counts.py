@@ -50,10 +50,9 @@ def token_counts(df: pl.DataFrame) -> pl.DataFrame:
 
 def _repeated_tokens(shape: Topology, tokens: Ragged) -> IntArray:
     """Per tree, how many tokens a trie would not need to hold again."""
-    repeated = np.zeros(shape.num_trees, dtype=np.int64)
     trees = _trees_that_repeat(shape, tokens)
     if not trees.any():
-        return repeated
+        return np.zeros(shape.num_trees, dtype=np.int64)
     # only such trees are walked, token level by token level; an EDU tree forks into different tokens by design
     rows = np.flatnonzero(trees[shape.tree])
     positions = tokens.positions_of(rows)
@@ -63,16 +62,17 @@ def _repeated_tokens(shape: Topology, tokens: Ragged) -> IntArray:
     order = np.argsort(level, kind="stable")
     edges = np.flatnonzero(np.diff(level[order], prepend=-1, append=level.max() + 1))
     known = shape.num_trees
+    distinct = np.zeros(len(order), dtype=np.bool_)
+    num_ids = int(ids.max()) + 1
     for start, stop in itertools.pairwise(edges):
         at = order[start:stop]
         before = np.where(above[at] < 0, tree[at], prefix[above[at]])
-        keys = before * (int(ids.max()) + 1) + ids[at]
+        keys = before * num_ids + ids[at]
         _, first, number = np.unique(keys, return_index=True, return_inverse=True)
         prefix[positions[at]] = known + number
         known += len(first)
-        repeated += np.bincount(tree[at], minlength=shape.num_trees)
-        repeated -= np.bincount(tree[at[first]], minlength=shape.num_trees)
-    return repeated
+        distinct[at[first]] = True
+    return np.bincount(tree[~distinct], minlength=shape.num_trees)
 
 
 def _trees_that_repeat(shape: Topology, tokens: Ragged) -> npt.NDArray[np.bool_]:

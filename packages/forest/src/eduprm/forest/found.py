@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from .errors import ForestError
-from .schema import FOUND_COLUMNS, check_columns
+from .schema import FOUND_COLUMNS, check_columns, check_frame
 
 FOUND_SCHEMA = pl.Schema(
     {"problem_id": pl.String(), "tree": pl.String(), "leaf": pl.Int32(), **FOUND_COLUMNS}
@@ -28,6 +28,7 @@ def found_leaves(df: pl.DataFrame) -> pl.DataFrame:
         >>> found_leaves(forest).rows()
         [('p', 'edu', 0, 0, True)]
     """
+    check_frame(df)
     if missing := [name for name in FOUND_COLUMNS if name not in df.columns]:
         raise ForestError(
             f"expected the columns order and greedy, which say when a leaf was found and which is the greedy path; "

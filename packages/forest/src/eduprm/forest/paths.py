@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -49,7 +51,7 @@ def path_of(df_tree: pl.DataFrame, node_id: int) -> list[int]:
         raise ForestError(f"expected the rows of one tree, got those of {shape.num_trees}")
     if not 0 <= node_id < shape.num_nodes:
         raise ValueError(f"expected a node id from 0 to {shape.num_nodes - 1}, got {shown(node_id)}")
-    path = [node_id]
+    path = [index(node_id)]
     while (above := int(shape.parent[path[-1]])) >= 0:
         path.append(above)
     return path[::-1]

@@ -69,6 +69,16 @@ FINISH_REASONS = ("stop", "length", "pruned")
 SPLITS = ("train", "test")
 
 
+def check_frame(df: object) -> None:
+    """Say what to do with what is no frame.
+
+    Errors: TypeError.
+    """
+    if not isinstance(df, pl.DataFrame):
+        hint = "; collect() makes one" if isinstance(df, pl.LazyFrame) else ""
+        raise TypeError(f"expected a polars DataFrame, got {type(df).__name__}{hint}")
+
+
 def check_columns(df: pl.DataFrame, schema: pl.Schema, *, not_null: tuple[str, ...]) -> pl.DataFrame:
     """Return the frame, integers and floats of other widths (polars' own are Int64 and Float64) cast to the schema's.
 

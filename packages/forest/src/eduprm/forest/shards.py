@@ -82,22 +82,24 @@ def read_forest(path: str | Path, *, labelled: bool | None = None) -> pl.DataFra
     frames: list[pl.DataFrame] = []
     for file in files:
         frames.append(_read_checked(file, labelled=labelled))
-        if frames[-1].schema != frames[0].schema:
-            wanted, got = ", ".join(frames[0].columns), ", ".join(frames[-1].columns)
-            raise ForestError(f"expected the columns of {files[0].name} ({wanted}), got {got}", file=file)
+        _check_alike(files[0], frames[0].schema, file, frames[-1].schema)
     _check_distinct(files, frames)
-    return pl.concat(frames, rechunk=True)
+    return pl.concat([frame.select(frames[0].columns) for frame in frames], rechunk=True)
 
 
 def scan_forest(path: str | Path) -> pl.LazyFrame:
     """A lazy frame over the same files, read only as far as needed and not validated."""
-    return pl.concat([pl.scan_parquet(file) for file in shard_files(path)])
+    return pl.concat([pl.scan_parquet(file, glob=False) for file in shard_files(path)])
 
 
 def _read_checked(file: Path, *, labelled: bool | None) -> pl.DataFrame:
     try:
         df = pl.read_parquet(file, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        OSError,
+    ) as error:  # it panics at damaged bytes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ForestError(
             f"expected a Parquet file, got one that cannot be read ({reason})", file=file
@@ -106,6 +108,18 @@ def _read_checked(file: Path, *, labelled: bool | None) -> pl.DataFrame:
         return validate_forest(df, labelled=labelled)
     except ForestError as error:
         raise error.in_file(file) from None
+
+
+def _check_alike(first: Path, wanted: pl.Schema, file: Path, got: pl.Schema) -> None:
+    """Columns of a forest's files are the same, in any order."""
+    if set(wanted) != set(got):
+        why = f"expected the columns of {first.name} ({', '.join(wanted)}), got {', '.join(got)}"
+        raise ForestError(why, file=file)
+    for name, dtype in wanted.items():
+        if got[name] != dtype:
+            raise ForestError(
+                f"expected type {dtype} as in {first.name}, got {got[name]}", column=name, file=file
+            )
 
 
 def _check_distinct(files: list[Path], frames: list[pl.DataFrame]) -> None:

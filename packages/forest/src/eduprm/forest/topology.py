@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from .errors import ForestError, place_of, shown
+from .schema import check_frame
 
 IntArray = npt.NDArray[np.int64]
 
@@ -91,6 +92,7 @@ def topology(df: pl.DataFrame) -> Topology:
         >>> shape.leaves.tolist()
         [2, 1, 1, 1]
     """
+    check_frame(df)
     num_nodes = df.height
     starts = _tree_starts(df)
     counts = np.diff(np.append(starts, num_nodes))
@@ -181,12 +183,13 @@ def _check_preorder(
 
 def _first_out_of_order(parent: IntArray, start: int, stop: int) -> tuple[int, list[int]]:
     """The first row whose parent is not the row above or an ancestor of it, and the node ids it could have."""
-    open_rows = [start]
     for row in range(start + 1, stop):
-        kept = open_rows.copy()
-        while kept and kept[-1] != parent[row]:
-            kept.pop()
-        if not kept:
-            return row, [r - start for r in open_rows]
-        open_rows = [*kept, row]
+        open_row = row - 1
+        while open_row >= 0 and open_row != parent[row]:
+            open_row = int(parent[open_row])
+        if open_row < 0:
+            allowed = [row - 1]
+            while (above := int(parent[allowed[-1]])) >= 0:
+                allowed.append(above)
+            return row, [allowed_row - start for allowed_row in reversed(allowed)]
     raise AssertionError("the preorder check and this search disagree")

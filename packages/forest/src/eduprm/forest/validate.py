@@ -19,6 +19,7 @@ from .schema import (
     PROBLEM_SCHEMA,
     SPLITS,
     check_columns,
+    check_frame,
 )
 from .topology import Topology, topology
 
@@ -52,6 +53,7 @@ def validate_forest(df: pl.DataFrame, *, labelled: bool | None = None) -> pl.Dat
         ...     print(error)
         column 'finish', row 1 (problem 'p', tree 'edu', node 0): expected one of stop, length, pruned, got 'eos'
     """
+    check_frame(df)
     wants_labels = any(name in df.columns for name in LABEL_COLUMNS) if labelled is None else labelled
     schema = LABELLED_SCHEMA if wants_labels else NODE_SCHEMA
     not_null = _NODE_NOT_NULL + (tuple(LABEL_COLUMNS) if wants_labels else ())
@@ -90,6 +92,7 @@ def validate_problems(df: pl.DataFrame) -> pl.DataFrame:
         ...     print(error)
         column 'problem_id', row 2 (problem 'p'): expected a new id, got one seen above: 'p'
     """
+    check_frame(df)
     df = check_columns(df, PROBLEM_SCHEMA, not_null=("problem_id", "question", "source", "split"))
     for name in ("problem_id", "question"):
         blank = df[name].str.strip_chars() == ""
@@ -104,7 +107,7 @@ def validate_problems(df: pl.DataFrame) -> pl.DataFrame:
     for row in df["metadata"].is_not_null().arg_true():
         try:
             json.loads(df["metadata"][row])
-        except ValueError:
+        except (ValueError, RecursionError):  # nested deeper than Python reads
             why = f"expected JSON or null, got {shown(df['metadata'][row])}"
             raise ForestError(why, column="metadata", place=place_of(df, row)) from None
     return df

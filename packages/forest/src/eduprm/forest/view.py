@@ -62,7 +62,7 @@ def render_tree(df_tree: pl.DataFrame, *, max_chars: int = 80, max_lines: int = 
     Args:
         df_tree: the rows of exactly one tree, in order.
         max_chars: longer texts lose their middle.
-        max_lines: further lines are only counted.
+        max_lines: further lines are only counted; the root's line is always shown.
 
     Errors: ForestError when the frame holds no tree, or several.
     """
@@ -73,7 +73,7 @@ def render_tree(df_tree: pl.DataFrame, *, max_chars: int = 80, max_lines: int = 
     root: Tree | None = None
     waiting: list[tuple[int, Tree | None]] = [(0, None)]
     num_lines = 0
-    while waiting and num_lines < max_lines:
+    while waiting and num_lines < max(1, max_lines):
         row, above = waiting.pop()
         run = [row]
         while len(children[run[-1]]) == 1:

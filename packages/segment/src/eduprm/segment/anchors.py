@@ -7,6 +7,7 @@ is not in this package. Sources: EDU-PRM, arXiv 2503.22233; AdaptiveStep, arXiv 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 Numbers = Sequence[float] | npt.NDArray[np.floating]
 
 _STOP_TEXT = "end"
+_ROUNDING_NATS = 1e-4  # how far above 0 engines round a sure token's log-prob
 
 
 def judged_texts(
@@ -86,8 +88,7 @@ def entropy_anchors(
     values = _checked(entropies, "entropies")
     if len(top_texts) != len(values):
         raise ValueError(f"expected {len(values)} token texts, one per entropy, got {len(top_texts)}")
-    if np.isnan(threshold):
-        raise ValueError("expected a threshold in nats, got NaN")
+    _check_threshold(threshold)
     if len(values) and values.min() < 0:
         position = int(values.argmin())
         raise ValueError(
@@ -109,7 +110,7 @@ def low_confidence_anchors(
         threshold: ln of a probability, nats, at most 0; the published method takes one threshold from a whole corpus
             and gives it here.
 
-    Errors: ValueError for both options at once, NaN, a threshold above 0, or a quantile outside (0, 1).
+    Errors: ValueError for both options at once, NaN, log-probs or a threshold above 0, or a quantile outside (0, 1).
 
     Examples:
         >>> low_confidence_anchors([-0.1, -2.5, -0.2, -1.0], threshold=-0.9)
@@ -120,7 +121,7 @@ def low_confidence_anchors(
     if quantile is not None and threshold is not None:
         raise ValueError(f"expected quantile or threshold, got both ({quantile} and {threshold})")
     check_log_probability(threshold)
-    values = _checked(logprobs, "logprobs")
+    values = _checked_logprobs(logprobs)
     if not len(values):
         return []
     if threshold is None:
@@ -142,14 +143,18 @@ def check_log_probability(threshold: float | None) -> None:
     """
     if threshold is None:
         return
-    if np.isnan(threshold):
-        raise ValueError("expected a threshold in nats, got NaN")
-    if threshold > 1e-4:
+    _check_threshold(threshold)
+    if threshold > _ROUNDING_NATS:
         hint = f"; for a probability of {threshold:g} give ln {threshold:g} = {np.log(threshold):.4g}"
         raise ValueError(
             "expected a threshold of at most 0, the log-probability (nats) below which a token is improbable, got "
             f"{threshold:g}{hint if threshold < 1 else ''}"
         )
+
+
+def _check_threshold(threshold: float) -> None:
+    if not isinstance(threshold, Real) or np.isnan(threshold):
+        raise ValueError(f"expected a threshold in nats, got {threshold!r}")
 
 
 def low_confidence_threshold(solutions: Iterable[Numbers], *, quantile: float = 0.02) -> float:
@@ -161,7 +166,7 @@ def low_confidence_threshold(solutions: Iterable[Numbers], *, quantile: float = 
         solutions: log-probs, one sequence per solution.
         quantile: the share, between 0 and 1.
 
-    Errors: ValueError for no tokens at all, NaN, or a quantile outside (0, 1).
+    Errors: ValueError for no tokens at all, NaN, log-probs above 0, or a quantile outside (0, 1).
 
     Examples:
         >>> low_confidence_threshold([[-4.0, -3.0], [-2.0, -1.0, 0.0]], quantile=0.5)
@@ -169,7 +174,7 @@ def low_confidence_threshold(solutions: Iterable[Numbers], *, quantile: float = 
     """
     if not 0 < quantile < 1:
         raise ValueError(f"expected a quantile between 0 and 1, got {quantile}")
-    arrays = [_checked(solution, "logprobs") for solution in solutions]
+    arrays = [_checked_logprobs(solution) for solution in solutions]
     joined = np.concatenate(arrays) if arrays else np.zeros(0)
     if not len(joined):
         raise ValueError("expected at least one log-prob to take a threshold from, got none")
@@ -183,4 +188,14 @@ def _checked(values: Numbers, name: str) -> FloatArray:
         raise ValueError(f"expected {name} of one dimension, got shape {array.shape}")
     if np.isnan(array).any():
         raise ValueError(f"expected {name} without NaN, got NaN at position {int(np.isnan(array).argmax())}")
+    return array
+
+
+def _checked_logprobs(values: Numbers) -> FloatArray:
+    array = _checked(values, "logprobs")
+    if (array > _ROUNDING_NATS).any():  # probabilities, say: none would lie below a threshold
+        position = int(array.argmax())
+        raise ValueError(
+            f"expected log-probabilities (nats) of at most 0, got {array[position]:g} at position {position}"
+        )
     return array

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from .spans import Span
+from .spans import Span, check_text
 
 _LINE_END = r"(?:\r\n|\n)"
 
@@ -38,8 +38,7 @@ def delimiter_spans(text: str, delimiters: Sequence[str] | str = BLANK_LINE) -> 
         >>> delimiter_spans("a\n\n\nb")
         [Span(start=0, stop=4), Span(start=4, stop=5)]
     """
-    if not isinstance(text, str):
-        raise TypeError(f"expected a text as a string, got {type(text).__name__}")
+    check_text(text)
     pattern = _pattern((delimiters,) if isinstance(delimiters, str) else tuple(delimiters))
     spans: list[Span] = []
     start = 0
@@ -66,8 +65,8 @@ def split_text(text: str, delimiters: Sequence[str] | str = BLANK_LINE) -> list[
 
 @lru_cache(maxsize=64)
 def _pattern(delimiters: tuple[str, ...]) -> re.Pattern[str]:
-    if not delimiters or not all(delimiters):
-        raise ValueError(f"expected delimiters that are not empty, got {delimiters!r}")
+    if not delimiters or not all(isinstance(delimiter, str) and delimiter for delimiter in delimiters):
+        raise ValueError(f"expected delimiters that are strings and not empty, got {delimiters!r}")
     longest_first = sorted(
         {delimiter.replace("\r\n", "\n") for delimiter in delimiters}, key=lambda d: (-len(d), d)
     )

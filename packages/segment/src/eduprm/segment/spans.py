@@ -38,6 +38,7 @@ def spans_from_anchors(anchors: Iterable[int], length: int) -> list[Span]:
         >>> spans_from_anchors([4, 2], 6)
         [Span(start=0, stop=2), Span(start=2, stop=4), Span(start=4, stop=6)]
     """
+    length = index(length)
     if length < 0:
         raise ValueError(f"expected a length of 0 or more, got {length}")
     cuts = sorted({index(anchor) for anchor in anchors})
@@ -61,6 +62,16 @@ def fixed_length_spans(length: int, size: int) -> list[Span]:
     """
     check_size(size, "a size")
     return spans_from_anchors(range(0, length, size), length)
+
+
+def check_text(text: str) -> None:
+    """Raise TypeError for what is no string.
+
+    Examples:
+        >>> check_text("a")
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"expected a text as a string, got {type(text).__name__}")
 
 
 def check_size(size: int, what: str) -> None:

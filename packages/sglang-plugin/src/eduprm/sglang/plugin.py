@@ -18,7 +18,7 @@ that module comes after the penalties, too late for raw logits; everything downs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from eduprm.sglang.versions import PLUGIN_VERSION, check_hooks, check_version
@@ -125,13 +125,17 @@ def check_request(manager: Any, obj: Any, *_: Any, **__: Any) -> None:
     Raises:
         ValueError: (HTTP 400) the request asks, and the server decodes in a way that the plugin does not follow.
     """
-    if getattr(obj, "return_entropy", False) is True:
-        # In place: of a list of prompts SGLang makes this object anew at each use, around the same dictionary.
-        known = _sampling_params(manager, obj)
-        blocks = (known.get("custom_params") or {}).get(ASK) == BLOCKS
-        obj.sampling_params["custom_params"] = with_entropy(known, blocks=blocks)["custom_params"]
     params = _sampling_params(manager, obj)
     custom = params.get("custom_params") or {}
+    asked = getattr(obj, "return_entropy", False) is True
+    if not isinstance(custom, Mapping):
+        if asked:
+            raise ValueError(f"custom_params: expected an object, got {custom!r}")
+        return  # SGLang's own to judge
+    if asked:
+        custom = with_entropy(params, blocks=custom.get(ASK) == BLOCKS)["custom_params"]
+        # In place: of a list of prompts SGLang makes this object anew at each use, around the same dictionary.
+        obj.sampling_params["custom_params"] = custom
     if ASK not in custom:
         return
     if custom[ASK] not in (True, False, BLOCKS):

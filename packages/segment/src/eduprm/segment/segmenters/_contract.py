@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from eduprm.segment.anchors import Numbers
-from eduprm.segment.spans import Span, token_spans
+from eduprm.segment.spans import Span, check_text, token_spans
 
 __all__ = ["Solution", "StepSegmenter", "needed"]
 
@@ -42,10 +42,13 @@ class Solution:
     def of_text(cls, text: str) -> Solution:
         """A text without tokens: its characters stand for them.
 
+        Errors: TypeError for what is no string.
+
         Examples:
             >>> Solution.of_text("ab").token_texts
             'ab'
         """
+        check_text(text)
         return cls(text, characters=True)
 
     @property
