@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import Cache, PreTrainedModel
 
 from eduprm.entropy import entropy_top2
-from eduprm.search.embedded.model import GROUPED, check_layers, context_of
+from eduprm.search.embedded.model import GROUPED, PiecesCheck, check_layers, context_of
 from eduprm.search.embedded.tries import Trie, build_trie, groups_of
 
 _CHUNK_POSITIONS = 256
@@ -51,12 +51,14 @@ class TokenScorer:
         model: a causal language model; its layers may slide.
 
     Raises:
-        ValueError: the model's config names no context length.
+        ValueError: the model's config names no context length, or the model does not read in pieces as in one forward
+            (`PiecesCheck`).
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         self._context = context_of(model)
+        PiecesCheck(model).hold(self._in_pieces)
         self._merges: bool | None = None
         self.reset()
 
@@ -108,6 +110,15 @@ class TokenScorer:
                     measured.logprobs[places], measured.entropies[places], measured.top_ids[places]
                 )
         return results
+
+    def _in_pieces(self, ids: list[int]) -> torch.Tensor:
+        """Logits [vocab] behind `ids`, as texts are measured: a prefix, then the rest behind what is held of it."""
+        first, rest = (torch.tensor([part], device=self._model.device) for part in (ids[:3], ids[3:]))
+        cache = self._model.base_model(input_ids=first, use_cache=True).past_key_values
+        logits: torch.Tensor = self._model(input_ids=rest, past_key_values=cache, use_cache=True).logits[
+            0, -1
+        ]
+        return logits
 
     def _can_merge(self) -> bool:
         if self._merges is None:
