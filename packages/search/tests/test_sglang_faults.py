@@ -263,9 +263,21 @@ def test_nobody_there_says_so_with_the_url(model):
         grow_forest(frame, strategies=[Greedy()], engine=client, tokenizer=Letters())
 
 
+@pytest.mark.parametrize("answer", ["[1]", "null", '"ok"'])
+@pytest.mark.parametrize("route", ["_model_info", "_server_info"])
+def test_another_service_at_the_url_is_named(model, route, answer, monkeypatch):
+    async def info(_: web.Request) -> web.Response:
+        return web.Response(text=answer, content_type="application/json")
+
+    server = ScriptedServer()
+    monkeypatch.setattr(server, route, info)
+    with pytest.raises(EngineMismatchError, match=r"info answered .*expected an SGLang server there"):
+        grow(model, server)
+
+
 def test_numbers_of_another_length_than_the_tokens_are_refused(model):
     server = ScriptedServer()
-    server.fault = lambda body, number: {"output_ids": [4, 5, 6, 7]} if len(body["input_ids"]) > 1 else None
+    server.fault = lambda body, number: {"output_ids": [4, 5, 6, 3]} if len(body["input_ids"]) > 1 else None
     with pytest.raises(EngineMismatchError, match="expected 4 values a token"):
         grow(model, server)
 

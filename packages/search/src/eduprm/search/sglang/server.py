@@ -255,6 +255,9 @@ class SglangServer:
     async def _info(self, route: str, older: str) -> dict[str, Any]:
         """GET a route; servers and routers before 0.5.4 know the older name."""
         try:
-            return dict(await self._call("GET", route, limit_s=_INFO_LIMIT_S))
+            info = await self._call("GET", route, limit_s=_INFO_LIMIT_S)
         except EngineMismatchError:
-            return dict(await self._call("GET", older, limit_s=_INFO_LIMIT_S))
+            info = await self._call("GET", older, limit_s=_INFO_LIMIT_S)
+        if not isinstance(info, dict):
+            raise EngineMismatchError(f"{route} answered {str(info)[:80]!r}: expected an SGLang server there")
+        return info
