@@ -22,6 +22,8 @@ from transformers import (
     GPTNeoForCausalLM,
     JambaConfig,
     JambaForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     PreTrainedModel,
@@ -111,6 +113,16 @@ def afmoe() -> PreTrainedModel:
     return AfmoeForCausalLM(config).eval()
 
 
+def lfm2() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = Lfm2Config(
+        vocab_size=61, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, layer_types=["conv", "full_attention"], max_position_embeddings=64,
+        initializer_range=0.3, pad_token_id=0,
+    )  # fmt: skip
+    return Lfm2ForCausalLM(config).eval()
+
+
 def xlnet() -> PreTrainedModel:
     return XLNetLMHeadModel(XLNetConfig(vocab_size=61, d_model=16, n_layer=1, n_head=2, d_inner=16))
 
@@ -158,16 +170,18 @@ def test_a_model_that_takes_a_view_of_its_attention_is_decoded_as_by_a_plain_for
     np.testing.assert_allclose(done.logprobs, expected, atol=5e-5)
 
 
-@pytest.mark.parametrize("kind", [gpt_neo, deepseek])
+@pytest.mark.parametrize("kind", [gpt_neo, deepseek, lfm2])
 def test_texts_of_models_that_the_engine_refuses_are_measured_as_by_a_plain_forward(kind):
     model = kind()
     prefix = [5, 9, 14, 33, 8]
     texts = [[7, 6, 20, 31, 40, 41, 42], [7, 6, 21, 50, 51, 52, 53, 54]]
-    for text, scores in zip(texts, TokenScorer(model).score(prefix_ids=prefix, texts=texts), strict=True):
-        with torch.inference_mode():
-            logits = model(torch.tensor([prefix + text]), use_cache=False).logits[0, len(prefix) - 1 : -1]
-        expected = torch.log_softmax(logits, dim=-1)[range(len(text)), text]
-        np.testing.assert_allclose(scores.logprobs, expected, atol=5e-5)
+    scorer = TokenScorer(model)
+    for before in (prefix, prefix[:3], prefix):
+        for text, scores in zip(texts, scorer.score(prefix_ids=before, texts=texts), strict=True):
+            with torch.inference_mode():
+                logits = model(torch.tensor([before + text]), use_cache=False).logits[0, len(before) - 1 : -1]
+            expected = torch.log_softmax(logits, dim=-1)[range(len(text)), text]
+            np.testing.assert_allclose(scores.logprobs, expected, atol=5e-5)
 
 
 def test_longrope_is_served_up_to_the_length_at_which_its_rotations_change():

@@ -156,7 +156,10 @@ class TokenScorer:
         """Hold the cache of a prefix without the `extra` tokens behind it, if it can be cut."""
         if cache is None or not ids or any(cache.is_sliding) or not getattr(cache, "is_croppable", True):
             return
-        cache.crop(-extra)
+        try:
+            cache.crop(-extra)
+        except (RuntimeError, TypeError):
+            return  # short convolutions (LFM2) keep no past to go back to, cross-attention (Mllama) no keys
         self._ids, self._cache = ids, cache
 
     def _held(self, wanted: list[int]) -> tuple[Cache | None, int]:
