@@ -275,6 +275,22 @@ def test_another_service_at_the_url_is_named(model, route, answer, monkeypatch):
         grow(model, server)
 
 
+@pytest.mark.parametrize("url", ["localhost:30000", "ftp://localhost:30000", "http://"])
+def test_what_is_no_url_is_not_waited_for(model, url):
+    async def go() -> None:
+        async with SglangServer(url, model=model, start_wait_s=600):
+            pass
+
+    with pytest.raises(EngineMismatchError, match="is no URL: expected http://"):
+        asyncio.run(asyncio.wait_for(go(), 20))
+
+
+@pytest.mark.parametrize("options", [{"max_requests": 0}, {"timeout_s": 0.0}, {"timeout_s": float("nan")}])
+def test_settings_with_which_nothing_would_ever_be_sent_or_ended_are_refused(model, options):
+    with pytest.raises(ValueError, match=f"expected max_requests .*{next(iter(options.values()))}"):
+        SglangServer("http://127.0.0.1:9", model=model, **options)
+
+
 def test_numbers_of_another_length_than_the_tokens_are_refused(model):
     server = ScriptedServer()
     server.fault = lambda body, number: {"output_ids": [4, 5, 6, 3]} if len(body["input_ids"]) > 1 else None

@@ -92,6 +92,10 @@ class SglangServer:
                 'entropy="bounds" is computed by eduprm-entropy, which is not installed: add the extra, '
                 'eduprm-search[sglang-client,bounds], or use entropy="exact" with the plugin on the server'
             )
+        if max_requests < 1 or not timeout_s > 0.0:
+            raise ValueError(
+                f"expected max_requests of at least 1 and timeout_s above 0, got {max_requests}, {timeout_s}"
+            )
         if post_prefixes < 1 or not gather_s >= 0.0:
             raise ValueError(
                 f"expected post_prefixes of at least 1 and gather_s of 0 or more, got {post_prefixes}, {gather_s}"
