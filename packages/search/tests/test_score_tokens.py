@@ -126,6 +126,12 @@ def test_a_scorer_computes_a_shared_prefix_once(tiny_model):
     assert read[4:] == [39, 1]
 
 
+@pytest.mark.parametrize(("prefix", "text"), [([5, 61], [6]), ([-1], [6]), ([5], [6, 61])])
+def test_ids_without_an_embedding_are_refused(tiny_model, prefix, text):
+    with pytest.raises(ValueError, match=r"token id (61|-1) is outside of the model's vocabulary of 61"):
+        score_tokens(tiny_model, prefix_ids=prefix, token_ids=text)
+
+
 def test_a_scorer_goes_on_after_a_text_that_it_refused(tiny_model):
     scorer = TokenScorer(tiny_model)
     scorer.score(prefix_ids=[4, 5, 6], texts=[[7]])

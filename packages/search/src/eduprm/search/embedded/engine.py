@@ -28,6 +28,7 @@ from eduprm.search.embedded.model import (
     context_of,
     load_policy,
     stop_ids_of,
+    vocabulary_of,
 )
 from eduprm.search.embedded.rows import Row, next_tokens
 from eduprm.search.embedded.slots import Prefill, Slots, in_pieces, worth_waiting
@@ -68,7 +69,7 @@ class TransformersEngine:
         model.set_attn_implementation(GROUPED)
         pieces.hold(lambda ids: in_pieces(model, ids))
         self._stop_ids = stop_ids if stop_ids is not None else stop_ids_of(model)
-        self._vocabulary = len(self._model.get_input_embeddings().weight)
+        self._vocabulary = vocabulary_of(model)
         self._max_rows = max_rows
         self._slots = Slots(self._model, count=max_rows, cache_tokens=cache_tokens)
         # Per slot, and in line for one: the rows of one group that have the same tokens.

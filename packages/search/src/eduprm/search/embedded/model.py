@@ -8,7 +8,7 @@ for SmolLM2 (9 heads over 3). Registered under a name of its own; a model uses i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -155,8 +155,7 @@ class PiecesCheck:
     @torch.inference_mode()
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        embeddings: Any = model.get_input_embeddings()
-        vocabulary = len(embeddings.weight)
+        vocabulary = vocabulary_of(model)
         self.ids = [(vocabulary // 2 + number) % vocabulary for number in range(6)]
         ids = torch.tensor([self.ids], device=model.device)
         self._whole = model(input_ids=ids, use_cache=False).logits[0, -1].double()
@@ -216,12 +215,27 @@ def check_request(request: Request, *, context_length: int, vocabulary: int) -> 
             f"prefix of {len(request.prefix_ids)} tokens plus {request.max_new_tokens} new ones exceeds "
             f"the model's context of {context_length}"
         )
-    strange = next((token for token in request.prefix_ids if not 0 <= token < vocabulary), None)
+    check_ids("prefix_ids", request.prefix_ids, vocabulary=vocabulary)
+
+
+def check_ids(name: str, ids: Sequence[int], *, vocabulary: int) -> None:
+    """Refuse ids that the model has no embedding for.
+
+    Raises:
+        RequestError: names the first.
+    """
+    strange = next((token for token in ids if not 0 <= token < vocabulary), None)
     if strange is not None:
         raise RequestError(
-            f"prefix_ids: token id {strange} is outside of the model's vocabulary of {vocabulary}; "
+            f"{name}: token id {strange} is outside of the model's vocabulary of {vocabulary}; "
             "encode prompts with the policy's own tokenizer"
         )
+
+
+def vocabulary_of(model: PreTrainedModel) -> int:
+    """Tokens that the model has an embedding for."""
+    embeddings: Any = model.get_input_embeddings()
+    return len(embeddings.weight)
 
 
 def stop_ids_of(model: PreTrainedModel) -> frozenset[int]:

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from transformers import Cache, PreTrainedModel
 
 from eduprm.entropy import entropy_top2
-from eduprm.search.embedded.model import GROUPED, PiecesCheck, check_layers, context_of
+from eduprm.search.embedded.model import (
+    GROUPED,
+    PiecesCheck,
+    check_ids,
+    check_layers,
+    context_of,
+    vocabulary_of,
+)
 from eduprm.search.embedded.tries import Trie, build_trie, groups_of
 
 _CHUNK_POSITIONS = 256
@@ -58,6 +65,7 @@ class TokenScorer:
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         self._context = context_of(model)
+        self._vocabulary = vocabulary_of(model)
         PiecesCheck(model).hold(self._in_pieces)
         self._merges: bool | None = None
         self.reset()
@@ -71,7 +79,7 @@ class TokenScorer:
         """Refuse what the model cannot read.
 
         Raises:
-            ValueError: no prefix, or longer than the model's context.
+            ValueError: no prefix, longer than the model's context, or an id that it has no embedding for.
         """
         if not prefix_ids:
             raise ValueError("prefix_ids: expected at least one token, got none")
@@ -80,6 +88,8 @@ class TokenScorer:
                 f"{len(prefix_ids)} prefix and {len(token_ids)} text tokens exceed the model's context of "
                 f"{self._context}"
             )
+        check_ids("prefix_ids", prefix_ids, vocabulary=self._vocabulary)
+        check_ids("texts", token_ids, vocabulary=self._vocabulary)
 
     @torch.inference_mode()
     def score(self, *, prefix_ids: list[int], texts: Sequence[Sequence[int]]) -> list[TokenScores]:
@@ -90,7 +100,7 @@ class TokenScorer:
             texts: token ids of each.
 
         Raises:
-            ValueError: no prefix, a text longer than the model's context, or logits that are no numbers.
+            ValueError: as `check_length`, or logits that are no numbers.
         """
         for text in texts:
             self.check_length(prefix_ids, text)
