@@ -84,6 +84,12 @@ def stopped_at(ids: list[int]) -> Callable:
     }
 
 
+def overflown(server: ScriptedServer, body: dict) -> dict:
+    answer = server._answer(body, tuple(body["input_ids"]))
+    reason = {"type": "stop", "matched": "NaN happened"}
+    return {"output_ids": [STOP], "meta_info": {**answer["meta_info"], "finish_reason": reason}}
+
+
 def longer(server: ScriptedServer, body: dict) -> dict:
     most = body["sampling_params"]["max_new_tokens"] + 2
     return server._answer(
@@ -121,6 +127,7 @@ FAULTS: dict[str, tuple[Callable, str]] = {
         changed("runner_up_id", lambda v: [VOCAB, *v[1:]]),
         "runner_up_ids",
     ),
+    "NaN in the server": (overflown, "gave the request up: NaN happened"),
     "no tokens": (stopped_at([]), "ends with []"),
     "stopped without the stop token": (stopped_at([4, 5]), "ends with [5]"),
     "more tokens than asked for": (longer, "expected at most"),

@@ -105,10 +105,10 @@ def completion(
 
 def _finish(reason: dict[str, Any], ids: list[int], request: Request, stop_ids: frozenset[int]) -> Finish:
     kind, wanted = reason["type"], request.max_new_tokens
-    if kind not in ("stop", "length"):
-        raise RetryableError(
-            f"the server gave the request up: {reason.get('message') or kind}", cause="given up by the server"
-        )
+    # Text in place of a stop token: SGLang's "NaN happened", with which it ends a path of logits that are no numbers.
+    why = reason.get("matched") if kind == "stop" else reason.get("message") or kind
+    if kind not in ("stop", "length") or (kind == "stop" and isinstance(why, str)):
+        raise RetryableError(f"the server gave the request up: {why}", cause="given up by the server")
     if len(ids) > wanted:
         raise RetryableError(
             f"expected at most {wanted} tokens, the server gave {len(ids)}",
