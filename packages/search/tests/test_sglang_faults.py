@@ -247,6 +247,26 @@ def test_another_model_is_refused_with_both_names(model):
     assert growth.rejected.is_empty()
 
 
+@pytest.mark.parametrize("started_with", ["tiny", "large"])
+def test_a_server_started_again_with_another_model_stops_the_run(model, started_with):
+    async def go() -> None:
+        first = ScriptedServer()
+        await first.__aenter__()
+        patient = RetrySettings(attempts=4, first_wait_s=0.05, longest_wait_s=0.1)
+        async with SglangServer(first.url, model=model, retry=patient) as client:
+            await client.generate(Request(prefix_ids=(5, 6), max_new_tokens=4))
+            await first.__aexit__()
+            path = asyncio.create_task(client.generate(Request(prefix_ids=(5, 7), max_new_tokens=4)))
+            await asyncio.sleep(0.2)
+            async with ScriptedServer(model=started_with, port=int(first.url.rpartition(":")[2])):
+                await path
+
+    if started_with == "tiny":
+        return asyncio.run(go())
+    with pytest.raises(EngineMismatchError, match=r"/elsewhere/large, expected .*tiny"):
+        asyncio.run(go())
+
+
 def test_a_stop_token_that_the_client_does_not_know_is_refused(model):
     server = ScriptedServer()
     server.fault = lambda body, number: (
