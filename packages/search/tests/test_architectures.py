@@ -27,6 +27,8 @@ from transformers import (
     Phi3Config,
     Phi3ForCausalLM,
     PreTrainedModel,
+    RobertaConfig,
+    RobertaForCausalLM,
     XLNetConfig,
     XLNetLMHeadModel,
 )
@@ -123,6 +125,15 @@ def lfm2() -> PreTrainedModel:
     return Lfm2ForCausalLM(config).eval()
 
 
+def roberta() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=61, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=64, initializer_range=0.3, is_decoder=True,
+    )  # fmt: skip
+    return RobertaForCausalLM(config).eval()
+
+
 def xlnet() -> PreTrainedModel:
     return XLNetLMHeadModel(XLNetConfig(vocab_size=61, d_model=16, n_layer=1, n_head=2, d_inner=16))
 
@@ -136,6 +147,7 @@ def xlnet() -> PreTrainedModel:
         (jamba, "linear_attention"),
         (deepseek, "in pieces.*shape mismatch"),
         (bert, "in pieces.*logits differ"),
+        (roberta, "in pieces.*logits differ"),
     ],
 )
 def test_models_that_the_engine_would_decode_wrongly_are_refused(model, cause):
@@ -170,7 +182,7 @@ def test_a_model_that_takes_a_view_of_its_attention_is_decoded_as_by_a_plain_for
     np.testing.assert_allclose(done.logprobs, expected, atol=5e-5)
 
 
-@pytest.mark.parametrize("kind", [gpt_neo, deepseek, lfm2])
+@pytest.mark.parametrize("kind", [gpt_neo, deepseek, lfm2, roberta])
 def test_texts_of_models_that_the_engine_refuses_are_measured_as_by_a_plain_forward(kind):
     model = kind()
     prefix = [5, 9, 14, 33, 8]

@@ -195,14 +195,24 @@ def takes_tree_masks(model: PreTrainedModel) -> bool:
     """Whether several texts can go through the model as one tree.
 
     Its layers must attend to all that came before, by an attention that keeps a mask for each pair, at positions that
-    are given. Whether the mask is kept is tried: a token that the last one must not see is changed, then one that it
-    must see.
+    are given. Whether positions from 0 on are its own is tried (RoBERTa has others), and whether the mask is kept: a
+    token that the last one must not see is changed, then one that it must see.
     """
+    if model.config._attn_implementation not in ("sdpa", "eager", GROUPED):
+        return False
+
+    def as_tree(ids: list[int]) -> torch.Tensor:
+        trie = build_trie(ids[0], [[*ids[1:], ids[0]]])
+        inputs = _tree_inputs(trie, 0, len(ids), before=0, model=model)
+        logits: torch.Tensor = model(
+            input_ids=torch.tensor([ids], device=model.device), use_cache=False, **inputs
+        ).logits
+        return logits[0, -1]
+
     try:
         check_layers(model)
+        PiecesCheck(model).hold(as_tree)
     except ValueError:
-        return False
-    if model.config._attn_implementation not in ("sdpa", "eager", GROUPED):
         return False
     trie = build_trie(1, [[2, 4], [3, 4]])
     inputs = _tree_inputs(trie, 0, 3, before=0, model=model)
