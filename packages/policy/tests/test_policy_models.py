@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from eduprm.policy import BUNDLED_MODEL, PRM_MODEL, STEPS_MODEL, adapter_folder, resolve_model
+from eduprm.policy.models import _made_once
 
 
 def test_a_hub_name_stays_and_a_missing_folder_is_named(tmp_path):
@@ -20,6 +22,20 @@ def test_without_the_package_of_weights_the_extra_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"eduprm-policy\[models\]"):
         resolve_model(BUNDLED_MODEL)
+
+
+def test_a_made_folder_whose_weights_were_cleared_away_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDUPRM_CACHE", str(tmp_path))
+
+    def make(folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_text("weights")
+
+    folder = _made_once("tiny", b"made by", make)
+    (folder / "model.safetensors").unlink()
+    assert _made_once("tiny", b"made by", make) == folder
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 
 from eduprm.forest import found_leaves, leaf_paths, token_counts, validate_forest
 from eduprm.search import (
+    Branch,
     Budget,
     EduSampling,
     Greedy,
@@ -17,6 +18,8 @@ from eduprm.search import (
     TransformersEngine,
     grow_forest,
 )
+from eduprm.search.growth import forks_before
+from eduprm.search.strategies.distinct_leaves import _logprob
 from eduprm.segment import entropy_anchors
 
 PROMPTS = [(5, 6, 7), (9, 9), tuple(range(10, 40)), (33, 20, 41, 8)]
@@ -170,3 +173,21 @@ def test_greedy_is_the_first_leaf_of_every_tree(engine, problems, letters):
         greedy = own.filter(tree="greedy")["token_ids"].to_list()
         assert own.filter(tree="edu").sort("leaf")["token_ids"].to_list()[0] == greedy[0]
         assert len(own.filter(tree="samples-0.7")) == 4
+
+
+def test_a_branch_may_be_the_thousandth_to_leave_another():
+    one = np.ones(2, np.int32)
+    path: Branch | None = None
+    for start in range(3000):
+        if path is not None:
+            path.forks.append(start)
+        path = Branch(
+            parent=path, start=start, token_ids=one * start, logprobs=-one.astype(np.float32),
+            entropies=one.astype(np.float32), runner_up_ids=one, runner_up_logprobs=-one.astype(np.float32),
+            finish="length",
+        )  # fmt: skip
+    assert path is not None
+    assert path.path_ids() == (*range(3000), 2999)
+    assert path.path_ids(5) == (0, 1, 2, 3, 4)
+    assert (forks_before(path, 3001), forks_before(path, 10)) == (2999, 9)
+    assert _logprob(path, 3001) == -3001

@@ -139,6 +139,14 @@ def test_draws_follow_the_distribution(engine, plain):
     assert 0.5 * np.abs(counts / 3000 - expected).sum() < 0.08
 
 
+def test_draws_at_a_temperature_near_0_are_the_most_probable_tokens(engine):
+    greedy, drawn = run(
+        engine,
+        [Request(prefix_ids=(5, 9), max_new_tokens=6, temperature=heat, seed=3) for heat in (0.0, 1e-310)],
+    )
+    assert drawn.token_ids.tolist() == greedy.token_ids.tolist()
+
+
 def test_log_probs_of_samples_are_at_temperature_one(engine, plain):
     (done,) = run(engine, [Request(prefix_ids=(5, 9), max_new_tokens=6, temperature=1.7, seed=3)])
     ids = (5, 9)

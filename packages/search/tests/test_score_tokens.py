@@ -74,9 +74,10 @@ def test_scores_equal_the_measurements_of_decoding(kind):
 
 def test_no_more_than_a_chunk_of_logits_is_ever_held(tiny_model):
     model = copy.deepcopy(tiny_model)
+    scorer = TokenScorer(model)
     shapes: list[tuple[int, ...]] = []
     model.lm_head.register_forward_hook(lambda module, inputs, logits: shapes.append(tuple(logits.shape)))
-    score_tokens(model, prefix_ids=[5] * 100, token_ids=[7] * 400)
+    scorer.score(prefix_ids=[5] * 100, texts=[[7] * 400])
     assert [shape[1] for shape in shapes] == [256, 144]
 
 
@@ -86,9 +87,8 @@ def test_an_engine_refuses_attention_that_it_does_not_compute():
         "gemma2", vocab_size=61, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
         num_key_value_heads=1, head_dim=8, layer_types=["full_attention"], attn_logit_softcapping=50.0,
     )  # fmt: skip
-    engine = TransformersEngine(AutoModelForCausalLM.from_config(config), stop_ids=frozenset({3}))
     with pytest.raises(ValueError, match="caps them"):
-        asyncio.run(engine.generate(Request(prefix_ids=(5, 6), max_new_tokens=2)))
+        TransformersEngine(AutoModelForCausalLM.from_config(config), stop_ids=frozenset({3}))
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -111,11 +111,11 @@ def test_a_scorer_measures_texts_behind_a_shared_prefix_as_each_by_itself(kind):
 
 def test_a_scorer_computes_a_shared_prefix_once(tiny_model):
     model = copy.deepcopy(tiny_model)
+    scorer = TokenScorer(model)
     read: list[int] = []
     model.base_model.layers[0].register_forward_pre_hook(
         lambda module, inputs: read.append(inputs[0].shape[1])
     )
-    scorer = TokenScorer(model)
     prefix = list(range(4, 44))
     for text in ([5] * 6, [7] * 9, [5] * 3):
         scorer.score(prefix_ids=prefix, texts=[text])
@@ -124,6 +124,12 @@ def test_a_scorer_computes_a_shared_prefix_once(tiny_model):
     scorer.reset()
     scorer.score(prefix_ids=prefix, texts=[[5]])
     assert read[4:] == [39, 1]
+
+
+@pytest.mark.parametrize(("prefix", "text"), [([5, 61], [6]), ([-1], [6]), ([5], [6, 61])])
+def test_ids_without_an_embedding_are_refused(tiny_model, prefix, text):
+    with pytest.raises(ValueError, match=r"token id (61|-1) is outside of the model's vocabulary of 61"):
+        score_tokens(tiny_model, prefix_ids=prefix, token_ids=text)
 
 
 def test_a_scorer_goes_on_after_a_text_that_it_refused(tiny_model):

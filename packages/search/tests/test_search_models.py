@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eduprm.core.seeds import derive_seed
 from eduprm.policy import BUNDLED_MODEL
-from eduprm.search import PolicyTokenizer
+from eduprm.search import PolicyTokenizer, TextCutter
 
 
 @pytest.mark.slow
@@ -42,3 +42,10 @@ def test_importing_search_loads_neither_torch_nor_transformers():
     code = "import sys, eduprm.search; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_texts_without_a_token_or_that_are_none_leave_the_others_as_they_are():
+    cutter = TextCutter(BUNDLED_MODEL, {"lines": {}})
+    found = cutter.steps([5], ["a\nb", "", "c\ud800d", "\n"])
+    assert found == [["a\n", "b"], [], "expected text, got half a surrogate pair at character 1", ["\n"]]

@@ -20,7 +20,7 @@ from eduprm.forest import validate_forest
 from eduprm.search import Budget, EduSampling
 from eduprm.search.grow import grow_forest_async
 from eduprm.search.sglang import SglangServer
-from eduprm.search.sglang.testing import VOCAB, Letters, ScriptedServer, scripted_model
+from eduprm.search.sglang.testing import STOP, VOCAB, Letters, ScriptedServer, scripted_model
 
 QUICK = RetrySettings(attempts=3, first_wait_s=0.01, longest_wait_s=0.02)
 EDU = EduSampling(threshold=1.0, budget=Budget(max_leaves=5, max_tokens_per_path=10))
@@ -73,6 +73,30 @@ def without(name: str) -> Callable:
     return answer
 
 
+def stopped_at(ids: list[int]) -> Callable:
+    return lambda server, body: {
+        "output_ids": ids,
+        "meta_info": {
+            "finish_reason": {"type": "stop", "matched": STOP},
+            "prompt_tokens": 3,
+            "cached_tokens": 0,
+        },
+    }
+
+
+def overflown(server: ScriptedServer, body: dict) -> dict:
+    answer = server._answer(body, tuple(body["input_ids"]))
+    reason = {"type": "stop", "matched": "NaN happened"}
+    return {"output_ids": [STOP], "meta_info": {**answer["meta_info"], "finish_reason": reason}}
+
+
+def longer(server: ScriptedServer, body: dict) -> dict:
+    most = body["sampling_params"]["max_new_tokens"] + 2
+    return server._answer(
+        {**body, "sampling_params": {"max_new_tokens": most, "stop_token_ids": []}}, tuple(body["input_ids"])
+    )
+
+
 def slow(server: ScriptedServer, body: dict) -> Any:
     async def late() -> None:
         await asyncio.sleep(5)
@@ -98,6 +122,15 @@ FAULTS: dict[str, tuple[Callable, str]] = {
     "infinite entropy": (changed("entropy", lambda v: [math.inf, *v[1:]]), "entropies"),
     "null log-probs": (changed("logprob", lambda v: [None] * len(v)), "only a part of the path"),
     "texts for log-probs": (changed("logprob", lambda v: ["x"] * len(v)), "logprob"),
+    "one number for log-probs": (changed("logprob", lambda v: -0.5), "expected numbers for each"),
+    "a runner-up beyond the vocabulary": (
+        changed("runner_up_id", lambda v: [VOCAB, *v[1:]]),
+        "runner_up_ids",
+    ),
+    "NaN in the server": (overflown, "gave the request up: NaN happened"),
+    "no tokens": (stopped_at([]), "ends with []"),
+    "stopped without the stop token": (stopped_at([4, 5]), "ends with [5]"),
+    "more tokens than asked for": (longer, "expected at most"),
     "late": (slow, "within 1"),
 }
 
@@ -132,3 +165,18 @@ def test_a_fault_that_stays_is_named_and_takes_one_tree_only(name, model, expect
     assert "3 attempts" in row["reason"]
     assert growth.forest.equals(expected.filter(pl.col("problem_id") != "p1"))
     validate_forest(growth.forest)
+
+
+def test_a_log_prob_that_is_no_number_takes_one_tree_only_with_bounds_too(model):
+    def fault(server: ScriptedServer, body: dict, number: int) -> dict | None:
+        if body["input_ids"][0] != 6:
+            return None
+        meta = server._answer(body, tuple(body["input_ids"]))["meta_info"]
+        meta["output_top_logprobs"][0][1][0] = None
+        return {"meta_info": meta}
+
+    growth, _ = grow(model, fault, entropy="bounds", top_logprobs=4)
+    (row,) = growth.rejected.to_dicts()
+    assert (row["problem_id"], row["transient"]) == ("p1", True)
+    assert "expected numbers for each of" in row["reason"]
+    assert growth.forest["problem_id"].n_unique() == 3

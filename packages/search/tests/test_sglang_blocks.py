@@ -38,7 +38,7 @@ def test_the_client_asks_for_blocks_and_takes_lists_too() -> None:
             request,
             stop_ids=frozenset({0}),
             entropy="exact",
-            vocab_size=10,
+            vocab_size=300_001,
         )
         for values in (blocks(), VALUES)
     ]
@@ -47,6 +47,15 @@ def test_the_client_asks_for_blocks_and_takes_lists_too() -> None:
         assert path.logprobs.tolist() == VALUES["logprob"]
         assert path.runner_up_ids.tolist() == VALUES["runner_up_id"]
         assert path.runner_up_logprobs.tolist() == VALUES["runner_up_logprob"]
+
+
+def test_a_stop_token_that_is_the_last_one_allowed_ends_the_path() -> None:
+    request = Request(prefix_ids=(1, 2), max_new_tokens=3)
+    meta = {"finish_reason": {"type": "length"}, "prompt_tokens": 2, "cached_tokens": 0, **VALUES}
+    for last, finish in ((0, "stop"), (6, "length")):
+        answer = {"output_ids": [4, 5, last], "meta_info": meta}
+        path = completion(answer, request, stop_ids=frozenset({0}), entropy="exact", vocab_size=300_001)
+        assert path.finish == finish
 
 
 def test_values_that_the_plugin_does_not_vouch_for_are_asked_for_again() -> None:

@@ -247,6 +247,26 @@ def test_another_model_is_refused_with_both_names(model):
     assert growth.rejected.is_empty()
 
 
+@pytest.mark.parametrize("started_with", ["tiny", "large"])
+def test_a_server_started_again_with_another_model_stops_the_run(model, started_with):
+    async def go() -> None:
+        first = ScriptedServer()
+        await first.__aenter__()
+        patient = RetrySettings(attempts=4, first_wait_s=0.05, longest_wait_s=0.1)
+        async with SglangServer(first.url, model=model, retry=patient) as client:
+            await client.generate(Request(prefix_ids=(5, 6), max_new_tokens=4))
+            await first.__aexit__()
+            path = asyncio.create_task(client.generate(Request(prefix_ids=(5, 7), max_new_tokens=4)))
+            await asyncio.sleep(0.2)
+            async with ScriptedServer(model=started_with, port=int(first.url.rpartition(":")[2])):
+                await path
+
+    if started_with == "tiny":
+        return asyncio.run(go())
+    with pytest.raises(EngineMismatchError, match=r"/elsewhere/large, expected .*tiny"):
+        asyncio.run(go())
+
+
 def test_a_stop_token_that_the_client_does_not_know_is_refused(model):
     server = ScriptedServer()
     server.fault = lambda body, number: (
@@ -263,9 +283,37 @@ def test_nobody_there_says_so_with_the_url(model):
         grow_forest(frame, strategies=[Greedy()], engine=client, tokenizer=Letters())
 
 
+@pytest.mark.parametrize("answer", ["[1]", "null", '"ok"'])
+@pytest.mark.parametrize("route", ["_model_info", "_server_info"])
+def test_another_service_at_the_url_is_named(model, route, answer, monkeypatch):
+    async def info(_: web.Request) -> web.Response:
+        return web.Response(text=answer, content_type="application/json")
+
+    server = ScriptedServer()
+    monkeypatch.setattr(server, route, info)
+    with pytest.raises(EngineMismatchError, match=r"info answered .*expected an SGLang server there"):
+        grow(model, server)
+
+
+@pytest.mark.parametrize("url", ["localhost:30000", "ftp://localhost:30000", "http://"])
+def test_what_is_no_url_is_not_waited_for(model, url):
+    async def go() -> None:
+        async with SglangServer(url, model=model, start_wait_s=600):
+            pass
+
+    with pytest.raises(EngineMismatchError, match="is no URL: expected http://"):
+        asyncio.run(asyncio.wait_for(go(), 20))
+
+
+@pytest.mark.parametrize("options", [{"max_requests": 0}, {"timeout_s": 0.0}, {"timeout_s": float("nan")}])
+def test_settings_with_which_nothing_would_ever_be_sent_or_ended_are_refused(model, options):
+    with pytest.raises(ValueError, match=f"expected max_requests .*{next(iter(options.values()))}"):
+        SglangServer("http://127.0.0.1:9", model=model, **options)
+
+
 def test_numbers_of_another_length_than_the_tokens_are_refused(model):
     server = ScriptedServer()
-    server.fault = lambda body, number: {"output_ids": [4, 5, 6, 7]} if len(body["input_ids"]) > 1 else None
+    server.fault = lambda body, number: {"output_ids": [4, 5, 6, 3]} if len(body["input_ids"]) > 1 else None
     with pytest.raises(EngineMismatchError, match="expected 4 values a token"):
         grow(model, server)
 

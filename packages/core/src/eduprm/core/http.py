@@ -88,8 +88,8 @@ class HttpService:
                 answer = await response.read()
         except TimeoutError as error:
             raise RetryableError(f"no answer within {limit_s:g} s", cause="no answer in time") from error
-        except aiohttp.InvalidURL as error:
-            message = f"{self.url} is no URL"
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+            message = f"{self.url} is no URL: expected http:// or https:// and a host"
             raise RefusedCallError(message, status=0, reason="is no URL") from error
         except (aiohttp.ClientError, ConnectionError) as error:
             lost = " ".join(f"{type(error).__name__}: {error}".split())[:200]

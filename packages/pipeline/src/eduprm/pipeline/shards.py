@@ -53,27 +53,20 @@ def shards(settings: TrainSettings, problems: pl.DataFrame) -> Iterator[Shard]:
 
 def missing(folder: RunFolder, shard: Shard) -> list[Job]:
     """The shard's trees that are still to be grown."""
-    if not _forest(folder, shard).is_file():
+    if not _forest(folder, shard.name).is_file():
         return shard.jobs()
-    rejected = _read(folder, "rejected/search", shard, REJECTED_SCHEMA)
-    if not rejected["transient"].any():
-        return []
-    # What the forest holds counts, not the list: a run killed between the two files grows nothing twice.
-    there = set(pl.read_parquet(_forest(folder, shard), columns=_KEYS).unique().rows())
-    there |= set(rejected.filter(~pl.col("transient")).select(_KEYS).rows())
-    return [job for job in shard.jobs() if (job.problem_id, job.strategy.tree) not in there]
+    lacking = set(_rejected(folder, shard.name).filter("transient").select(_KEYS).rows())
+    return [job for job in shard.jobs() if (job.problem_id, job.strategy.tree) in lacking]
 
 
 def store(folder: RunFolder, shard: Shard, growth: Growth) -> None:
     """Write what was grown of a shard, beside what is there of it."""
-    before = _forest(folder, shard)
+    before = _forest(folder, shard.name)
     costs, rejected, forest = growth.costs, growth.rejected, growth.forest
     if before.is_file():
         forest = _in_order(shard, pl.concat([read_forest(before), forest]))
-        costs = pl.concat([_read(folder, "costs", shard, COST_SCHEMA), costs]).unique(
-            _KEYS, keep="last", maintain_order=True
-        )
-        kept = _read(folder, "rejected/search", shard, REJECTED_SCHEMA).filter(~pl.col("transient"))
+        costs = pl.concat([_costs(folder, shard), costs]).unique(_KEYS, keep="last", maintain_order=True)
+        kept = _rejected(folder, shard.name).filter(~pl.col("transient"))
         rejected = pl.concat([kept, rejected])
     write_table(costs, folder.path("costs", f"{shard.name}.parquet"))
     if before.is_file():
@@ -91,7 +84,9 @@ def store(folder: RunFolder, shard: Shard, growth: Growth) -> None:
 def rejected_of(folder: RunFolder) -> pl.DataFrame:
     """All trees of the run that could not be grown."""
     files = sorted(folder.path("rejected", "search").glob("[!.]*.parquet"))
-    return pl.concat([pl.DataFrame(schema=REJECTED_SCHEMA), *(_rejected_file(path) for path in files)])
+    return pl.concat(
+        [pl.DataFrame(schema=REJECTED_SCHEMA), *(_rejected(folder, path.stem) for path in files)]
+    )
 
 
 def _in_order(shard: Shard, forest: pl.DataFrame) -> pl.DataFrame:
@@ -100,18 +95,25 @@ def _in_order(shard: Shard, forest: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([trees[key] for key in order if key in trees]) if trees else forest
 
 
-def _forest(folder: RunFolder, shard: Shard) -> Path:
-    return folder.path("forest", f"{shard.name}.parquet")
+def _forest(folder: RunFolder, name: str) -> Path:
+    return folder.path("forest", f"{name}.parquet")
 
 
-def _read(folder: RunFolder, kind: str, shard: Shard, schema: pl.Schema) -> pl.DataFrame:
-    path = folder.path(kind, f"{shard.name}.parquet")
+def _costs(folder: RunFolder, shard: Shard) -> pl.DataFrame:
+    path = folder.path("costs", f"{shard.name}.parquet")
+    return pl.read_parquet(path) if path.is_file() else pl.DataFrame(schema=COST_SCHEMA)
+
+
+def _rejected(folder: RunFolder, name: str) -> pl.DataFrame:
+    """The trees of a shard that could not be grown."""
+    path, forest = folder.path("rejected", "search", f"{name}.parquet"), _forest(folder, name)
     if not path.is_file():
-        return pl.DataFrame(schema=schema)
-    return _rejected_file(path) if schema is REJECTED_SCHEMA else pl.read_parquet(path)
-
-
-def _rejected_file(path: Path) -> pl.DataFrame:
+        return pl.DataFrame(schema=REJECTED_SCHEMA)
     frame = pl.read_parquet(path)
     # Written before reasons were told apart: for good.
-    return frame if "transient" in frame.columns else frame.with_columns(transient=pl.lit(False))
+    frame = frame if "transient" in frame.columns else frame.with_columns(transient=pl.lit(False))
+    if not (frame["transient"].any() and forest.is_file()):
+        return frame
+    # What the forest holds counts, not the list: a run may have been killed between the two files.
+    there = pl.read_parquet(forest, columns=_KEYS).unique()
+    return frame.join(there, on=_KEYS, how="anti", maintain_order="left")

@@ -120,11 +120,19 @@ def _put(folder: Path, make: Callable[[Path], None]) -> None:
         try:
             os.replace(work, folder)
         except OSError:
-            # Another process was first; its folder holds the same bytes.
+            # Another process was first; its folder holds the same bytes. Or somebody has cleared the weights away.
             if not (folder / "model.safetensors").exists():
-                raise
+                _remove(folder)
+                os.replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away at once, whatever its size."""
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}", dir=folder.parent))
+    os.replace(folder, old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def put_merged(base: str, adapter: Path, folder: Path) -> bool:
@@ -153,9 +161,7 @@ def put_merged(base: str, adapter: Path, folder: Path) -> bool:
         (work / _NOTE).write_text(json.dumps(made_by) + "\n", encoding="utf-8")
 
     if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}", dir=folder.parent))
-        os.replace(folder, old)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(folder)
     _put(folder, make)
     return True
 

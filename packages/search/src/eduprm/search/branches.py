@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -66,8 +67,12 @@ class Branch:
     def path_ids(self, stop: int | None = None) -> tuple[int, ...]:
         """Token ids of the whole path, up to position `stop` if given."""
         stop = self.stop if stop is None else stop
-        own = tuple(self.token_ids[: max(stop - self.start, 0)].tolist())
-        return own if self.parent is None else self.parent.path_ids(min(self.start, stop)) + own
+        parts: list[list[int]] = []
+        branch: Branch | None = self
+        while branch is not None:  # no recursion: a branch may be the thousandth to leave another
+            parts.append(branch.token_ids[: max(stop - branch.start, 0)].tolist())
+            stop, branch = min(branch.start, stop), branch.parent
+        return tuple(chain.from_iterable(reversed(parts)))
 
 
 def as_branch(done: Completion, *, greedy: bool = False) -> Branch:

@@ -22,6 +22,7 @@ Shapes: n is the number of new tokens of one completion.
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -71,8 +72,8 @@ class Request:
             raise RequestError("prefix_ids: expected at least one token id, got none")
         if self.max_new_tokens < 1:
             raise RequestError(f"max_new_tokens: expected at least 1, got {self.max_new_tokens}")
-        if not self.temperature >= 0.0:
-            raise RequestError(f"temperature: expected 0 or more, got {self.temperature}")
+        if not 0.0 <= self.temperature < math.inf:
+            raise RequestError(f"temperature: expected a number of 0 or more, got {self.temperature}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class Meter:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: list[NDArray[np.int32]] = []
+        self._known: list[NDArray[np.int64]] = []
         self.requests = 0
         self.prefix_tokens = 0
         self.cached_tokens = 0
@@ -59,7 +59,7 @@ class Meter:
 
     async def generate(self, request: Request) -> Completion:
         """Continue the prefix, and count."""
-        prefix = np.array(request.prefix_ids, np.int32)
+        prefix = np.array(request.prefix_ids, np.int64)  # the engine says which ids are none
         known = max((_common(prefix, before) for before in self._known), default=0)
         place = len(self._known)
         self._known.append(prefix)
@@ -72,7 +72,7 @@ class Meter:
         return done
 
 
-def _common(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
+def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
     """Length of the common prefix."""
     length = min(len(a), len(b))
     if not length:

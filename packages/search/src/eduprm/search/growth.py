@@ -173,10 +173,12 @@ def round_room(budget: Budget, position: int, left: int | None, *, first: bool) 
 
 def forks_before(branch: Branch, position: int) -> int:
     """Forks on the path of `branch` at positions below `position`."""
-    count = sum(fork < position for fork in branch.forks)
-    if branch.parent is not None:
+    count = 0
+    node: Branch | None = branch
+    while node is not None:
+        count += sum(fork < position for fork in node.forks)
         # The fork it came from lies on its own path too.
-        count += forks_before(branch.parent, min(branch.start + 1, position))
+        position, node = min(node.start + 1, position), node.parent
     return count
 
 

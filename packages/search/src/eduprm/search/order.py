@@ -21,6 +21,9 @@ from eduprm.search.strategies.edu import EduSampling
 def replayed(forest: pl.DataFrame, strategy: EduSampling | None) -> pl.DataFrame:
     """A forest with FOUND_COLUMNS that a search did not write, computed from how its trees were grown.
 
+    A fork that waited for a later round and was forbidden there (`max_forks_per_path`) leaves no trace: with
+    `max_total_tokens` and several forks at once besides, a round may be read otherwise than it was.
+
     Args:
         forest: trees grown before searches wrote the columns, all in one way; others are replaced.
         strategy: what EDU trees (or single greedy paths) were grown with: a node with two children is a fork, its first

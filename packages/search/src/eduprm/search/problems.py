@@ -15,7 +15,7 @@ def check_problems(problems: pl.DataFrame) -> None:
     """Refuse a table that trees cannot be grown from.
 
     Raises:
-        ValueError: a column is missing or of another type, an id stands twice, or a problem has no prompt.
+        ValueError: a column or an id is missing or of another type, an id stands twice, or a problem has no prompt.
 
     Examples:
         >>> check_problems(pl.DataFrame({"problem_id": ["p"], "prompt_token_ids": [[5, 6]]}))
@@ -33,6 +33,10 @@ def check_problems(problems: pl.DataFrame) -> None:
     if not (problems.is_empty() or (isinstance(kind, pl.List) and kind.inner.is_integer())):
         raise ValueError(f"prompt_token_ids: expected lists of whole numbers, got {kind}")
     ids = problems["problem_id"]
+    if not (problems.is_empty() or ids.dtype.base_type() in (pl.String, pl.Categorical, pl.Enum)):
+        raise ValueError(f"problem_id: expected texts, got {ids.dtype}")
+    if ids.null_count():
+        raise ValueError(f"problem_id: expected one for each problem, {ids.null_count()} have none")
     twice = ids.filter(ids.is_duplicated())
     if len(twice):
         raise ValueError(f"problem_id: expected each id once, got {twice[0]!r} more than once")

@@ -70,10 +70,14 @@ class PolicyTokenizer:
         the text are read as plain text.
 
         Raises:
-            ValueError: the policy's tokenizer is not a fast one, so it cannot say.
+            ValueError: the policy's tokenizer is not a fast one, so it cannot say; or half a surrogate pair is no text.
         """
         if not self._tokenizer.is_fast:
             raise ValueError("the policy's tokenizer gives no character offsets; use a model with a fast one")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"expected text, got half a surrogate pair at character {error.start}") from None
         read = self._tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
         )

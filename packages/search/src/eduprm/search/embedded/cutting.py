@@ -53,7 +53,7 @@ class TextCutter:
             self._scorer.reset()
 
     def steps(self, prompt_ids: list[int], texts: Sequence[str]) -> list[list[str] | str]:
-        """Steps of texts behind one prompt, or why one cannot be cut; joined, steps are the text again.
+        """Steps of texts behind one prompt, or why one cannot be cut; joined, steps are the text again (none if empty).
 
         What the texts share is computed once. One longer than the policy's context leaves the others as they are.
         """
@@ -96,6 +96,8 @@ class TextCutter:
         return dict(zip(texts, found, strict=True))
 
     def _cut_at(self, text: str, starts: list[int], measured: TokenScores | None) -> list[str]:
+        if not starts:
+            return []
         texts = [text[start:stop] for start, stop in zip(starts, [*starts[1:], len(text)], strict=True)]
         solution = Solution(texts)
         if measured is not None:

@@ -21,15 +21,17 @@ from transformers import PreTrainedModel
 from eduprm.search.contract import Completion, Request
 from eduprm.search.embedded.model import (
     GROUPED,
+    PiecesCheck,
     check_layers,
     check_request,
     check_settings,
     context_of,
     load_policy,
     stop_ids_of,
+    vocabulary_of,
 )
 from eduprm.search.embedded.rows import Row, next_tokens
-from eduprm.search.embedded.slots import Prefill, Slots, worth_waiting
+from eduprm.search.embedded.slots import Prefill, Slots, in_pieces, worth_waiting
 
 
 class TransformersEngine:
@@ -43,8 +45,9 @@ class TransformersEngine:
             of theirs: when they need this much, no further tree begins, and what they still grow goes beyond it.
 
     Raises:
-        ValueError: the model has sliding-window or linear-attention layers, takes no positions or has no context
-            length, no end token is known, `max_rows` is below 1 or `cache_tokens` below 0.
+        ValueError: the model has sliding-window or linear-attention layers, takes no positions, has no context length
+            or does not decode here as in one forward (`PiecesCheck`), no end token is known, `max_rows` is below 1 or
+            `cache_tokens` below 0.
 
     Attributes: `num_decoded`, tokens given to all requests so far; `num_fed`, rows fed to the model for them, fewer
     where requests shared one.
@@ -61,10 +64,12 @@ class TransformersEngine:
         check_settings(max_rows=max_rows, cache_tokens=cache_tokens)
         check_layers(model)
         self._context = context_of(model)
-        model.set_attn_implementation(GROUPED)
         self._model = model.eval()
+        pieces = PiecesCheck(model)
+        model.set_attn_implementation(GROUPED)
+        pieces.hold(lambda ids: in_pieces(model, ids))
         self._stop_ids = stop_ids if stop_ids is not None else stop_ids_of(model)
-        self._vocabulary = len(self._model.get_input_embeddings().weight)
+        self._vocabulary = vocabulary_of(model)
         self._max_rows = max_rows
         self._slots = Slots(self._model, count=max_rows, cache_tokens=cache_tokens)
         # Per slot, and in line for one: the rows of one group that have the same tokens.

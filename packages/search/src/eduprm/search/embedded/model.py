@@ -8,6 +8,7 @@ for SmolLM2 (9 heads over 3). Registered under a name of its own; a model uses i
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedMod
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils import logging as hf_logging
 
+from eduprm.core.errors import first_line
 from eduprm.policy import longrope_tokens, resolve_model
 from eduprm.search.contract import Request, RequestError
 
@@ -82,8 +84,7 @@ def grouped_attention(
         raise ValueError(f"grouped attention expects no dropout, got {dropout}: it serves inference only")
     if softcap is not None or s_aux is not None:
         raise ValueError(
-            "grouped attention expects plain scores, got a model that caps them or has attention sinks: "
-            "serve it with SGLang"
+            "grouped attention expects plain scores, got a model that caps them or has attention sinks"
         )
     batch, heads, new, dim = query.shape
     if attention_mask is None:
@@ -96,7 +97,8 @@ def grouped_attention(
     out = scaled_dot_product_attention(
         query.reshape(batch, kv_heads, group * new, dim), key, value, attn_mask=mask, scale=scaling
     )
-    return out.reshape(batch, heads, new, dim).transpose(1, 2), None
+    # As transformers' own give it: some models (AFMoE) take a view of it.
+    return out.reshape(batch, heads, new, dim).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(GROUPED, grouped_attention)
@@ -140,6 +142,49 @@ def check_layers(model: PreTrainedModel) -> None:
         )
 
 
+class PiecesCheck:
+    """Whether a model says the same of a path in pieces, behind what it holds of the path so far, as in one forward.
+
+    Tried on six tokens, since no config says it: encoders see what comes behind, recurrent layers may begin anew at
+    each piece, and some models hold other things than keys and values of one shape.
+
+    Args:
+        model: as it was loaded; its own forward over the whole is what the pieces are held against.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        vocabulary = vocabulary_of(model)
+        self.ids = [(vocabulary // 2 + number) % vocabulary for number in range(6)]
+        ids = torch.tensor([self.ids], device=model.device)
+        self._whole = model(input_ids=ids, use_cache=False).logits[0, -1].double()
+
+    @torch.inference_mode()
+    def hold(self, in_pieces: Callable[[list[int]], torch.Tensor]) -> None:
+        """Refuse the model unless `in_pieces` gives nearly the same logits [vocab] behind `ids`.
+
+        Raises:
+            ValueError: it fails or gives others. NaN pass: whoever decodes says what is wrong with them.
+        """
+        try:
+            parts = in_pieces(self.ids).double()
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            found = first_line(error)
+        else:
+            off = float((parts - self._whole).norm() / (self._whole - self._whole.mean()).norm())
+            # Rounding is about a hundredth in half precision, and may choose other experts there.
+            if not off > (0.02 if self._model.dtype.itemsize > 2 else 0.25):
+                return
+            found = f"logits differ by {off:.0%}"
+        raise ValueError(
+            f"model {self._model.config.model_type!r} does not read a path in pieces as it reads the whole ({found}): "
+            "serve it with SGLang"
+        )
+
+
 def context_of(model: PreTrainedModel) -> int:
     """Most tokens that the model reads at the same rotations of its positions, whatever length comes behind them.
 
@@ -151,9 +196,9 @@ def context_of(model: PreTrainedModel) -> int:
     """
     config = model.config
     context = getattr(config, "max_position_embeddings", None)
-    if not context:
+    if not context or context < 1:  # XLNet names -1
         raise ValueError(
-            f"model {config.model_type!r}: expected a config with max_position_embeddings, got none: "
+            f"model {config.model_type!r}: expected a config with max_position_embeddings, got {context}: "
             "serve it with SGLang"
         )
     return min(int(context), longrope_tokens(config) or int(context))
@@ -170,12 +215,27 @@ def check_request(request: Request, *, context_length: int, vocabulary: int) -> 
             f"prefix of {len(request.prefix_ids)} tokens plus {request.max_new_tokens} new ones exceeds "
             f"the model's context of {context_length}"
         )
-    strange = next((token for token in request.prefix_ids if not 0 <= token < vocabulary), None)
+    check_ids("prefix_ids", request.prefix_ids, vocabulary=vocabulary)
+
+
+def check_ids(name: str, ids: Sequence[int], *, vocabulary: int) -> None:
+    """Refuse ids that the model has no embedding for.
+
+    Raises:
+        RequestError: names the first.
+    """
+    strange = next((token for token in ids if not 0 <= token < vocabulary), None)
     if strange is not None:
         raise RequestError(
-            f"prefix_ids: token id {strange} is outside of the model's vocabulary of {vocabulary}; "
+            f"{name}: token id {strange} is outside of the model's vocabulary of {vocabulary}; "
             "encode prompts with the policy's own tokenizer"
         )
+
+
+def vocabulary_of(model: PreTrainedModel) -> int:
+    """Tokens that the model has an embedding for."""
+    embeddings: Any = model.get_input_embeddings()
+    return len(embeddings.weight)
 
 
 def stop_ids_of(model: PreTrainedModel) -> frozenset[int]:

@@ -140,7 +140,8 @@ def draw(
     device = logits.device
     scale = torch.tensor([heat for _, heat in places], dtype=torch.float64, device=device)[:, None]
     own = logits[[slot for slot, _ in places]].double()
-    cumulative = torch.softmax(own / scale, dim=-1).cumsum(dim=-1)
+    # Below 0 before the division, which may overflow at a temperature near 0.
+    cumulative = torch.softmax((own - own.amax(-1, keepdim=True)) / scale, dim=-1).cumsum(dim=-1)
     wanted: list[list[float]] = [[] for _ in places]
     where = []
     for key, uniform in zip(zip(slots, temperatures, strict=True), uniforms.tolist(), strict=True):

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from transformers import Cache, PreTrainedModel
 
 from eduprm.entropy import entropy_top2
-from eduprm.search.embedded.model import GROUPED, check_layers, context_of
+from eduprm.search.embedded.model import (
+    GROUPED,
+    PiecesCheck,
+    check_ids,
+    check_layers,
+    context_of,
+    vocabulary_of,
+)
 from eduprm.search.embedded.tries import Trie, build_trie, groups_of
 
 _CHUNK_POSITIONS = 256
@@ -51,12 +58,15 @@ class TokenScorer:
         model: a causal language model; its layers may slide.
 
     Raises:
-        ValueError: the model's config names no context length.
+        ValueError: the model's config names no context length, or the model does not read in pieces as in one forward
+            (`PiecesCheck`).
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         self._context = context_of(model)
+        self._vocabulary = vocabulary_of(model)
+        PiecesCheck(model).hold(self._in_pieces)
         self._merges: bool | None = None
         self.reset()
 
@@ -69,7 +79,7 @@ class TokenScorer:
         """Refuse what the model cannot read.
 
         Raises:
-            ValueError: no prefix, or longer than the model's context.
+            ValueError: no prefix, longer than the model's context, or an id that it has no embedding for.
         """
         if not prefix_ids:
             raise ValueError("prefix_ids: expected at least one token, got none")
@@ -78,6 +88,8 @@ class TokenScorer:
                 f"{len(prefix_ids)} prefix and {len(token_ids)} text tokens exceed the model's context of "
                 f"{self._context}"
             )
+        check_ids("prefix_ids", prefix_ids, vocabulary=self._vocabulary)
+        check_ids("texts", token_ids, vocabulary=self._vocabulary)
 
     @torch.inference_mode()
     def score(self, *, prefix_ids: list[int], texts: Sequence[Sequence[int]]) -> list[TokenScores]:
@@ -88,7 +100,7 @@ class TokenScorer:
             texts: token ids of each.
 
         Raises:
-            ValueError: no prefix, a text longer than the model's context, or logits that are no numbers.
+            ValueError: as `check_length`, or logits that are no numbers.
         """
         for text in texts:
             self.check_length(prefix_ids, text)
@@ -108,6 +120,15 @@ class TokenScorer:
                     measured.logprobs[places], measured.entropies[places], measured.top_ids[places]
                 )
         return results
+
+    def _in_pieces(self, ids: list[int]) -> torch.Tensor:
+        """Logits [vocab] behind `ids`, as texts are measured: a prefix, then the rest behind what is held of it."""
+        first, rest = (torch.tensor([part], device=self._model.device) for part in (ids[:3], ids[3:]))
+        cache = self._model.base_model(input_ids=first, use_cache=True).past_key_values
+        logits: torch.Tensor = self._model(input_ids=rest, past_key_values=cache, use_cache=True).logits[
+            0, -1
+        ]
+        return logits
 
     def _can_merge(self) -> bool:
         if self._merges is None:
@@ -145,7 +166,10 @@ class TokenScorer:
         """Hold the cache of a prefix without the `extra` tokens behind it, if it can be cut."""
         if cache is None or not ids or any(cache.is_sliding) or not getattr(cache, "is_croppable", True):
             return
-        cache.crop(-extra)
+        try:
+            cache.crop(-extra)
+        except (RuntimeError, TypeError):
+            return  # short convolutions (LFM2) keep no past to go back to, cross-attention (Mllama) no keys
         self._ids, self._cache = ids, cache
 
     def _held(self, wanted: list[int]) -> tuple[Cache | None, int]:
@@ -171,14 +195,24 @@ def takes_tree_masks(model: PreTrainedModel) -> bool:
     """Whether several texts can go through the model as one tree.
 
     Its layers must attend to all that came before, by an attention that keeps a mask for each pair, at positions that
-    are given. Whether the mask is kept is tried: a token that the last one must not see is changed, then one that it
-    must see.
+    are given. Whether positions from 0 on are its own is tried (RoBERTa has others), and whether the mask is kept: a
+    token that the last one must not see is changed, then one that it must see.
     """
+    if model.config._attn_implementation not in ("sdpa", "eager", GROUPED):
+        return False
+
+    def as_tree(ids: list[int]) -> torch.Tensor:
+        trie = build_trie(ids[0], [[*ids[1:], ids[0]]])
+        inputs = _tree_inputs(trie, 0, len(ids), before=0, model=model)
+        logits: torch.Tensor = model(
+            input_ids=torch.tensor([ids], device=model.device), use_cache=False, **inputs
+        ).logits
+        return logits[0, -1]
+
     try:
         check_layers(model)
+        PiecesCheck(model).hold(as_tree)
     except ValueError:
-        return False
-    if model.config._attn_implementation not in ("sdpa", "eager", GROUPED):
         return False
     trie = build_trie(1, [[2, 4], [3, 4]])
     inputs = _tree_inputs(trie, 0, 3, before=0, model=model)

@@ -224,6 +224,14 @@ class Slots:
         return mask.masked_fill_(hidden, torch.finfo(dtype).min)[:, None]
 
 
+def in_pieces(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+    """Logits [vocab] behind `ids`, at least four: a prefix in two pieces and then a step, a shorter row beside each."""
+    slots = Slots(model, count=2, cache_tokens=0)
+    slots.compute({0: Prefill(tuple(ids[:3]), 0, ""), 1: Prefill(tuple(ids[:2]), 0, "")})
+    slots.compute({0: Prefill(tuple(ids[:-1]), 3, ""), 1: Prefill(tuple(ids[:3]), 2, "")})
+    return slots.step([ids, ids[:4]])[0]
+
+
 def _shared(held: list[int], tokens: tuple[int, ...]) -> int:
     """Length of the common prefix."""
     if tuple(held[: len(tokens)]) == tokens[: len(held)]:

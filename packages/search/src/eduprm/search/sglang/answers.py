@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eduprm.core.retry import RetryableError
 
-__all__ = ["check_finite", "read_answer"]
+__all__ = ["check_numbers", "read_answer"]
 
 
 def read_answer(answer: Any, *, vocab_size: int) -> tuple[NDArray[np.int32], dict[str, Any]]:
@@ -47,8 +47,8 @@ def read_answer(answer: Any, *, vocab_size: int) -> tuple[NDArray[np.int32], dic
     return np.array(ids, np.int32), meta
 
 
-def check_finite(measured: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse values of a path's tokens that are no numbers.
+def check_numbers(measured: Mapping[str, NDArray[Any]], *, vocab_size: int) -> None:
+    """Refuse values of a path's tokens that are no numbers, and runner-ups that are no tokens.
 
     Raises:
         RetryableError: names the field and the first such token (from 0).
@@ -62,6 +62,13 @@ def check_finite(measured: Mapping[str, NDArray[Any]]) -> None:
                 f"expected numbers in {name}, the server gave {values[at]} for token {at}",
                 cause=f"no number in {name}",
             )
+    runners = measured["runner_up_ids"]
+    strange = runners[(runners < 0) | (runners >= vocab_size)]
+    if len(strange):
+        raise RetryableError(
+            f"expected runner_up_ids below {vocab_size}, the server gave {strange[0]}",
+            cause="wrong shape: runner_up_ids",
+        )
 
 
 def _no_answer(expected: str, got: Any) -> RetryableError:

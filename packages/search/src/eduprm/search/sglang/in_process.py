@@ -34,6 +34,7 @@ class SglangEngine:
 
     Raises:
         EngineMismatchError: the plugin is missing.
+        ValueError: `max_requests` is below 1.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class SglangEngine:
         max_requests: int = 256,
         **server_args: Any,
     ) -> None:
+        if max_requests < 1:
+            raise ValueError(f"max_requests: expected at least 1, got {max_requests}")
         self._facts = model_facts(model, stop_ids=stop_ids)
         self._entropy: EntropyKind = entropy
         self._top_logprobs = top_logprobs

@@ -92,6 +92,10 @@ class SglangServer:
                 'entropy="bounds" is computed by eduprm-entropy, which is not installed: add the extra, '
                 'eduprm-search[sglang-client,bounds], or use entropy="exact" with the plugin on the server'
             )
+        if max_requests < 1 or not timeout_s > 0.0:
+            raise ValueError(
+                f"expected max_requests of at least 1 and timeout_s above 0, got {max_requests}, {timeout_s}"
+            )
         if post_prefixes < 1 or not gather_s >= 0.0:
             raise ValueError(
                 f"expected post_prefixes of at least 1 and gather_s of 0 or more, got {post_prefixes}, {gather_s}"
@@ -112,6 +116,7 @@ class SglangServer:
         self._context_length = self._facts.context_length
         self._places = asyncio.Semaphore(max_requests)
         self._answered_s = 0.0
+        self._was_gone = False
         self._repeats_samples = True
         self.retried: Counter[str] = Counter()
         self.given_up: Counter[str] = Counter()
@@ -176,6 +181,8 @@ class SglangServer:
         while True:
             try:
                 async with self._places:
+                    if self._was_gone:
+                        await self._check_model()
                     answer = await (
                         self._ask_afresh(body, request.group)
                         if afresh
@@ -189,6 +196,7 @@ class SglangServer:
                     vocab_size=self._facts.vocab_size,
                 )
             except RetryableError as error:
+                self._was_gone |= error.cause == "connection refused or lost" and not error.taken
                 wait_s = attempts.wait_s(error, silent_s=time.monotonic() - self._answered_s)
                 if wait_s is None:
                     self.given_up[error.cause] += 1
@@ -230,10 +238,7 @@ class SglangServer:
 
     async def _check_server(self) -> None:
         try:
-            model_info = await started(
-                lambda: self._info("/model_info", "/get_model_info"), wait_s=self._start_wait_s
-            )
-            check_served(self._facts, model_info, served_as=self._served_as)
+            await started(self._check_model, wait_s=self._start_wait_s)
             info = await started(
                 lambda: self._info("/server_info", "/get_server_info"), wait_s=self._start_wait_s
             )
@@ -252,9 +257,18 @@ class SglangServer:
         except (RequestError, TransientError) as error:
             raise EngineMismatchError(f"{self._url}: not even one token comes back: {error}") from error
 
+    async def _check_model(self) -> None:
+        """At the start, and where nobody was at the URL: whoever answers now may have been started with another one."""
+        info = await self._info("/model_info", "/get_model_info")
+        check_served(self._facts, info, served_as=self._served_as)
+        self._was_gone = False
+
     async def _info(self, route: str, older: str) -> dict[str, Any]:
         """GET a route; servers and routers before 0.5.4 know the older name."""
         try:
-            return dict(await self._call("GET", route, limit_s=_INFO_LIMIT_S))
+            info = await self._call("GET", route, limit_s=_INFO_LIMIT_S)
         except EngineMismatchError:
-            return dict(await self._call("GET", older, limit_s=_INFO_LIMIT_S))
+            info = await self._call("GET", older, limit_s=_INFO_LIMIT_S)
+        if not isinstance(info, dict):
+            raise EngineMismatchError(f"{route} answered {str(info)[:80]!r}: expected an SGLang server there")
+        return info

@@ -6,13 +6,15 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TypeVar
 
 from eduprm.core.retry import RetryableError, RetrySettings
 from eduprm.search.contract import EngineMismatchError
 
+Answer = TypeVar("Answer")
 
-async def started(ask: Callable[[], Awaitable[dict[str, Any]]], *, wait_s: float) -> dict[str, Any]:
+
+async def started(ask: Callable[[], Awaitable[Answer]], *, wait_s: float) -> Answer:
     """The first answer.
 
     Args:

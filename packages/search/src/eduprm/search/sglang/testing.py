@@ -53,13 +53,14 @@ response, "drop" (close the connection), or something to await that gives one of
 
 
 class ScriptedServer:
-    """SGLang's routes over `distribution`, as an async context manager on a free port of loopback.
+    """SGLang's routes over `distribution`, as an async context manager on loopback.
 
     Args:
         plugin: whether eduprm-sglang answers.
         model: the last part of the path it says it serves.
         context: tokens of a prefix and its completion.
         api_key: what every call has to bring, as with SGLang's --api-key.
+        port: of its own; 0 for a free one.
 
     Attributes:
         url: once it is entered.
@@ -71,9 +72,15 @@ class ScriptedServer:
     """
 
     def __init__(
-        self, *, plugin: bool = True, model: str = "tiny", context: int = 200, api_key: str | None = None
+        self,
+        *,
+        plugin: bool = True,
+        model: str = "tiny",
+        context: int = 200,
+        api_key: str | None = None,
+        port: int = 0,
     ) -> None:
-        self.api_key = api_key
+        self.api_key, self._port = api_key, port
         self.plugin, self.model, self.context = plugin, model, context
         self.fault: Fault = lambda body, number: None
         self.seen: Counter[tuple[int, ...]] = Counter()
@@ -87,7 +94,7 @@ class ScriptedServer:
         app.router.add_post("/generate", self._generate)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, shutdown_timeout=0.1)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eduprm.core.errors import first_line
 from eduprm.core.retry import RetryableError
 from eduprm.search.contract import Completion, EngineMismatchError, Finish, Request, RequestError
-from eduprm.search.sglang.answers import check_finite, read_answer
+from eduprm.search.sglang.answers import check_numbers, read_answer
 from eduprm.search.sglang.blocks import ASK_BLOCKS, decode_fields
 
 EntropyKind = Literal["exact", "bounds"]
@@ -79,14 +80,20 @@ def completion(
         RetryableError: the server gave the request up, or its answer has another shape or holds what is no number.
     """
     token_ids, meta = read_answer(answer, vocab_size=vocab_size)
-    finish = _finish(meta["finish_reason"], len(token_ids), request, stop_ids)
+    finish = _finish(meta["finish_reason"], token_ids.tolist(), request, stop_ids)
     prefix_tokens = len(request.prefix_ids)
     if meta["prompt_tokens"] != prefix_tokens:
         raise RequestError(f"the server took {meta['prompt_tokens']} of the prefix's {prefix_tokens} tokens")
-    measured = (
-        _measured(meta, len(token_ids)) if entropy == "exact" else _bounded(meta, token_ids, vocab_size)
-    )
-    check_finite(measured)
+    try:
+        measured = (
+            _measured(meta, len(token_ids)) if entropy == "exact" else _bounded(meta, token_ids, vocab_size)
+        )
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise RetryableError(
+            f"expected numbers for each of {len(token_ids)} tokens, the server gave others ({first_line(error)})",
+            cause="wrong shape: numbers of tokens",
+        ) from error
+    check_numbers(measured, vocab_size=vocab_size)
     return Completion(
         token_ids=token_ids,
         **measured,
@@ -96,25 +103,36 @@ def completion(
     )
 
 
-def _finish(reason: dict[str, Any], count: int, request: Request, stop_ids: frozenset[int]) -> Finish:
-    kind = reason["type"]
+def _finish(reason: dict[str, Any], ids: list[int], request: Request, stop_ids: frozenset[int]) -> Finish:
+    kind, wanted = reason["type"], request.max_new_tokens
+    # Text in place of a stop token: SGLang's "NaN happened", with which it ends a path of logits that are no numbers.
+    why = reason.get("matched") if kind == "stop" else reason.get("message") or kind
+    if kind not in ("stop", "length") or (kind == "stop" and isinstance(why, str)):
+        raise RetryableError(f"the server gave the request up: {why}", cause="given up by the server")
+    if len(ids) > wanted:
+        raise RetryableError(
+            f"expected at most {wanted} tokens, the server gave {len(ids)}",
+            cause="wrong shape: too many tokens",
+        )
     if kind == "stop":
-        if reason.get("matched") not in stop_ids:
+        if reason.get("matched") not in sorted(stop_ids):
             raise EngineMismatchError(
                 f"the server ends paths at {reason.get('matched')!r}, which is not among the stop ids "
                 f"{sorted(stop_ids)} of the model asked for; pass stop_ids"
             )
-        return "stop"
-    if kind == "length":
-        if count < request.max_new_tokens:
-            raise RequestError(
-                f"the server ended the path after {count} of {request.max_new_tokens} tokens behind a prefix of "
-                f"{len(request.prefix_ids)}: its context or its cache holds no more"
+        if ids[-1:] != [reason["matched"]]:
+            raise RetryableError(
+                f"the server stopped at token {reason['matched']}, the path it gave ends with {ids[-1:]}",
+                cause="wrong shape: no stop token",
             )
-        return "length"
-    raise RetryableError(
-        f"the server gave the request up: {reason.get('message') or kind}", cause="given up by the server"
-    )
+        return "stop"
+    if len(ids) < wanted:
+        raise RequestError(
+            f"the server ended the path after {len(ids)} of {wanted} tokens behind a prefix of "
+            f"{len(request.prefix_ids)}: its context or its cache holds no more"
+        )
+    # SGLang up to some version looks at the length first, where the last token that is allowed is a stop token.
+    return "stop" if ids[-1] in stop_ids else "length"
 
 
 def _measured(meta: dict[str, Any], count: int) -> dict[str, NDArray[Any]]:

@@ -123,5 +123,9 @@ class _LeafGrowth(TreeGrowth[DistinctLeaves]):
 
 def _logprob(branch: Branch, position: int) -> float:
     """Log-probability of the path's tokens before `position`."""
-    own = float(branch.logprobs[: max(position - branch.start, 0)].sum(dtype=np.float64))
-    return own if branch.parent is None else own + _logprob(branch.parent, min(branch.start, position))
+    parts: list[float] = []
+    node: Branch | None = branch
+    while node is not None:
+        parts.append(float(node.logprobs[: max(position - node.start, 0)].sum(dtype=np.float64)))
+        position, node = min(node.start, position), node.parent
+    return sum(reversed(parts))
