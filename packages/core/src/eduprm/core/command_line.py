@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
@@ -220,5 +221,7 @@ def _error_line(item: Any, settings: type[CommandSettings], recipe: dict[str, An
         if message.startswith(opening):
             message = "expected " + message.removeprefix(opening)
     source = f" in {path}" if location and location[0] in recipe else ""
-    got = "" if ", got " in message else f", got {quoted(item['input'])}"
+    value = item["input"]
+    shown = quoted(dict(value) if isinstance(value, MappingProxyType) else value)
+    got = "" if ", got " in message else f", got {shown}"
     return f"{flag}: {message}{got}{source}"
