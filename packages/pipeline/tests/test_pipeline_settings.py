@@ -97,7 +97,10 @@ def test_a_file_or_data_set_has_a_run_folder_of_its_own(tmp_path):
         (["--problems", "no-such-file.jsonl"], ["--problems", "file that exists", "no-such-file"]),
         (["--limit", "5"], ["--limit", "--problems"]),
         (["--rerun", "training"], ["--rerun", "'prm'", "'training'"]),
-        (["--label.steps", "fixed_length", "--label.steps-options", "{}"], ["--label.steps-options: ", "got {}"]),
+        (
+            ["--label.steps", "fixed_length", "--label.steps-options", "{}"],
+            ["--label.steps-options: ", "got {}"],
+        ),
         (
             ["--rerun", "prm", "--only", "search"],
             ["--rerun prm: expected it among the stages of --only, got search"],
