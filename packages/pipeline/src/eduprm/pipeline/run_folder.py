@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from eduprm.core.command_line import UsageError, quoted
+from eduprm.core.command_line import UsageError, first_line, quoted
 from eduprm.core.files import atomic_write_bytes, file_digest
 from eduprm.pipeline.contents import ADDED, add_contents, content
 from eduprm.pipeline.label_steps import step_segmenters
@@ -64,7 +64,12 @@ class RunFolder:
     def read_json(self, name: str) -> Any:
         """Read a JSON file, None if it is not there."""
         path = self.path(name)
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError as error:
+            raise UsageError(
+                f"--run: {path} is broken ({first_line(error)}); restore it, or choose another --run"
+            ) from None
 
     # ---- stages ----------------------------------------------------------------------------------------
 
