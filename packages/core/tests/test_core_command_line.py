@@ -128,6 +128,26 @@ def test_a_recipe_may_be_written_on_windows(tmp_path):
     assert (settings.limit, settings.part.steps) == (3, 9)
 
 
+def test_a_part_that_python_gives_is_taken_whole():
+    class Tabled(BaseModel):
+        losses: dict[str, float] = {"fork": 1.0}
+        steps: int = 5
+
+    class Outer(CommandSettings):
+        part: Tabled = Tabled()
+
+    assert Outer(part=Tabled(losses={"head": 2.0})).part == Tabled(losses={"head": 2.0})
+    assert Outer(part={"losses": {"head": 2.0}}).part == Tabled(losses={"head": 2.0})
+    assert Outer(part={"steps": 2}).part == Tabled(steps=2)
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("file = ''\n")
+    with pytest.raises(UsageError, match="FILE: expected a path, got ''"):
+        load("--config", str(recipe))
+
+
 def test_an_argument_that_is_no_text_is_one_line():
     with pytest.raises(UsageError, match=r"expected arguments in UTF-8, got 'runs/\\udcff'"):
         load("--name", "runs/\udcff")

@@ -106,7 +106,7 @@ def test_a_file_or_data_set_has_a_run_folder_of_its_own(tmp_path):
             ["--rerun prm: expected it among the stages of --only, got search"],
         ),
         (["--problem.task", "mixed=0"], ["shares above 0, got 'mixed=0'\n"]),
-        (["--run", ""], ["--run: expected a folder, got ''"]),
+        (["--run", ""], ["--run: expected a path, got ''"]),
         (["--prm.train.learning-rate", "inf"], ["--prm.train.learning-rate: expected a finite number"]),
         (["--config", "no-such.toml"], ["--config", "no-such.toml"]),
         (["--treshold", "1"], ["--treshold", "--help"]),

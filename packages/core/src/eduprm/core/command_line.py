@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -29,7 +29,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError
 
-from eduprm.core.arguments import flags_of, plain_arguments, without_none
+from eduprm.core.arguments import flags_of, may_be_path, plain_arguments, without_none
 from eduprm.core.disk import disk_fault
 from eduprm.core.errors import UnfinishedError
 from eduprm.core.errors import UsageError as UsageError
@@ -99,6 +99,19 @@ class CommandSettings(BaseSettings):
         cli_exit_on_error=False,
     )
     command: ClassVar[str] = "uv run apps/train"
+
+    def __init__(self, **values: Any) -> None:
+        # pydantic-settings adds a table to the default's, one in a part that Python gives whole too.
+        super().__init__(**without_none(type(self), values))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _path_of_something(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == "" and may_be_path(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(
+                "expected a path"
+            )  # Path reads it as the current folder: a variable that is not set
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -122,13 +122,6 @@ class TrainSettings(CommandSettings):
         source = self.problems.stem if self.problems else (self.problem.dataset or "default")
         return Path("runs") / source.rstrip("/").rpartition("/")[2]
 
-    @field_validator("run", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        if value == "":  # of an unset variable: Path would take it for the current folder
-            raise ValueError("expected a folder")
-        return value
-
     @field_validator("problems", "test_problems")
     @classmethod
     def _file_exists(cls, value: Path | None) -> Path | None:
