@@ -100,7 +100,7 @@ def _serve(settings: ServeSettings, scorer: object, info: ModelInfo, listener: s
     )
 
     class Announcing(uvicorn.Server):
-        """Says where it is once it listens, not before: who reads the line may connect."""
+        """Says where it is once it answers, not before."""
 
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
