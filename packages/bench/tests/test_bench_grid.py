@@ -11,6 +11,7 @@ import pytest
 
 from eduprm.bench import equal_tokens
 from eduprm.bench.grid import GRID_SCHEMA, OUTCOME_SCHEMA, equal_token_candidates, grid_outcomes
+from eduprm.bench.headline import headline
 from eduprm.bench.repeats import crossed_intervals, summarise_repeats
 from eduprm.rank import choose, paired_difference
 from eduprm.rank.bootstrap import mean_intervals
@@ -138,3 +139,11 @@ def test_a_difference_is_the_mean_of_paired_rows():
 def test_broken_outcomes_are_refused(rows, message):
     with pytest.raises(ValueError, match=message):
         summarise_repeats(outcomes(rows), by=["method"], seed=0)
+
+
+def test_a_headline_row_that_does_not_know_is_refused() -> None:
+    greedy = pl.DataFrame({"problem_id": ["a", "b"], "correct": [True, None]})
+    with pytest.raises(
+        ValueError, match="row 'greedy' to say of every problem whether it is right, got null"
+    ):
+        headline({"greedy": greedy}, greedy="greedy", seed=0)

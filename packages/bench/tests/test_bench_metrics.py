@@ -128,6 +128,9 @@ def test_one_class_is_nan_not_a_crash() -> None:
 
 
 def test_broken_scores_are_refused() -> None:
+    for labels in ([True, None], ["True", "False"], [2, 0]):
+        with pytest.raises(ValueError, match="labels must be true or false in every row"):
+            auc([0.1, 0.2], labels)
     with pytest.raises(ValueError, match="scores must not be NaN"):
         auc([float("nan")], [True])
     with pytest.raises(ValueError, match=r"of one length, got \(1,\) and \(2,\)"):

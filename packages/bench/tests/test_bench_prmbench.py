@@ -75,6 +75,14 @@ def test_by_hand_and_an_error_step_beyond_the_last_is_never_met():
     assert (total["f1"], total["negative_f1"], total["first_error_acc"]) == (0.5, 0.5, 1.0)
 
 
+@pytest.mark.parametrize("scores", [[0.9], [0.9, float("nan")], [0.9, 1.5], [0.9, None]])
+def test_scores_that_are_not_one_a_step_are_refused(scores):
+    row = ("confidence", "7", "1?", ["a", "b"], "1?", [2], scores)
+    frame = pl.DataFrame([row], schema={**PRMBENCH_SCHEMA, "scores": pl.List(pl.Float64)}, orient="row")
+    with pytest.raises(ValueError, match=r"a score in \[0, 1\] for each step, got others for id '7'"):
+        evaluate_prmbench(frame, seed=0, bootstrap=5)
+
+
 def test_trivial_judges():
     frame = made(num=90)
     trivial = trivial_scores(frame, seed=0)

@@ -110,10 +110,10 @@ def test_packed_files_are_read_as_plain_ones(tmp_path: Path, name, data):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(LINES)[:-20], "broken or cut off gzip"),
-        (gzip.compress(LINES)[:50] + b"junk" * 20, "broken or cut off gzip"),
-        (zstd(LINES)[:-20], "broken or cut off Zstandard"),
-        (zstd(LINES)[:50] + b"junk" * 20, "broken or cut off Zstandard"),
+        (gzip.compress(LINES)[:-20], "is broken or cut off gzip"),
+        (gzip.compress(LINES)[:50] + b"junk" * 20, "is broken or cut off gzip"),
+        (zstd(LINES)[:-20], "is broken or cut off Zstandard"),
+        (zstd(LINES)[:50] + b"junk" * 20, "is broken or cut off Zstandard"),
         (b"BZh91AY&SY", "compressed as bzip2; unpack it first"),
         (b"\xfd7zXZ\x00\x00", "compressed as xz"),
         (b"PK\x03\x04", "compressed as zip"),

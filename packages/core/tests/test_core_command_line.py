@@ -98,6 +98,61 @@ def test_a_wrong_type_in_a_recipe_is_told_in_plain_words(tmp_path, line, told):
     assert str(caught.value) == f"{told}{recipe}"
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "[part]\nadd-bos = true\nadd_bos = false\n",
+            "gives add_bos twice, with dashes and with underscores",
+        ),
+        ("config = 'other.toml'\n", "names another recipe, 'other.toml'; write one file"),
+        (
+            "[part]\nsteeps = 3\n",
+            "--part.steeps: there is no such setting; did you mean --part.steps? `uv run",
+        ),
+    ],
+)
+def test_a_recipe_leaves_no_line_unread(tmp_path, text, told):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load("--config", str(recipe))
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_may_be_written_on_windows(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_bytes(b"\xef\xbb\xbflimit = 3\r\n[part]\r\nsteps = 9\r\n")
+    settings = load("--config", str(recipe))
+    assert (settings.limit, settings.part.steps) == (3, 9)
+
+
+def test_a_part_that_python_gives_is_taken_whole():
+    class Tabled(BaseModel):
+        losses: dict[str, float] = {"fork": 1.0}
+        steps: int = 5
+
+    class Outer(CommandSettings):
+        part: Tabled = Tabled()
+
+    assert Outer(part=Tabled(losses={"head": 2.0})).part == Tabled(losses={"head": 2.0})
+    assert Outer(part={"losses": {"head": 2.0}}).part == Tabled(losses={"head": 2.0})
+    assert Outer(part={"steps": 2}).part == Tabled(steps=2)
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("file = ''\n")
+    with pytest.raises(UsageError, match="FILE: expected a path, got ''"):
+        load("--config", str(recipe))
+
+
+def test_an_argument_that_is_no_text_is_one_line():
+    with pytest.raises(UsageError, match=r"expected arguments in UTF-8, got 'runs/\\udcff'"):
+        load("--name", "runs/\udcff")
+
+
 def test_none_is_taken_wherever_a_setting_may_be_none():
     settings = load(
         *(
@@ -187,6 +242,8 @@ def test_a_flag_near_to_none_is_answered_without_a_guess():
     with pytest.raises(UsageError) as caught:
         load("--colour", "red")
     assert "did you mean" not in str(caught.value)
+    with pytest.raises(UsageError, match="argument --seed: expected one argument; `uv run"):
+        load("--seed")
 
 
 def test_help_shows_defaults_that_cannot_be_seen(capsys):

@@ -85,7 +85,7 @@ def test_items_of_an_array_that_are_no_objects_are_errors_in_their_place(tmp_pat
         ("a", b"a", "got no suffix"),
         ("a.json", b'[{"a": 1},', "broken JSON"),
         ("a.json", b'["\xff"]', "expected UTF-8, got another encoding at byte 2"),
-        ("a.jsonl", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-9], "broken or cut off gzip"),
+        ("a.jsonl", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-9], "is broken or cut off gzip"),
         ("a.jsonl", b"BZh91AY", "is compressed as bzip2"),
         ("a.parquet", b"PAR1", "expected a Parquet file, got one that cannot be read"),
         ("none.jsonl", None, "got no such file"),

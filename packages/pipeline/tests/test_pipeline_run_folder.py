@@ -52,6 +52,14 @@ def test_another_grader_leaves_problems_and_trees_alone(folder: RunFolder, as_be
     assert "--rerun label" in str(caught.value)
 
 
+def test_a_record_that_is_broken_is_one_line(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.write_json("stages/problems.json", {})
+    run.path("stages/problems.json").write_text("")
+    with pytest.raises(UsageError, match=r"--run: .*problems\.json is broken \(Expecting value"):
+        run.is_done("problems")
+
+
 def test_a_strategy_that_asks_the_grader_depends_on_it(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     searched = {"strategies": ["omega_prm", "greedy"], "strategy_options": {"omega_prm": {"rollouts": 2}}}

@@ -97,6 +97,17 @@ def test_a_file_or_data_set_has_a_run_folder_of_its_own(tmp_path):
         (["--problems", "no-such-file.jsonl"], ["--problems", "file that exists", "no-such-file"]),
         (["--limit", "5"], ["--limit", "--problems"]),
         (["--rerun", "training"], ["--rerun", "'prm'", "'training'"]),
+        (
+            ["--label.steps", "fixed_length", "--label.steps-options", "{}"],
+            ["--label.steps-options: ", "got {}"],
+        ),
+        (
+            ["--rerun", "prm", "--only", "search"],
+            ["--rerun prm: expected it among the stages of --only, got search"],
+        ),
+        (["--problem.task", "mixed=0"], ["shares above 0, got 'mixed=0'\n"]),
+        (["--run", ""], ["--run: expected a path, got ''"]),
+        (["--prm.train.learning-rate", "inf"], ["--prm.train.learning-rate: expected a finite number"]),
         (["--config", "no-such.toml"], ["--config", "no-such.toml"]),
         (["--treshold", "1"], ["--treshold", "--help"]),
     ],
@@ -105,7 +116,7 @@ def test_a_mistake_names_the_setting_what_was_expected_and_what_came(arguments, 
     text = refusal(*arguments)
     assert len(text.splitlines()) == 1
     for word in words:
-        assert word in text
+        assert word in f"{text}\n"
 
 
 def test_a_wrong_setting_in_a_recipe_names_the_file(tmp_path):

@@ -29,6 +29,14 @@ def refusal(folder: Path, *arguments: str) -> str:
     [
         (["--problem.grader", "foo"], "--problem.grader: expected a grader out of math, number, "),
         (["--problem.grader", "no.such:grade"], "--problem.grader: graders: 'no.such:grade' cannot be imported"),
+        (
+            ["--problem.grader", "math", "--problem.grader-options", "timeout_s=abc"],
+            "--problem.grader: math: expected timeout_s of type float; got 'abc'",
+        ),
+        (
+            ["--problem.grader", "math", "--problem.grader-options", "memory_mib=abc"],
+            "--problem.grader: math: expected memory_mib as a whole number above 0 or None, got 'abc'",
+        ),
         (["--problem.task", "sums"], "--problem.task: task must be one of "),
         (["--prm.train.losses", "focal=1"], "--prm.train.losses: losses: expected one of bidirectional, "),
         (["--prm.train.losses", "no.such:Loss=1"], "--prm.train.losses: losses: 'no.such:Loss' cannot be imported"),
@@ -66,6 +74,56 @@ def test_a_backbone_that_can_have_no_head_is_refused_at_the_start(tmp_path: Path
     head = ["--prm.train.losses", "cross_entropy=1", "--prm.train.scoring.kind", "head"]
     said = refusal(tmp_path / "run", "--prm.backbone", backbone, *head)
     assert said.startswith(f"--prm.backbone: {backbone} is a model of type gemma3, which can have no head")
+
+
+def test_a_stage_that_refuses_before_its_first_file_leaves_the_folder_to_others(tmp_path: Path) -> None:
+    from eduprm.core.command_line import UsageError, load_settings
+    from eduprm.pipeline.run import run_stages
+    from eduprm.pipeline.settings import TrainSettings
+    from eduprm.prm.testing import tiny_backbone
+
+    file, run, policy = tmp_path / "rows.jsonl", tmp_path / "run", str(tiny_backbone(tmp_path / "policy"))
+    file.write_text("".join(f'{{"question": "{n} + 1?", "sum": "{n + 1}"}}\n' for n in range(12)))
+
+    def train(*arguments: str) -> None:
+        common = ["--run", str(run), "--only", "problems", "--problems", str(file)]
+        run_stages(load_settings(TrainSettings, [*common, *arguments]))
+
+    mapped = ["--policy.model", policy, "--problem.columns.answer", "sum"]
+    with pytest.raises(UsageError, match=r"--policy.model: the tokenizer of .* cannot be loaded"):
+        train(*mapped, "--policy.model", str(tmp_path / "polocy"))
+    with pytest.raises(UsageError, match="style must be one of"):
+        train(*mapped, "--problem.style", "zero")
+    with pytest.raises(UsageError, match="none of 12 rows can be used"):
+        train("--policy.model", policy)
+    assert (run / "rejected/problems.jsonl").is_file()
+    train(*mapped)
+    assert (run / "problems.parquet").is_file()
+    assert not (run / "rejected/problems.jsonl").exists()
+    with pytest.raises(UsageError, match=r"problem.style was None, is now 'gsm8k'"):
+        train(*mapped, "--problem.style", "gsm8k")
+
+
+def test_a_refused_command_removes_nothing_of_what_it_was_to_do_again(tmp_path: Path) -> None:
+    from eduprm.core.command_line import UsageError, load_settings
+    from eduprm.pipeline.run import run_stages
+    from eduprm.pipeline.run_folder import stage_settings
+    from eduprm.pipeline.settings import STAGES, TrainSettings
+    from eduprm.pipeline.versions import stage_versions
+
+    folder = RunFolder(tmp_path)
+    settings = load_settings(TrainSettings, ["--run", str(tmp_path)])
+    chosen, versions = stage_settings(settings), stage_versions(settings)
+    for stage in STAGES:
+        folder.begin(stage, chosen[stage], versions[stage])
+        folder.finish(stage, {})
+    for name in ("prm/config.json", "metrics.json"):
+        folder.write_json(name, {})
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    other = ["--run", str(tmp_path), "--rerun", "prm", "--search.threshold", "0.7"]
+    with pytest.raises(UsageError, match=r"search.threshold was 0.1, is now 0.7. Give --rerun search"):
+        run_stages(load_settings(TrainSettings, other))
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock") == before
 
 
 def test_stages_that_are_done_are_not_asked_again(tmp_path: Path) -> None:

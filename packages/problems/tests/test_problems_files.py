@@ -89,6 +89,10 @@ BAD_ROWS = {
         {"question": "q", "answer": True},
         "expected an answer as text or number, got True",
     ),
+    "a number that is none": (
+        b'{"question": "q", "answer": NaN}',
+        "expected an answer as text or number, got nan",
+    ),
     "worked answer": ({"question": "q", "answer": "First.\nThen."}, "a worked answer without '#### x'"),
     "open box": ({"question": "q", "answer": "\\boxed{1} or \\boxed{2"}, "a worked answer without"),
     "half a pair": (b'{"question": "\\ud800"}', "half a surrogate pair at character 0"),

@@ -1,5 +1,7 @@
 """The command serves what it was told to, says which PRM that is, stops cleanly, and answers mistakes in one line."""
 
+import http.client
+import json
 import os
 import re
 import shutil
@@ -7,13 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
 from eduprm.core.retry import RetrySettings
 from eduprm.prm.source import PrmReading, PrmSource
 from eduprm.serve import Solution, score_served
-from eduprm.serve.server.cli import main
+from eduprm.serve.server.cli import _listen, main
 from eduprm.serve.server.loading import describe
 from eduprm.serve.server.settings import ServeSettings
 
@@ -84,7 +87,9 @@ def test_a_folder_that_holds_no_prm_is_one_line(tmp_path, capsys):
     assert err.count("\n") == 1
 
 
-def test_mistakes_are_answered_before_anything_is_loaded(folder, capsys):
+def test_mistakes_are_answered_before_anything_is_loaded(folder, tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[limits]\nmax_stepz = 3\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for arguments, message in (
@@ -93,11 +98,59 @@ def test_mistakes_are_answered_before_anything_is_loaded(folder, capsys):
             (["--port", "99999"], "--port: expected less than or equal to 65535"),
             (["--limits.max-steps", "0"], "--limits.max-steps: expected greater than or equal to 1"),
             (["--dtype", "int8"], "--dtype: expected 'float32'"),
+            (["--shutdown-s", "inf"], "--shutdown-s: expected a finite number"),
+            (["--limits.timeout-s", "inf"], "--limits.timeout-s: expected a finite number"),
+            (["--config", str(recipe)], "--limits.max-stepz: there is no such setting"),
         ):
             assert main(arguments) == 2
             err = capsys.readouterr().err
             assert message in err
             assert err.count("\n") == 1
+
+
+def test_a_port_is_taken_while_the_prm_is_still_loading(folder, capsys):
+    with _listen(ServeSettings(port=0)) as loading:
+        assert main(["--prm", str(folder), "--port", str(loading.getsockname()[1])]) == 2
+    assert "(Address already in use); choose others\n" in capsys.readouterr().err
+
+
+ENDLESS = """
+import sys
+import torch
+from eduprm.prm.source import PrmSource
+from eduprm.serve.server.cli import main
+
+load = PrmSource.open
+
+def opened(source):
+    prm = load(source)
+    prm.score_ids = lambda solutions: [torch.linalg.svd(torch.rand(200, 200)) for _ in iter(int, 1)]
+    return prm
+
+PrmSource.open = opened
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_what_is_not_done_when_the_patience_ends_is_answered_503(folder):
+    command = [sys.executable, "-c", ENDLESS, "--prm", str(folder), "--port", "0", "--shutdown-s", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            port = int(re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())[1])
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("POST", "/v1/score", '{"solutions": [{"problem": "2*3?", "steps": ["6"]}]}')
+            time.sleep(0.5)  # the pack is in the model
+            process.send_signal(signal.SIGTERM)
+            answer = connection.getresponse()
+            told = json.loads(answer.read())
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert told == {"error": "the service is being stopped", "status": 503}
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert process.returncode == 0
+    assert "Traceback" not in err
 
 
 def test_without_a_prm_the_default_runs_is_taken_and_said(folder, tmp_path, monkeypatch, capsys):

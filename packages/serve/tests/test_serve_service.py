@@ -136,6 +136,7 @@ def test_waiting_requests_are_packed_together_up_to_the_tokens_of_a_pack(prm, ga
         ({"solutions": [{**one()["solutions"][0], "x": 1}]}, 422, "solutions.0.x: Extra inputs"),
         (b'{"solutions": [{"problem": "p", "steps": ["\\ud800"]}]}', 422, "hex escape"),
         (b"[" * 100_000, 422, "expected a JSON object"),
+        (b"null", 422, "Input should be an object, got None"),
         ({"solutions": one()["solutions"] * 5}, 422, "at most 4 solutions a request, got 5"),
         (one(steps=["a"] * 7), 422, "solution 0: expected at most 6 steps, got 7"),
         (one(problem="x" * 101), 422, "solution 0: expected texts of at most 100 characters, got 101"),
@@ -147,6 +148,7 @@ def test_bad_requests_get_one_clear_line(limited, body, status, message):
     assert got == answer["status"] == status
     assert message in answer["error"]
     assert "\n" not in answer["error"]
+    assert not answer["error"].startswith(":")
     assert len(answer["error"]) < 300
     assert post(limited.url, one())[0] == 200  # and the service goes on
 

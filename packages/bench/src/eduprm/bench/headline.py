@@ -68,7 +68,7 @@ def headline(
         bootstrap: resamples.
 
     Raises:
-        ValueError: rows of different problems, or no row `greedy`.
+        ValueError: rows of different problems, nulls, or no row `greedy`.
 
     Examples:
         >>> right = pl.DataFrame({"problem_id": ["a", "b"], "correct": [True, True]})
@@ -82,6 +82,8 @@ def headline(
     for name, rows in chosen.items():
         if set(rows["problem_id"]) != set(wide["problem_id"]):
             raise ValueError(f"expected row {name!r} to hold the problems of row {greedy!r}")
+        if rows["correct"].null_count():
+            raise ValueError(f"expected row {name!r} to say of every problem whether it is right, got null")
         wide = wide.join(
             rows.select("problem_id", pl.col("correct").cast(pl.Float64).alias(name)), on="problem_id"
         )

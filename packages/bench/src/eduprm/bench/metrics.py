@@ -35,7 +35,7 @@ def auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         labels: truth values [rows].
 
     Raises:
-        ValueError: lengths differ, or a score is NaN.
+        ValueError: lengths differ, a score is NaN, or a label is neither true nor false.
 
     Examples:
         >>> auc([0.1, 0.4, 0.4, 0.9], [False, False, True, True])
@@ -47,7 +47,10 @@ def auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 def _checked(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(scores, dtype=np.float64)
-    right = np.asarray(labels, dtype=bool)
+    given = np.asarray(labels)
+    right = given == 1  # a null or a text is neither right nor wrong
+    if not np.all(right | (given == 0)):
+        raise ValueError("labels must be true or false in every row")
     if values.ndim != 1 or values.shape != right.shape:
         raise ValueError(f"scores and labels must be of one length, got {values.shape} and {right.shape}")
     if np.isnan(values).any():

@@ -13,7 +13,6 @@ import polars as pl
 from eduprm.rank.bootstrap import hashed_rng, percentile_interval, resample_counts
 
 _COLUMNS_AT_ONCE = 500
-REPEAT_COLUMNS = ("mean", "ci_low", "ci_high", "problems", "seeds", "wins", "losses")
 
 
 def crossed_intervals(

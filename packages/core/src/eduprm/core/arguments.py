@@ -14,6 +14,7 @@ import json
 import types
 from collections.abc import Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -93,7 +94,7 @@ def flags_of(settings: type[BaseModel], before: str = "--") -> list[str]:
 
 
 def without_none(settings: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Values of a TOML file, "none" read as None where the setting may be None and has no choice of that name.
+    """Values of a TOML file or of Python, "none" read as None where a setting may be it and has no such choice.
 
     A table that is one setting's value comes as a mapping that is no dict, so that nothing adds it to the default.
     """
@@ -104,9 +105,16 @@ def without_none(settings: Any, values: dict[str, Any]) -> dict[str, Any]:
             read[name] = types.MappingProxyType(value)
         elif isinstance(value, dict):
             read[name] = without_none(_part(kind), value)
+        elif isinstance(value, BaseModel):
+            read[name] = without_none(type(value), value.model_dump())
         else:
             read[name] = None if value == "none" and _may_be_none(kind) else value
     return read
+
+
+def may_be_path(kind: Any) -> bool:
+    """Whether a setting of this type takes a path."""
+    return Path in _alternatives(kind)
 
 
 def _taken(left: list[str], *, many: bool) -> list[str]:

@@ -16,9 +16,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -28,7 +29,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError
 
-from eduprm.core.arguments import flags_of, plain_arguments, without_none
+from eduprm.core.arguments import flags_of, may_be_path, plain_arguments, without_none
 from eduprm.core.disk import disk_fault
 from eduprm.core.errors import UnfinishedError
 from eduprm.core.errors import UsageError as UsageError
@@ -99,6 +100,19 @@ class CommandSettings(BaseSettings):
     )
     command: ClassVar[str] = "uv run apps/train"
 
+    def __init__(self, **values: Any) -> None:
+        # pydantic-settings adds a table to the default's, one in a part that Python gives whole too.
+        super().__init__(**without_none(type(self), values))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _path_of_something(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == "" and may_be_path(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(
+                "expected a path"
+            )  # Path reads it as the current folder: a variable that is not set
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -139,6 +153,8 @@ def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
         UsageError: one line per wrong setting.
         SystemExit: for --help.
     """
+    if odd := [word for word in arguments if not _encodable(word)]:
+        raise UsageError(f"expected arguments in UTF-8, got {quoted(odd[0])}")
     recipe: dict[str, Any] = {}
     given, cleared = plain_arguments(settings, arguments)
     path = _config_path(given)
@@ -155,10 +171,14 @@ def load_settings(settings: type[S], arguments: Sequence[str]) -> S:
         raise UsageError(f"{text}; {meant}`{settings.command} --help` lists every flag") from None
 
 
+def _encodable(word: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in word)
+
+
 def _nearest_flags(settings: type[CommandSettings], text: str) -> str:
     """What was probably meant by the unknown flags that a message names; empty where nothing comes near."""
     known = flags_of(settings)
-    unknown = [word.partition("=")[0] for word in text.split() if word.startswith("--")]
+    unknown = [word.partition("=")[0].rstrip(":") for word in text.split() if word.startswith("--")]
     near = [get_close_matches(flag.replace("_", "-"), known, n=1, cutoff=0.75) for flag in unknown]
     found = list(dict.fromkeys(one for names in near for one in names if one not in unknown))
     return f"did you mean {', '.join(found)}? " if found else ""
@@ -168,22 +188,26 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file, dashes in names read as underscores.
 
     Raises:
-        UsageError: no such file, or not TOML.
+        UsageError: no such file, not TOML, a name given twice, or another recipe named.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--config: cannot read {path} ({error.strerror}); name a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config: {path} is not valid TOML: {first_line(error)}") from None
-    return _underscored(values)
+    if "config" in values:
+        raise UsageError(f"--config: {path} names another recipe, {quoted(values['config'])}; write one file")
+    return _underscored(values, path)
 
 
-def _underscored(values: dict[str, Any]) -> dict[str, Any]:
+def _underscored(values: dict[str, Any], path: Path) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
-        read[name] = _underscored(value) if isinstance(value, dict) else value
+        if name in read:
+            raise UsageError(f"--config: {path} gives {name} twice, with dashes and with underscores")
+        read[name] = _underscored(value, path) if isinstance(value, dict) else value
     return read
 
 
@@ -213,12 +237,14 @@ def _error_line(item: Any, settings: type[CommandSettings], recipe: dict[str, An
     if item["type"] == "missing":
         return f"{flag}: expected a value, got none; see `{settings.command} --help`"
     if item["type"] == "extra_forbidden":
-        names = ", ".join(sorted(settings.model_fields)) if len(location) == 1 else "in docs/"
-        message = f"there is no such setting; the settings are {names}"
+        message = f"there is no such setting; {_nearest_flags(settings, flag)}"
+        message += f"`{settings.command} --help` lists every one"
     message = _IN_PLAIN_WORDS.get(item["type"], message)
     for opening in ("Input should be ", "String should have ", "String should match "):
         if message.startswith(opening):
             message = "expected " + message.removeprefix(opening)
     source = f" in {path}" if location and location[0] in recipe else ""
-    got = "" if ", got " in message else f", got {quoted(item['input'])}"
+    value = item["input"]
+    shown = quoted(dict(value) if isinstance(value, MappingProxyType) else value)
+    got = "" if ", got " in message else f", got {shown}"
     return f"{flag}: {message}{got}{source}"

@@ -70,11 +70,11 @@ def open_plain(path: Path) -> Iterator[BinaryIO]:
                 with io.BufferedReader(_zstd(path), 1 << 20) as buffered:
                     yield cast(BinaryIO, buffered)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise CompressionError(f"broken or cut off gzip ({error}); pack it again") from None
+            raise CompressionError(f"is broken or cut off gzip ({error}); pack it again") from None
         except OSError as error:
             if kind != "zstd" or error.errno is not None:
                 raise
-            raise CompressionError(f"broken or cut off Zstandard ({error}); pack it again") from None
+            raise CompressionError(f"is broken or cut off Zstandard ({error}); pack it again") from None
 
 
 def _zstd(path: Path) -> io.RawIOBase:

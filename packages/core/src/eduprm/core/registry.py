@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from eduprm.core.errors import quoted
 from eduprm.core.files import file_digest
 
 __all__ = ["load", "make", "names", "source_digest"]
@@ -106,7 +107,8 @@ def make(package: str, name: str, attribute: str, options: Mapping[str, Any] | N
     try:
         made = choice(**given)
     except TypeError as error:
-        raise ValueError(f"{name}: {error}; it takes {_listed(taken or [])}") from error
+        why = _mistyped(choice, given) or f"{error}; it takes {_listed(taken or [])}"
+        raise ValueError(f"{name}: {why}") from error
     except ValueError as error:
         faults = error.errors() if hasattr(error, "errors") else None
         if not faults:  # no pydantic model's
@@ -155,6 +157,21 @@ def _options(choice: Any) -> list[str] | None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
+
+
+def _mistyped(choice: Any, given: Mapping[str, Any]) -> str | None:
+    """What the options should be that a choice's signature takes and its code does not; None where it does not say."""
+    try:
+        signature = inspect.signature(choice)
+        signature.bind(**given)
+    except (TypeError, ValueError):
+        return None
+    kinds = [signature.parameters[name].annotation for name in given if name in signature.parameters]
+    if len(kinds) < len(given) or not kinds or inspect.Parameter.empty in kinds:
+        return None
+    named = [kind if isinstance(kind, str) else inspect.formatannotation(kind) for kind in kinds]
+    wanted = ", ".join(f"{name} of type {kind}" for name, kind in zip(given, named, strict=True))
+    return f"expected {wanted}; got {', '.join(map(quoted, given.values()))}"
 
 
 def _listed(options: list[str]) -> str:

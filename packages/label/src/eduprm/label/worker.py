@@ -66,6 +66,8 @@ class BoundedWorker:
     def __init__(self, task: str, *, timeout_s: float = 5.0, memory_mib: int | None = 2048) -> None:
         if timeout_s <= 0:
             raise ValueError(f"expected timeout_s above 0 (checks are never unbounded), got {timeout_s}")
+        if memory_mib is not None and not (isinstance(memory_mib, int) and memory_mib > 0):
+            raise ValueError(f"expected memory_mib as a whole number above 0 or None, got {memory_mib!r}")
         self.task, self.timeout_s, self.memory_mib = task, timeout_s, memory_mib
         self.counts = WorkerCounts()
         self._lock = threading.Lock()

@@ -141,8 +141,9 @@ def _read(
         read = read_problems(path, columns=wanted.columns, limit=limit, require_answer=True)
     except (ForestError, ValueError) as error:
         raise UsageError(f"{flag}: {error}") from None
+    target = folder / "rejected" / f"{name}.jsonl"
+    target.unlink(missing_ok=True)  # of a file that was refused before
     if read.rejected.height:
-        target = folder / "rejected" / f"{name}.jsonl"
         write_json_lines(target, read.rejected.iter_rows(named=True))
         if not read.problems.height:
             rows, first = read.rejected.height, read.rejected["reason"][0]
@@ -202,7 +203,9 @@ def _from_dataset(wanted: ProblemSettings, folder: Path, limit: int | None) -> p
         try:
             load_dataset(wanted.dataset, wanted.dataset_config, split=split).to_parquet(target)
         except Exception as error:  # the library raises many kinds: no network, no such name, no such split
-            raise UsageError(f"--problem.dataset: {wanted.dataset!r}, split {split!r}: {error}") from None
+            raise UsageError(
+                f"--problem.dataset: {wanted.dataset!r}, split {split!r}: {first_line(error)}"
+            ) from None
         held_out = split == wanted.test_split
         parts.append(_read(target, wanted, folder, wanted.num_test if held_out else limit, held_out=held_out))
         target.unlink()

@@ -72,15 +72,18 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
     from eduprm.pipeline.versions import stage_versions
 
     chosen, versions = stage_settings(settings), stage_versions(settings)
-    _forget(settings, folder)
+    again = _again(settings)
     wanted = settings.only or STAGES
     for stage in STAGES:
-        folder.check(stage, chosen[stage], versions[stage])
+        if stage not in again:
+            folder.check(stage, chosen[stage], versions[stage])
     quiet_libraries()
-    if "label" in wanted and not folder.is_done("label"):
+    if "label" in wanted and ("label" in again or not folder.is_done("label")):
         from eduprm.pipeline.label_judge import find_judge
 
         find_judge(settings)  # a PRM that is not there is said before trees grow
+    for stage in reversed(again):  # nothing is removed for a command that is refused
+        folder.clear(stage)
     began = time.monotonic()
     _write_config(settings, folder)
     say(_plan(settings, folder))
@@ -103,7 +106,11 @@ def _run(settings: TrainSettings, folder: RunFolder) -> None:
         started = time.monotonic()
         folder.begin(stage, chosen[stage], versions[stage])
         share(True)
-        facts = _function(stage)(settings, folder)
+        try:
+            facts = _function(stage)(settings, folder)
+        except UsageError:
+            folder.withdraw(stage)
+            raise
         folder.finish(stage, {**facts, "seconds": round(time.monotonic() - started, 1)})
     say(f"all stages done in {time.monotonic() - began:.0f} s")
     if num_processes() == 1 and folder.is_done("report"):
@@ -154,13 +161,9 @@ def _help(settings: TrainSettings, folder: RunFolder) -> None:
         train(settings, folder)
 
 
-def _forget(settings: TrainSettings, folder: RunFolder) -> None:
-    """Clear the stages to be done again and all that follow from them, the last one first."""
-    if not settings.rerun:
-        return
-    first = min(STAGES.index(stage) for stage in settings.rerun)
-    for stage in reversed(STAGES[first:]):
-        folder.clear(stage)
+def _again(settings: TrainSettings) -> tuple[str, ...]:
+    """The stages to be done again, with all that follow from them."""
+    return STAGES[min(map(STAGES.index, settings.rerun), default=len(STAGES)) :]
 
 
 def _function(stage: str) -> _StageFunction:

@@ -26,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from eduprm.core.command_line import UsageError, quoted
+from eduprm.core.command_line import UsageError, first_line, quoted
 from eduprm.core.files import atomic_write_bytes, file_digest
 from eduprm.pipeline.contents import ADDED, add_contents, content
 from eduprm.pipeline.label_steps import step_segmenters
@@ -64,7 +64,12 @@ class RunFolder:
     def read_json(self, name: str) -> Any:
         """Read a JSON file, None if it is not there."""
         path = self.path(name)
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError as error:
+            raise UsageError(
+                f"--run: {path} is broken ({first_line(error)}); restore it, or choose another --run"
+            ) from None
 
     # ---- stages ----------------------------------------------------------------------------------------
 
@@ -119,6 +124,12 @@ class RunFolder:
             record = {"done": False, "settings": settings, "versions": versions}
             self.write_json(f"stages/{stage}.json", record)
 
+    def withdraw(self, stage: str) -> None:
+        """Take back the record of a stage that refused what it was given and wrote no file."""
+        record = self._record(stage)
+        if record is not None and self._only_begun(stage, record):
+            self.path(f"stages/{stage}.json").unlink()
+
     def finish(self, stage: str, facts: dict[str, Any]) -> None:
         """Note that the stage has all its files; it was begun before."""
         self.write_json(f"stages/{stage}.json", {**self.facts(stage), **facts, "done": True})
@@ -141,8 +152,9 @@ class RunFolder:
         self.path(f"stages/{stage}.json").unlink(missing_ok=True)
 
     def _only_begun(self, stage: str, record: dict[str, Any]) -> bool:
-        """Whether a stage was begun and has no file yet: there is nothing to mix."""
-        return not record["done"] and not any(self.path(name).exists() for name in _FILES[stage])
+        """Whether a stage was begun and has no file yet, but for lists of what it refused: there is nothing to mix."""
+        files = [name for name in _FILES[stage] if not name.startswith("rejected/")]
+        return not record["done"] and not any(self.path(name).exists() for name in files)
 
     def _filed(self, record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
         """A record's settings where they are filed today.

@@ -173,6 +173,15 @@ class TrainSettings(CommandSettings):
         return self
 
     @model_validator(mode="after")
+    def _done_again(self) -> TrainSettings:
+        if self.only and (left := [stage for stage in self.rerun if stage not in self.only]):
+            raise ValueError(
+                f"--rerun {left[0]}: expected it among the stages of --only, got {', '.join(self.only)}; its files "
+                "would be removed and not made again"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_source(self) -> TrainSettings:
         if self.problems is not None and self.problem.dataset is not None:
             raise ValueError("--problems FILE and --problem.dataset NAME: expected one of the two, got both")

@@ -61,7 +61,7 @@ def parse_tasks(text: str) -> dict[str, float]:
             number = 0.0
         if not name or name in shares or not 0 < number < float("inf"):
             raise ValueError(
-                f"expected tasks like long_sum=2,mixed=1, each once, shares above 0; got {part.strip()!r}"
+                f"expected tasks like long_sum=2,mixed=1, each once, shares above 0, got {part.strip()!r}"
             )
         shares[name] = number
     return {name: share / sum(shares.values()) for name, share in shares.items()}

@@ -195,7 +195,7 @@ class TrainConfig(_Frozen):
         0.0003
     """
 
-    losses: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    losses: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
         default={"cross_entropy": 1.0},
         min_length=1,
         description="what is minimised, each by name with its share: cross_entropy (a head, at the ends of steps), "
@@ -212,7 +212,9 @@ class TrainConfig(_Frozen):
     curriculum_options: dict[str, int | float | bool | str] = Field(
         default_factory=dict, validate_default=True, description="the curriculum's, as in end=0.5"
     )
-    learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float = Field(
+        default=3e-4, gt=0, allow_inf_nan=False, description="peak learning rate of AdamW"
+    )
     epochs: int = Field(default=1, ge=1, description="passes over the trees")
     batch_tokens: int = Field(
         default=4096,
@@ -231,7 +233,9 @@ class TrainConfig(_Frozen):
     warmup: float = Field(
         default=0.03, ge=0, lt=1, description="share of the optimiser steps spent on warm-up"
     )
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay")
+    weight_decay: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="AdamW's decoupled weight decay"
+    )
     max_grad_norm: float = Field(
         default=1.0, ge=0, description="clip the gradient's norm here; 0: no clipping"
     )

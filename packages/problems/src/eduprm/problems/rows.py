@@ -151,7 +151,7 @@ def _text(record: Mapping[str, Any], role: str, chosen: str | None) -> str | Non
 
 def _answer(record: Mapping[str, Any], column: str) -> str | None:
     value = _value(record, column)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         value = str(value)
     if value is None or value == "":
         return None

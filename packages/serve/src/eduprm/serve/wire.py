@@ -76,7 +76,10 @@ class Limits(_Answer):
     max_steps: int = Field(1024, ge=1, description="most steps of a solution")
     max_chars: int = Field(200_000, ge=1, description="most characters of a problem or a step")
     timeout_s: float = Field(
-        120.0, gt=0, description="longest time from a request's first byte to its scores; then 503"
+        120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="longest time from a request's first byte to its scores; then 503",
     )
 
 

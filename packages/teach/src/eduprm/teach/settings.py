@@ -95,7 +95,7 @@ class WarmupSettings(CommandSettings):
         "float32",
         description="of the training's arithmetic; weights, and what solves afterwards, are float32",
     )
-    learning_rate: float = Field(1e-3, gt=0, description="of AdamW, after the warmup")
+    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False, description="of AdamW, after the warmup")
     rise_batches: int = Field(20, ge=0, description="batches in which the rate rises")
     decay_batches: int = Field(60, ge=0, description="last batches, in which it falls to 0")
     max_batches: int | None = Field(None, ge=1, description="stop the training there; none: all batches")

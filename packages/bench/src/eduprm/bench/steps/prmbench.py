@@ -117,7 +117,7 @@ def evaluate_prmbench(
         A frame of `RESULT_SCHEMA`.
 
     Raises:
-        ValueError: no rows, or scores missing.
+        ValueError: no rows, or scores missing, outside [0, 1] or not one a step.
 
     Examples:
         >>> row = ("confidence", "1", "1?", ["a", "b", "c"], "1?", [3], [0.9, 0.2, 0.1])
@@ -128,6 +128,14 @@ def evaluate_prmbench(
     """
     if not frame.height or frame["scores"].null_count():
         raise ValueError("column scores must hold a list for every row, got none or nulls")
+    usable = frame.select(
+        (pl.col("scores").list.len() == pl.col("steps").list.len())
+        & pl.col("scores").list.eval(pl.element().is_between(0, 1).fill_null(value=False)).list.all()
+    ).to_series()
+    if not usable.all():
+        raise ValueError(
+            f"expected a score in [0, 1] for each step, got others for id {frame.filter(~usable)['id'][0]!r}"
+        )
     ids, counts, classes = _counts(frame, threshold)
     drawn = list(resample_counts(ids, seed=seed, bootstrap=bootstrap))
     figures: dict[str, tuple[np.ndarray, np.ndarray]] = {}

@@ -22,6 +22,7 @@ from eduprm.serve.wire import ModelInfo, ScoreRequest, ScoreResponse, Solution, 
 
 _SHOWN_CHARS = 60
 _DRAINED = 8  # times the largest body
+_IDLE_S = 5.0  # a worker that is not done by then computes what nobody waits for
 
 
 class _RefusedError(Exception):
@@ -33,16 +34,13 @@ class _RefusedError(Exception):
         self.retry_after_s = retry_after_s
 
 
-def build_app(
-    batcher: Batcher, info: ModelInfo, *, max_requests: int = 256, shutdown_s: float = 30.0
-) -> FastAPI:
+def build_app(batcher: Batcher, info: ModelInfo, *, max_requests: int = 256) -> FastAPI:
     """The application over a batcher, which it starts and stops with itself.
 
     Args:
         batcher: queue and worker, not started.
         info: what /v1/model says; its limits hold here.
         max_requests: most requests at once, those included whose body is still coming.
-        shutdown_s: longest wait for the worker when the application stops.
     """
     state = _Service(batcher, info, max_requests=max_requests)
 
@@ -51,7 +49,7 @@ def build_app(
         batcher.start()
         yield
         state.stopping = True
-        await asyncio.to_thread(batcher.stop, wait_s=shutdown_s)
+        await asyncio.to_thread(batcher.stop, wait_s=_IDLE_S)
 
     # Neither docs page: both load scripts from a content network.
     app = FastAPI(title="eduprm PRM", lifespan=life, docs_url=None, redoc_url=None)
@@ -95,6 +93,8 @@ class _Service:
         try:
             solutions = await self._read(request, until_s)
             results = await self._results(request, solutions, until_s)
+        except asyncio.CancelledError:  # by the server, which waits no longer
+            raise _RefusedError(503, "the service is being stopped", retry_after_s=5) from None
         finally:
             self._num_requests -= 1
         answer = ScoreResponse(identity=self.info.identity, results=results)
@@ -202,13 +202,13 @@ async def _bounded_body(request: Request, most: int) -> bytes:
 def _fault(error: ValidationError) -> str:
     """The first fault as "place: what is wrong, got ...", with nothing of a text but its beginning."""
     item = error.errors(include_url=False)[0]
-    place = ".".join(map(str, item["loc"]))
+    place = ".".join(map(str, item["loc"])) + ": " if item["loc"] else ""
     if item["type"] == "json_invalid":
         return f"expected a JSON object with `solutions`: {' '.join(item['msg'].split())}"
     got = ascii(item["input"])
     shown = got if len(got) <= _SHOWN_CHARS else got[:_SHOWN_CHARS] + "..."
     more = f" ({error.error_count() - 1} more faults)" if error.error_count() > 1 else ""
-    return f"{place}: {item['msg']}, got {shown}{more}"
+    return f"{place}{item['msg']}, got {shown}{more}"
 
 
 def _answer(status: int, reason: str, retry_after_s: int | None = None) -> JSONResponse:

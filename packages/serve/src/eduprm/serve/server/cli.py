@@ -6,6 +6,8 @@ What loads torch is imported after the settings and the PRM's place have been fo
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import signal
 import socket
 import sys
@@ -65,6 +67,7 @@ def _listen(settings: ServeSettings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen()  # until then another one may bind the same port
     except OSError as error:
         listener.close()
         raise UsageError(
@@ -80,13 +83,13 @@ def _serve(settings: ServeSettings, scorer: object, info: ModelInfo, listener: s
     from eduprm.serve.server.batching import Batcher
 
     batcher = Batcher(scorer, batch_tokens=settings.batch_tokens, queue_solutions=settings.queue_solutions)
-    app = build_app(batcher, info, max_requests=settings.max_requests, shutdown_s=settings.shutdown_s)
+    app = build_app(batcher, info, max_requests=settings.max_requests)
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_s),
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
     )
     # uvicorn stops on SIGTERM by itself, and raises it again afterwards: that second one must not end us with a status.
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -97,7 +100,7 @@ def _serve(settings: ServeSettings, scorer: object, info: ModelInfo, listener: s
     )
 
     class Announcing(uvicorn.Server):
-        """Says where it is once it listens, not before: who reads the line may connect."""
+        """Says where it is once it answers, not before."""
 
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
@@ -105,4 +108,6 @@ def _serve(settings: ServeSettings, scorer: object, info: ModelInfo, listener: s
 
     with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn once it has finished
         Announcing(config).run(sockets=[listener])
+    if batcher.alive:  # inside the model: an interpreter that ends around that thread is aborted
+        os._exit(EXIT_FINE)
     return EXIT_FINE

@@ -52,7 +52,7 @@ class Serving:
             versions={},
             limits=limits or Limits.model_validate({}),
         )
-        self._app = app = build_app(self.batcher, info, max_requests=max_requests, shutdown_s=10.0)
+        self._app = app = build_app(self.batcher, info, max_requests=max_requests)
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
