@@ -63,7 +63,7 @@ class TokenScorer:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model
+        self._model = model.eval()
         self._context = context_of(model)
         self._vocabulary = vocabulary_of(model)
         PiecesCheck(model).hold(self._in_pieces)
