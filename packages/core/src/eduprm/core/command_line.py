@@ -107,10 +107,9 @@ class CommandSettings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _path_of_something(cls, value: Any, info: ValidationInfo) -> Any:
+        # Path reads it as the current folder: of a variable that is not set, say.
         if value == "" and may_be_path(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError(
-                "expected a path"
-            )  # Path reads it as the current folder: a variable that is not set
+            raise ValueError("expected a path")
         return value
 
     @classmethod

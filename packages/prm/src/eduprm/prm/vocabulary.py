@@ -51,9 +51,8 @@ class VocabularyLogits(nn.Module):
 
     def chosen(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return one logit [n], float32, after each of the final hidden states [n, D]: that of its token."""
-        if not isinstance(
-            self.embedding, nn.Linear
-        ):  # an adapter on it: its weight alone is not what it computes
+        if not isinstance(self.embedding, nn.Linear):
+            # An adapter on it: its weight alone is not what it computes.
             return self(hidden).float().gather(1, tokens[:, None])[:, 0]
         logits = (hidden.float() * self.embedding.weight[tokens].float()).sum(-1)
         if self.embedding.bias is not None:
