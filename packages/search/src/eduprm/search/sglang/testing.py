@@ -16,10 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from aiohttp import web
 from numpy.typing import NDArray
 
+from eduprm.core.retry import RetrySettings
+from eduprm.search.budget import Budget
+from eduprm.search.grow import Growth, grow_forest_async
+from eduprm.search.sglang.server import SglangServer
+from eduprm.search.strategies._contract import Strategy
+from eduprm.search.strategies.edu import EduSampling
+
 VOCAB, STOP = 40, 3
+QUICK = RetrySettings(attempts=4, first_wait_s=0.01, longest_wait_s=0.02)
 
 
 def distribution(prefix: tuple[int, ...]) -> NDArray[np.float64]:
@@ -202,3 +211,35 @@ def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
         asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+
+
+async def hang() -> None:
+    """An answer that does not come within a test's time limits."""
+    await asyncio.sleep(30)
+
+
+def scripted_problems(count: int) -> list[tuple[str, list[int]]]:
+    """Ids and prompts of `count` problems, no two alike."""
+    return [(f"p{n}", [5 + n % 30, 7, 9 + n // 30]) for n in range(count)]
+
+
+def grow_scripted(
+    model: str,
+    server: ScriptedServer,
+    *,
+    count: int = 6,
+    strategies: Sequence[Strategy] | None = None,
+    **options: Any,
+) -> tuple[Growth, SglangServer]:
+    """Grow the trees of `count` problems through a client of the server; `options` are the client's."""
+    frame = pl.DataFrame(scripted_problems(count), schema=["problem_id", "prompt_token_ids"], orient="row")
+    small = EduSampling(threshold=1.0, budget=Budget(max_leaves=6, max_tokens_per_path=12))
+
+    async def go() -> tuple[Growth, SglangServer]:
+        async with server, SglangServer(server.url, model=model, **{"retry": QUICK, **options}) as client:
+            growth = await grow_forest_async(
+                frame, strategies=strategies or [small], engine=client, tokenizer=Letters(), concurrency=8
+            )
+            return growth, client
+
+    return asyncio.run(go())
